@@ -1,0 +1,85 @@
+//! Words of a command line as the values that a function takes, and values as text.
+//!
+//! Where there is a signature it decides: `007` is text for a `string` and the number 7 for a `u8`. Where there is
+//! none, a word is JSON if it can be, else text.
+
+use wippy_wit::{Signature, Type, Value, wave};
+
+use crate::Failure;
+
+/// The arguments of a function with this signature.
+///
+/// # Errors
+/// Wrong usage, with the usage line of `invocation`, when words are missing, left over, or do not fit their types.
+pub(crate) fn typed(signature: &Signature, words: &[String], invocation: &str) -> Result<Vec<Value>, Failure> {
+    let wrong = |message: String| Failure::Usage {
+        message,
+        help: Vec::new(),
+        usage: Some(format!("{invocation} {}", usage(signature)).trim_end().to_owned()),
+    };
+    let required = signature.params.iter().rposition(|(_, ty)| !is_optional(ty)).map_or(0, |last| last + 1);
+    if words.len() < required || words.len() > signature.params.len() {
+        return Err(wrong(wrong_count(signature, required, words.len())));
+    }
+    let pairs = signature.params.iter().zip(words).enumerate();
+    let parse = |(index, ((name, ty), word)): (usize, (&(_, Type), &String))| {
+        let name: &std::sync::Arc<str> = name;
+        wave::parse_argument(ty, word).map_err(|error| wrong(format!("argument {} ({name}): {error}", index + 1)))
+    };
+    pairs.map(parse).collect()
+}
+
+fn wrong_count(signature: &Signature, required: usize, given: usize) -> String {
+    let most = signature.params.len();
+    let expected = match (required, most) {
+        (_, 0) => "no arguments".to_owned(),
+        (1, 1) => "1 argument".to_owned(),
+        (least, most) if least == most => format!("{most} arguments"),
+        (least, most) => format!("{least} to {most} arguments"),
+    };
+    format!("`{}` expects {expected}, got {given}", signature.name)
+}
+
+/// The arguments of a function that says nothing about them.
+pub(crate) fn untyped(words: &[String]) -> Vec<Value> {
+    words.iter().map(|word| from_json(word).unwrap_or_else(|| Value::from(word.as_str()))).collect()
+}
+
+fn from_json(word: &str) -> Option<Value> {
+    let json = serde_json::from_str(word).ok()?;
+    wippy_wit::json::to_value(&json).ok()
+}
+
+/// The parameters as a usage line shows them: `<name: string> [times: u32]`.
+pub(crate) fn usage(signature: &Signature) -> String {
+    let each: Vec<String> = signature.params.iter().map(|(name, ty)| parameter(name, ty)).collect();
+    each.join(" ")
+}
+
+fn parameter(name: &str, ty: &Type) -> String {
+    match ty {
+        Type::Option(some) => format!("[{name}: {}]", form(some)),
+        other => format!("<{name}: {}>", form(other)),
+    }
+}
+
+/// A type as somebody who types a value wants to see it: the cases of an enum rather than its name.
+fn form(ty: &Type) -> String {
+    match ty {
+        Type::Enum { cases, .. } => cases.join("|"),
+        other => other.to_string(),
+    }
+}
+
+fn is_optional(ty: &Type) -> bool {
+    matches!(ty, Type::Option(_))
+}
+
+/// A value for people: strings as they are, everything else as JSON; nothing for nil.
+pub(crate) fn display(value: &Value) -> Result<Option<Vec<u8>>, wippy_wit::Error> {
+    match value {
+        Value::Nil => Ok(None),
+        Value::String(bytes) => Ok(Some(bytes.to_vec())),
+        other => Ok(Some(format!("{:#}", wippy_wit::json::from_value(other)?).into_bytes())),
+    }
+}

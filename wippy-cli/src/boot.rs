@@ -1,0 +1,124 @@
+//! Boot, stage by stage: read (load and link), then prepare. Serving is the business of [`App`](crate::App).
+//!
+//! No stage stops at the first problem: what is understood goes on, and everything that is wrong comes out at the
+//! end, in one report. Nothing of the application runs before all of it is prepared.
+
+mod blame;
+mod directories;
+mod environment;
+mod lua;
+mod overrides;
+mod parallel;
+mod wasm;
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use wippy_registry::{EntryId, Linked, LinkedEntry, Registry, link, load, schema};
+use wippy_security::{Dispatcher, DispatcherConfig, Handler};
+use wippy_wasm::{WasmFunction, WasmProcess};
+
+use crate::{config::Config, report::Problems};
+
+pub(crate) use self::{directories::Directories, environment::Environment, lua::LuaCommand};
+
+/// An application of which every part is ready to run.
+pub(crate) struct Prepared {
+    pub(crate) registry: Registry,
+    pub(crate) dispatcher: Arc<Dispatcher>,
+    /// The WebAssembly functions, for their signatures.
+    pub(crate) functions: BTreeMap<EntryId, Arc<WasmFunction>>,
+    pub(crate) processes: BTreeMap<EntryId, Process>,
+    pub(crate) entries: Vec<LinkedEntry>,
+}
+
+/// A process that can be started.
+pub(crate) enum Process {
+    Lua(LuaCommand),
+    Wasm(WasmProcess),
+}
+
+/// One entry, ready to run.
+enum Ready {
+    LuaFunction(Arc<wippy_lua::LuaFunction>),
+    LuaProcess(LuaCommand),
+    WasmFunction(Arc<WasmFunction>),
+    WasmProcess(WasmProcess),
+}
+
+/// Loads and links the project in a folder.
+pub(crate) fn read(directory: &Path, config: &Config) -> Linked {
+    let mut loaded = load::load(directory);
+    overrides::apply(&mut loaded, config);
+    link::link(loaded, &|name: &str| config.variable(name))
+}
+
+/// Makes every entry ready that can be, and collects what is wrong with the others.
+pub(crate) fn prepare(linked: Linked, config: &Config) -> (Prepared, Problems) {
+    let mut diagnostics = linked.diagnostics.clone();
+    let directories = Directories::find(&linked, &mut diagnostics);
+    if linked.is_ok()
+        && let Err(error) = directories.make()
+    {
+        diagnostics.push(wippy_registry::Diagnostic::error("missing-directory", format!("a folder cannot be made: {error}")));
+    }
+    let environment = Arc::new(Environment::new(&linked, config.clone()));
+    let libraries = lua::libraries(&linked, &mut diagnostics);
+    let compiler = wasm::Compiler::new(&linked, &directories, &environment, config);
+    let outcomes = parallel::map("preparing", &linked.entries, |entry| match &entry.config {
+        schema::Config::WasmFunction(function) => compiler.function(entry, function).map(Some),
+        schema::Config::WasmProcess(process) => compiler.process(entry, process).map(Some),
+        schema::Config::LuaFunction(function) => {
+            lua::function(entry, function, &libraries, &linked.sources, config).map(Some)
+        }
+        schema::Config::LuaProcess(process) => {
+            lua::process(entry, process, &libraries, &linked.sources, config).map(Some)
+        }
+        _ => Ok(None),
+    });
+    let mut prepared = Prepared::new(&linked, config);
+    for (entry, outcome) in linked.entries.iter().zip(outcomes) {
+        match outcome {
+            Ok(Some(ready)) => prepared.insert(entry.entry.id.clone(), ready),
+            Ok(None) => {}
+            Err(mut wrong) => diagnostics.append(&mut wrong),
+        }
+    }
+    (prepared, Problems::new(linked.sources, diagnostics))
+}
+
+impl Prepared {
+    fn new(linked: &Linked, config: &Config) -> Self {
+        let depth = config.wasm.limits.get("max_call_depth").and_then(|depth| u32::try_from(*depth).ok());
+        let defaults = DispatcherConfig::default();
+        let dispatcher = DispatcherConfig { depth_max: depth.unwrap_or(defaults.depth_max), strict: config.strict };
+        let registry = Registry::new();
+        if linked.is_ok() {
+            // What was linked without errors fits into an empty registry, which has no validators yet.
+            let _ = registry.apply(linked.change_set());
+        }
+        Self {
+            registry,
+            dispatcher: Dispatcher::new(dispatcher),
+            functions: BTreeMap::new(),
+            processes: BTreeMap::new(),
+            entries: linked.entries.clone(),
+        }
+    }
+
+    fn insert(&mut self, id: EntryId, ready: Ready) {
+        match ready {
+            Ready::LuaFunction(function) => self.dispatcher.insert(id, function as Arc<dyn Handler>),
+            Ready::WasmFunction(function) => {
+                self.functions.insert(id.clone(), Arc::clone(&function));
+                self.dispatcher.insert(id, function as Arc<dyn Handler>);
+            }
+            Ready::LuaProcess(process) => {
+                self.processes.insert(id, Process::Lua(process));
+            }
+            Ready::WasmProcess(process) => {
+                self.processes.insert(id, Process::Wasm(process));
+            }
+        }
+    }
+}
+

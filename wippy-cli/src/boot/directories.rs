@@ -1,0 +1,100 @@
+//! `fs.directory` entries: which folders of the machine they are.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+};
+
+use cap_std::{ambient_authority, fs::Dir};
+use wippy_registry::{
+    Diagnostic, EntryId, Linked, LinkedEntry, schema,
+    schema::fs::{Base, Directory},
+};
+
+/// The folders that entries name.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Directories {
+    paths: BTreeMap<EntryId, Folder>,
+}
+
+#[derive(Debug, Clone)]
+struct Folder {
+    path: PathBuf,
+    config: Directory,
+}
+
+impl Directories {
+    /// Finds the folders of all `fs.directory` entries. One that is missing and is not to be made is reported.
+    pub(super) fn find(linked: &Linked, diagnostics: &mut Vec<Diagnostic>) -> Self {
+        let mut directories = Self::default();
+        for entry in &linked.entries {
+            let schema::Config::Directory(config) = &entry.config else { continue };
+            let path = base(linked, entry, config).join(&config.directory);
+            if !config.auto_init && !path.is_dir() {
+                diagnostics.push(missing(entry, config));
+            }
+            directories.paths.insert(entry.entry.id.clone(), Folder { path, config: config.clone() });
+        }
+        directories
+    }
+
+    /// Makes the folders that are to be made.
+    pub(super) fn make(&self) -> io::Result<()> {
+        for folder in self.paths.values().filter(|folder| folder.config.auto_init && !folder.path.is_dir()) {
+            make(&folder.path, folder.config.mode)?;
+        }
+        Ok(())
+    }
+
+    /// The folder of an entry.
+    pub(crate) fn path(&self, id: &EntryId) -> Option<&Path> {
+        self.paths.get(id).map(|folder| folder.path.as_path())
+    }
+
+    /// All folders by their entries.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&EntryId, &Path)> {
+        self.paths.iter().map(|(id, folder)| (id, folder.path.as_path()))
+    }
+
+    /// Reads a file in the folder of `id`; neither `..` nor links lead out of it.
+    pub(super) fn read(&self, id: &EntryId, path: &str) -> io::Result<Vec<u8>> {
+        let folder = self.path(id).ok_or(io::ErrorKind::NotFound)?;
+        Dir::open_ambient_dir(folder, ambient_authority())?.read(path)
+    }
+}
+
+fn base(linked: &Linked, entry: &LinkedEntry, config: &Directory) -> PathBuf {
+    let project = &linked.project;
+    match config.base {
+        Base::Project => project.root.clone(),
+        Base::Module => {
+            let file = linked.sources.path(entry.entry.origin).map(|path| project.root.join(path)).unwrap_or_default();
+            module(&file, &project.modules).unwrap_or_else(|| project.root.clone())
+        }
+    }
+}
+
+/// The module that a file belongs to: `<modules>/<organisation>/<name>`.
+fn module(file: &Path, modules: &Path) -> Option<PathBuf> {
+    let parts: Vec<_> = file.strip_prefix(modules).ok()?.components().take(2).collect();
+    (parts.len() == 2).then(|| modules.join(parts.iter().collect::<PathBuf>()))
+}
+
+fn missing(entry: &LinkedEntry, config: &Directory) -> Diagnostic {
+    let id = &entry.entry.id;
+    Diagnostic::error("missing-directory", format!("`{id}`: there is no folder `{}`", config.directory))
+        .primary(entry.entry.span_at("directory"), "")
+        .help("make it, or write `auto_init: true` to have it made")
+}
+
+#[cfg(unix)]
+fn make(path: &Path, mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(mode).create(path)
+}
+
+#[cfg(not(unix))]
+fn make(path: &Path, _mode: u32) -> io::Result<()> {
+    std::fs::create_dir_all(path)
+}

@@ -1,0 +1,174 @@
+//! WebAssembly entries: from settings to compiled, checked and linked modules.
+
+use std::{
+    num::NonZero,
+    sync::{Arc, OnceLock},
+    thread,
+    time::Duration,
+};
+
+use wippy_registry::{
+    Diagnostic, Linked, LinkedEntry,
+    schema::{
+        self,
+        pool::{Pool, Reuse, Shape},
+        wasm::{Code, Guest},
+    },
+};
+use wippy_wasm::{
+    Binary, Engine, EngineConfig, EnvironmentVariable, Error, Limits, Module, Mount, PoolConfig, Spec, WasiConfig,
+    WasmFunction, WasmProcess,
+};
+
+use super::{Directories, Environment, Ready, blame};
+use crate::config::Config;
+
+/// Calls of an entry without a bound of its own that run at once.
+const CALLS_MAX: usize = 10_000;
+
+/// Everything that compiling an entry needs besides the entry.
+pub(super) struct Compiler<'a> {
+    linked: &'a Linked,
+    directories: &'a Directories,
+    environment: &'a Arc<Environment>,
+    config: &'a Config,
+    /// Made for the first module: an application without any starts faster.
+    engine: OnceLock<Result<Arc<Engine>, Error>>,
+}
+
+impl<'a> Compiler<'a> {
+    pub(super) fn new(
+        linked: &'a Linked,
+        directories: &'a Directories,
+        environment: &'a Arc<Environment>,
+        config: &'a Config,
+    ) -> Self {
+        Self { linked, directories, environment, config, engine: OnceLock::new() }
+    }
+
+    pub(super) fn function(
+        &self,
+        entry: &LinkedEntry,
+        config: &schema::wasm::WasmFunction,
+    ) -> Result<Ready, Vec<Diagnostic>> {
+        let module = self.module(entry, &config.guest)?;
+        Ok(Ready::WasmFunction(Arc::new(WasmFunction::new(module, pool(&config.pool)))))
+    }
+
+    pub(super) fn process(
+        &self,
+        entry: &LinkedEntry,
+        config: &schema::wasm::WasmProcess,
+    ) -> Result<Ready, Vec<Diagnostic>> {
+        Ok(Ready::WasmProcess(WasmProcess::new(self.module(entry, &config.guest)?)))
+    }
+
+    fn module(&self, entry: &LinkedEntry, guest: &Guest) -> Result<Module, Vec<Diagnostic>> {
+        let blame = |error: &Error| blame::wasm(&entry.entry, guest, error, &self.linked.sources);
+        let (bytes, hash) = self.file(entry, &guest.code)?;
+        let engine = self.engine.get_or_init(|| Engine::new(EngineConfig::default()));
+        let engine = engine.as_ref().map_err(|error| vec![blame(error)])?;
+        let spec = Spec {
+            id: entry.entry.id.clone(),
+            binary: match &guest.code {
+                Code::Text(text) => Binary::Wat(&text.text),
+                Code::Binary { .. } => Binary::Wasm { bytes: &bytes, hash: &hash },
+            },
+            wit: guest.wit.as_ref().map(|wit| wit.text.as_ref()),
+            method: &guest.method,
+            imports: &guest.imports,
+            wasi: self.wasi(guest),
+            limits: self.limits(guest),
+        };
+        engine.prepare(spec).map_err(|errors| errors.iter().map(blame).collect())
+    }
+
+    /// The bytes and the hash of a binary; nothing for text.
+    fn file(&self, entry: &LinkedEntry, code: &Code) -> Result<(Vec<u8>, String), Vec<Diagnostic>> {
+        let Code::Binary { fs, path, hash } = code else { return Ok((Vec::new(), String::new())) };
+        // A file system that is missing was reported where it is named.
+        if self.directories.path(fs).is_none_or(|folder| !folder.is_dir()) {
+            return Err(Vec::new());
+        }
+        match self.directories.read(fs, path) {
+            Ok(bytes) => Ok((bytes, hash.to_string())),
+            Err(error) => Err(vec![blame::unreadable(&entry.entry, fs, path, &error)]),
+        }
+    }
+
+    fn wasi(&self, guest: &Guest) -> WasiConfig {
+        let environment = Arc::clone(self.environment);
+        let variables = guest.wasi.env.iter();
+        let mounts = guest.wasi.mounts.iter();
+        WasiConfig {
+            args: guest.wasi.args.clone(),
+            cwd: guest.wasi.cwd.clone(),
+            env: variables
+                .map(|binding| EnvironmentVariable {
+                    id: binding.id.clone(),
+                    name: binding.name.clone(),
+                    required: binding.required,
+                })
+                .collect(),
+            mounts: mounts
+                .filter_map(|mount| {
+                    Some(Mount {
+                        host: self.directories.path(&mount.fs)?.to_owned(),
+                        guest: mount.guest.clone(),
+                        read_only: mount.read_only,
+                        id: mount.fs.clone(),
+                    })
+                })
+                .collect(),
+            lookup: Some(Arc::new(move |id| environment.value(id))),
+            output_bytes_max: self
+                .limit(guest.limits.max_stdout_bytes, "max_stdout_bytes")
+                .and_then(|bytes| usize::try_from(bytes).ok()),
+        }
+    }
+
+    fn limits(&self, guest: &Guest) -> Limits {
+        let own = &guest.limits;
+        let defaults = Limits::default();
+        let size = |own, name, default| {
+            let value = self.limit(own, name);
+            value.map_or(default, |value| usize::try_from(value).unwrap_or(usize::MAX))
+        };
+        Limits {
+            execution: self.limit(own.max_execution_ms, "max_execution_ms").map(Duration::from_millis),
+            memory_bytes: size(own.max_memory_bytes, "max_memory_bytes", defaults.memory_bytes),
+            table_elements: size(own.max_table_elements, "max_table_elements", defaults.table_elements),
+            resources: size(own.max_resources.map(u64::from), "max_resources", defaults.resources),
+            ..defaults
+        }
+    }
+
+    /// The entry's own limit, else the configuration's.
+    fn limit(&self, own: Option<u64>, name: &str) -> Option<u64> {
+        own.or_else(|| self.config.wasm.limits.get(name).copied())
+    }
+}
+
+fn pool(pool: &Pool) -> PoolConfig {
+    let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    let queue = |max_size: usize| max_size.saturating_mul(64);
+    let (max_size, queue) = match &pool.shape {
+        Shape::Inline => (CALLS_MAX, queue(CALLS_MAX)),
+        Shape::Lazy { max_size } | Shape::Adaptive { max_size } => (size(*max_size), queue(size(*max_size))),
+        Shape::Static { workers, buffer } => (size(*workers), size(*buffer)),
+        Shape::Dedicated { workers, .. } => {
+            let workers = workers.map_or_else(dedicated_workers, size);
+            (workers, queue(workers))
+        }
+    };
+    let reuse = match (&pool.shape, pool.reuse) {
+        (Shape::Inline, _) | (_, Reuse::Never) => wippy_wasm::Reuse::Never,
+        // Wider sharing is a permission, not a promise: keeping instances to their caller is always allowed.
+        (_, Reuse::Caller | Reuse::Actor | Reuse::Always) => wippy_wasm::Reuse::Caller,
+    };
+    PoolConfig { max_size, queue, reuse }
+}
+
+fn dedicated_workers() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get).min(4)
+}

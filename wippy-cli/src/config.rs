@@ -1,0 +1,204 @@
+//! `.wippy.yaml`, profiles and flags, read into one [`Config`]: what is meant.
+//!
+//! Layers are merged in this order, later ones win: the files from left to right, the profile, `--set`. Every value
+//! is checked against the table in `keys`, and every problem is reported with the place where it was written.
+
+mod form;
+mod keys;
+mod layers;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use wippy_registry::{Diagnostic, Node, SourceId, SourceMap};
+
+use crate::{
+    args::{Override, Shared},
+    report::Problems,
+};
+
+/// The file that is read when no `--config` is given.
+pub const FILE_NAME: &str = ".wippy.yaml";
+
+/// The configuration of a run.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// Values for `${NAME}` that come before those of the environment.
+    pub vars: BTreeMap<String, String>,
+    /// Fields of entries to override.
+    pub overrides: Vec<FieldOverride>,
+    /// Entries to leave out: ids, or globs of ids.
+    pub disable: Vec<String>,
+    /// What log lines look like.
+    pub log_encoding: LogEncoding,
+    /// Whether what has no actor or scope is refused.
+    pub strict: bool,
+    /// How many threads run the application; the number of cores when unset.
+    pub workers: Option<usize>,
+    /// How Lua runs.
+    pub lua: LuaConfig,
+    /// How WebAssembly runs.
+    pub wasm: WasmConfig,
+}
+
+/// `wippy.lock` and flags say which field of which entry has another value.
+#[derive(Debug, Clone)]
+pub struct FieldOverride {
+    /// Entry and field.
+    pub target: Override,
+    /// The value as YAML text, and what to call its place in messages.
+    pub origin: String,
+}
+
+/// What log lines look like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogEncoding {
+    /// Text for people.
+    #[default]
+    Console,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The `lua` section.
+#[derive(Debug, Clone, Default)]
+pub struct LuaConfig {
+    /// Bytes one state may hold.
+    pub memory_limit: Option<u64>,
+    /// Instructions after which a state that never waits is interrupted.
+    pub instruction_budget: Option<u64>,
+}
+
+/// The `wasm` section.
+#[derive(Debug, Clone, Default)]
+pub struct WasmConfig {
+    /// Limits of entries that set none, by their name in an entry's `limits`.
+    pub limits: BTreeMap<String, u64>,
+    /// Where compiled code is kept.
+    pub cache: CacheConfig,
+    /// `pooling` or `on_demand`.
+    pub allocator: Option<String>,
+}
+
+/// The `wasm.cache` section.
+#[derive(Debug, Clone)]
+pub struct CacheConfig {
+    /// Whether compiled code is kept at all.
+    pub enabled: bool,
+    /// Where; a folder of the user's cache when unset.
+    pub dir: Option<PathBuf>,
+    /// How much, in bytes.
+    pub max_bytes: Option<u64>,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self { enabled: true, dir: None, max_bytes: None }
+    }
+}
+
+impl Config {
+    /// Reads the configuration of the project in `directory` as the flags ask for it.
+    ///
+    /// # Errors
+    /// Every problem of every layer.
+    pub fn read(directory: &Path, shared: &Shared) -> Result<Self, Problems> {
+        let mut sources = SourceMap::default();
+        let mut diagnostics = Vec::new();
+        let root = layers::merged(directory, shared, &mut sources, &mut diagnostics);
+        keys::check(&root, &mut diagnostics);
+        if diagnostics.iter().any(Diagnostic::is_error) {
+            return Err(Problems { sources, diagnostics });
+        }
+        let mut config = Self::from_node(&root, directory);
+        config.overrides.extend(shared.overrides.iter().map(|target| FieldOverride {
+            target: target.clone(),
+            origin: format!("-o {}:{}", target.entry, target.field),
+        }));
+        if shared.json_logs {
+            config.log_encoding = LogEncoding::Json;
+        } else if shared.console {
+            config.log_encoding = LogEncoding::Console;
+        }
+        Ok(config)
+    }
+
+    /// Reads what [`keys::check`] has accepted, so nothing can fail here.
+    fn from_node(root: &Node, directory: &Path) -> Self {
+        let cache = CacheConfig {
+            enabled: flag(root, "wasm.cache.enabled").unwrap_or(true),
+            dir: text(root, "wasm.cache.dir").map(|dir| directory.join(dir)),
+            max_bytes: size(root, "wasm.cache.max_bytes"),
+        };
+        Self {
+            vars: pairs(root, "vars").filter_map(|(name, node)| Some((name.to_owned(), scalar(node)?))).collect(),
+            overrides: pairs(root, "override").filter_map(|(target, node)| file_override(target, node)).collect(),
+            disable: root
+                .at("disable")
+                .and_then(Node::as_list)
+                .map(|ids| ids.iter().filter_map(|id| id.as_str().map(ToOwned::to_owned)).collect())
+                .unwrap_or_default(),
+            log_encoding: match text(root, "logger.encoding") {
+                Some("json") => LogEncoding::Json,
+                Some(_) | None => LogEncoding::Console,
+            },
+            strict: flag(root, "security.strict_mode").unwrap_or(false),
+            workers: size(root, "scheduler.workers").and_then(|workers| usize::try_from(workers).ok()),
+            lua: LuaConfig {
+                memory_limit: size(root, "lua.memory_limit"),
+                instruction_budget: size(root, "lua.instruction_budget"),
+            },
+            wasm: WasmConfig {
+                limits: pairs(root, "wasm.limits")
+                    .filter_map(|(name, node)| Some((name.to_owned(), form::size(node)?)))
+                    .collect(),
+                cache,
+                allocator: text(root, "wasm.allocator").map(ToOwned::to_owned),
+            },
+        }
+    }
+
+    /// The value of a variable: those of the configuration come before those of the environment.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        self.vars.get(name).cloned().or_else(|| std::env::var(name).ok())
+    }
+}
+
+/// Reads one YAML value that stands in a flag; `origin` is what messages call its place.
+pub(crate) fn parse_value(text: &str, origin: &str, sources: &mut SourceMap) -> Result<Node, Box<Diagnostic>> {
+    let id: SourceId = sources.add(origin, text);
+    wippy_registry::yaml::parse(sources, id)
+}
+
+fn file_override(target: &str, node: &Node) -> Option<FieldOverride> {
+    let target = format!("{target}={}", node.to_json()).parse().ok()?;
+    Some(FieldOverride { target, origin: format!("{FILE_NAME}, override") })
+}
+
+fn pairs<'n>(root: &'n Node, path: &str) -> impl Iterator<Item = (&'n str, &'n Node)> {
+    root.at(path).and_then(Node::as_map).into_iter().flat_map(|map| map.iter().map(|(key, field)| (key, &field.node)))
+}
+
+fn flag(root: &Node, path: &str) -> Option<bool> {
+    root.at(path).and_then(form::flag)
+}
+
+fn text<'n>(root: &'n Node, path: &str) -> Option<&'n str> {
+    root.at(path).and_then(Node::as_str)
+}
+
+fn size(root: &Node, path: &str) -> Option<u64> {
+    root.at(path).and_then(form::size)
+}
+
+/// A scalar as the text it is written as.
+fn scalar(node: &Node) -> Option<String> {
+    match node.to_json() {
+        serde_json::Value::String(text) => Some(text),
+        serde_json::Value::Bool(value) => Some(value.to_string()),
+        serde_json::Value::Number(value) => Some(value.to_string()),
+        serde_json::Value::Null | serde_json::Value::Array(_) | serde_json::Value::Object(_) => None,
+    }
+}

@@ -1,0 +1,33 @@
+//! How a script runs: sandboxed Lua 5.4 states, the modules scripts may ask for, and the coroutine driver.
+//!
+//! A [`Source`] is a chunk that returns a table of functions. [`LuaFunction`] makes one of them callable through the
+//! dispatcher, [`LuaProcess`] runs one to its end. Both run it in a coroutine of a state of its own, in which every
+//! blocking operation suspends the coroutine and never the thread; a script that does not block is preempted, ends by
+//! its deadline and stays within its memory limit.
+//!
+//! A state starts with nothing but pure functions. Everything else comes through `require`, which gives what the entry
+//! declares and nothing more.
+
+mod check;
+mod error;
+mod errors;
+mod function;
+mod modules;
+mod pool;
+mod process;
+mod raw;
+mod require;
+mod sandbox;
+mod services;
+mod source;
+mod suspend;
+mod values;
+mod worker;
+
+pub use check::{Required, check, required};
+pub use error::Error;
+pub use function::LuaFunction;
+pub use modules::MODULES;
+pub use process::LuaProcess;
+pub use services::{Services, Terminal};
+pub use source::{Config, Library, Source};

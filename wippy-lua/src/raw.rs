@@ -1,0 +1,37 @@
+//! The Lua C API, where mlua's safe interface cannot do the job: cursors over a Lua stack, coroutines that are driven
+//! as futures, and the call of one entry by another.
+//!
+//! # Safety argument
+//! The rest of the crate has no `unsafe`; what this module offers is safe for any use. It rests on these rules.
+//!
+//! *Who runs.* All Lua code of a state runs inside [`Vm::poll`](vm::Vm::poll) or inside mlua, and both need the only
+//! [`Vm`](vm::Vm) of the state or a callback within them. So [`Core`](core::Core), which the C functions share with the
+//! driver, is only ever used by the thread that runs or polls the state, one at a time, though that thread may change
+//! between polls. It is found through the state's extra space, lives in a box, and is dropped after the state.
+//!
+//! *Non-local exits.* Lua raises errors and yields by `longjmp`. A C function here calls what can raise or yield only
+//! from its outermost frame, while no Rust value that needs dropping is alive in it; what has to survive is parked in
+//! `Core` first. Code that may hold such values uses only the part of the interface that cannot raise: type queries,
+//! raw reads, and pushes of values that need no memory. Whatever needs memory runs in a C function under `lua_pcall`.
+//!
+//! *Panics* do not cross Lua's frames: the Rust part of each C function runs under `catch_unwind`.
+//!
+//! *Suspended coroutines.* A C function that yields leaves its frame, and so its arguments, in place. Threads that are
+//! suspended by this module cannot be resumed or closed by scripts, so a parked [`Reader`](reader::LuaReader) stays
+//! valid until the driver resumes the coroutine or drops what is parked. Iterations notice when Lua ran in between.
+#![expect(unsafe_code, reason = "the one home of the Lua C API, with its safety argument above")]
+
+mod call;
+mod core;
+mod coroutine;
+mod object;
+mod reader;
+mod suspending;
+mod vm;
+mod writer;
+
+pub(crate) use call::call_function;
+pub(crate) use coroutine::{Coroutines, coroutine_functions};
+pub(crate) use object::{foreign, integer_or_unsigned, is_error_object, unsigned, wrap_foreign};
+pub(crate) use suspending::{Completion, Exchange, Suspension, suspending_function};
+pub(crate) use vm::{End, Metatables, Vm, context, read_value, write_value};

@@ -1,0 +1,163 @@
+//! [`Core`]: what the C functions of a state share with its driver.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashSet,
+    ffi::c_int,
+    panic::{AssertUnwindSafe, catch_unwind},
+    ptr,
+    sync::Arc,
+    task::Waker,
+};
+
+use mlua::ffi::{self, lua_State};
+use tokio::time::Instant;
+use wippy_security::{CallError, Context, ErrorKind, Function};
+use wippy_wit::Foreign;
+
+use super::{call::FramePointer, suspending::Exchange};
+
+/// What a coroutine waits for.
+pub(super) enum Parked {
+    /// A call of another entry.
+    Call(FramePointer),
+    /// A future made by safe code; its outcome goes to the [`Exchange`].
+    Future(super::suspending::Suspension),
+}
+
+/// A coroutine that a script started with `coroutine.spawn`, before the driver has seen it.
+pub(super) struct Spawned {
+    pub thread: *mut lua_State,
+    pub reference: c_int,
+    pub arguments: c_int,
+}
+
+/// What the C functions of a state share with its driver. See the safety argument of [`super`].
+pub(super) struct Core {
+    /// The thread of the main coroutine.
+    pub root: Cell<*mut lua_State>,
+    /// A thread that never runs Lua code: values are built on it, where they do not move the frames of others.
+    /// The table of interned keys is at its bottom.
+    pub workbench: Cell<*mut lua_State>,
+    /// The waker of the coroutine that runs; null between polls.
+    pub waker: Cell<*const Waker>,
+    /// Set by whoever yields to the driver, so that it is told from a script's own yield.
+    pub suspending: Cell<bool>,
+    /// How many frames on the native stack forbid yielding to the driver.
+    pub pinned: Cell<u32>,
+    /// How often Lua was resumed: iterations over tables must not span it.
+    pub resumes: Cell<u64>,
+    /// From a yielding C function to the driver, and back once it is finished.
+    pub handoff: RefCell<Option<Parked>>,
+    /// Where safe futures and their outcomes pass.
+    pub exchange: Arc<Exchange>,
+    /// Calls whose frames are free.
+    pub frames: RefCell<Vec<FramePointer>>,
+    /// Functions that were called before, by the number that the table of names has for them.
+    pub functions: RefCell<Vec<Arc<Function>>>,
+    /// The context of the invocation.
+    pub context: RefCell<Option<Context>>,
+    /// The deadline of the invocation.
+    pub deadline: Cell<Option<Instant>>,
+    /// Set once the invocation must end, whatever the script does about it.
+    pub terminated: Cell<bool>,
+    /// An object on its way to Lua, out of reach of a `longjmp`.
+    pub object: RefCell<Option<Arc<dyn Foreign>>>,
+    /// Coroutines that wait to be taken over by the driver.
+    pub spawned: RefCell<Vec<Spawned>>,
+    /// Suspended threads that belong to the driver: scripts may not resume or close them.
+    pub guarded: RefCell<HashSet<usize>>,
+    /// The metatables of our own userdata, by address.
+    pub metatables: MetatableAddresses,
+    /// Instructions between two looks at the clock.
+    pub budget: c_int,
+}
+
+/// The addresses of metatables that are kept alive by the registry.
+#[derive(Default)]
+pub(super) struct MetatableAddresses {
+    pub error: Cell<*const std::ffi::c_void>,
+    pub foreign: Cell<*const std::ffi::c_void>,
+    pub unsigned: Cell<*const std::ffi::c_void>,
+    pub error_reference: Cell<c_int>,
+    pub foreign_reference: Cell<c_int>,
+    pub unsigned_reference: Cell<c_int>,
+}
+
+impl Core {
+    pub(super) fn new(budget: u32) -> Self {
+        Self {
+            root: Cell::new(ptr::null_mut()),
+            workbench: Cell::new(ptr::null_mut()),
+            waker: Cell::new(ptr::null()),
+            suspending: Cell::new(false),
+            pinned: Cell::new(0),
+            resumes: Cell::new(0),
+            handoff: RefCell::default(),
+            exchange: Arc::default(),
+            frames: RefCell::default(),
+            functions: RefCell::default(),
+            context: RefCell::default(),
+            deadline: Cell::new(None),
+            terminated: Cell::new(false),
+            object: RefCell::default(),
+            spawned: RefCell::default(),
+            guarded: RefCell::default(),
+            metatables: MetatableAddresses::default(),
+            budget: c_int::try_from(budget.max(100)).unwrap_or(c_int::MAX),
+        }
+    }
+
+    /// Whether `thread` is one that scripts may neither resume nor close.
+    pub(super) fn is_guarded(&self, thread: *mut lua_State) -> bool {
+        ptr::eq(thread, self.root.get()) || self.guarded.borrow().contains(&(thread as usize))
+    }
+
+    /// Whether a coroutine may yield to the driver from here.
+    ///
+    /// # Safety
+    /// `l` is a running thread of this state.
+    pub(super) unsafe fn can_suspend(&self, l: *mut lua_State) -> bool {
+        // SAFETY: by the caller; the query cannot raise.
+        self.pinned.get() == 0 && !self.waker.get().is_null() && unsafe { ffi::lua_isyieldable(l) } != 0
+    }
+}
+
+/// The core of the state that `l` is a thread of.
+///
+/// # Safety
+/// `l` is a thread of a state made by [`Vm::new`](super::vm::Vm::new), which outlives `'a`.
+pub(super) unsafe fn core<'a>(l: *mut lua_State) -> &'a Core {
+    // SAFETY: `Vm::new` wrote the address into the main thread's extra space before any other thread was made, and
+    // new threads start with a copy of it. The core is boxed and dropped after the state.
+    unsafe { &**ffi::lua_getextraspace(l).cast::<*const Core>() }
+}
+
+/// Runs the Rust part of a C function; a panic becomes `None`.
+pub(super) fn caught<R>(body: impl FnOnce() -> R) -> Option<R> {
+    catch_unwind(AssertUnwindSafe(body)).ok()
+}
+
+/// Raises `message` with the place of the running function.
+///
+/// # Safety
+/// As for `lua_error`: no value that needs dropping is alive in the calling frames.
+pub(super) unsafe fn raise(l: *mut lua_State, message: &'static str) -> c_int {
+    // SAFETY: by the caller.
+    unsafe {
+        ffi::luaL_where(l, 1);
+        ffi::lua_pushlstring(l, message.as_ptr().cast(), message.len());
+        ffi::lua_concat(l, 2);
+        ffi::lua_error(l)
+    }
+}
+
+/// Parks `error` in the core, for [`push_object`](super::object::push_parked) to find.
+pub(super) fn park_error(core: &Core, error: CallError) {
+    *core.object.borrow_mut() = Some(Arc::new(error));
+}
+
+/// The error that ends an invocation whose deadline has passed.
+pub(super) fn deadline_error() -> CallError {
+    CallError::new(ErrorKind::Timeout, "the script did not end before its deadline")
+}

@@ -1,0 +1,274 @@
+//! [`LuaReader`]: a cursor over values on a Lua stack.
+
+use std::{ffi::c_int, ptr, slice};
+
+use mlua::ffi::{self, lua_State};
+use wippy_wit::{Datum, Error, Foreign, Key, Reader};
+
+use super::{core::Core, object, writer};
+
+/// A cursor over values on a Lua stack. Where it stands is the top of that stack, above the table that it came from.
+///
+/// It runs no Lua code and raises nothing: raw reads only, and no conversion in place.
+pub(super) struct LuaReader {
+    l: *mut lua_State,
+    core: *const Core,
+    /// The stack index of the first argument.
+    first: c_int,
+    arguments: c_int,
+    /// How many slots are known to be free above the cursor.
+    free: c_int,
+    levels: Vec<Level>,
+    /// [`Core::resumes`] when the latest iteration began.
+    resumes: u64,
+}
+
+/// One step that leave takes back.
+#[derive(Clone, Copy)]
+struct Level {
+    /// Slots to pop.
+    slots: c_int,
+    /// Whether the slot below the value holds the key that an iteration over it has come to.
+    iterated: bool,
+}
+
+// SAFETY: the reader is used by the one thread that polls or runs the state; see `super`.
+unsafe impl Send for LuaReader {}
+
+impl LuaReader {
+    /// A cursor that reads nothing.
+    pub(super) fn unset() -> Self {
+        Self {
+            l: ptr::null_mut(),
+            core: ptr::null(),
+            first: 1,
+            arguments: 0,
+            free: 0,
+            levels: Vec::new(),
+            resumes: 0,
+        }
+    }
+
+    /// Sets the cursor on the list of `arguments` values that begin at the absolute index `first`.
+    ///
+    /// # Safety
+    /// While the reader is used, `l` is alive, its current frame stays the one that is current now, and the frame's
+    /// stack above the arguments belongs to the reader.
+    pub(super) unsafe fn set(&mut self, l: *mut lua_State, core: &Core, first: c_int, arguments: c_int) {
+        self.l = l;
+        self.core = core;
+        self.first = first;
+        self.arguments = arguments;
+        self.free = 0;
+        self.levels.clear();
+    }
+
+    /// Makes sure that four slots are free.
+    #[inline]
+    fn reserve(&mut self) -> Result<(), Error> {
+        if self.free < 4 {
+            // SAFETY: the query does not raise.
+            if unsafe { ffi::lua_checkstack(self.l, 32) } == 0 {
+                return Err(Error::new("values are nested too deeply"));
+            }
+            self.free = 32;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn entered(&mut self, slots: c_int) {
+        self.free -= slots;
+        self.levels.push(Level { slots, iterated: false });
+    }
+
+    #[inline]
+    fn is_table(&self) -> bool {
+        // SAFETY: the query does not raise; at the root there may be nothing on the stack, which is no table.
+        !self.levels.is_empty() && unsafe { ffi::lua_type(self.l, -1) } == ffi::LUA_TTABLE
+    }
+}
+
+impl Reader for LuaReader {
+    fn datum(&mut self) -> Datum<'_> {
+        if self.levels.is_empty() {
+            return Datum::Table;
+        }
+        // SAFETY: the cursor is at the top; the core is alive.
+        unsafe { datum(self.l, -1, &*self.core) }
+    }
+
+    fn len(&mut self) -> usize {
+        if self.levels.is_empty() {
+            return usize::try_from(self.arguments).unwrap_or_default();
+        }
+        // SAFETY: `lua_rawlen` does not raise.
+        if self.is_table() { unsafe { ffi::lua_rawlen(self.l, -1) } } else { 0 }
+    }
+
+    fn enter_index(&mut self, index: usize) -> Result<(), Error> {
+        self.reserve()?;
+        let is_table = self.is_table();
+        let at = c_int::try_from(index).ok().filter(|index| *index < self.arguments);
+        // SAFETY: there is room for a slot, and none of these raise.
+        unsafe {
+            match (self.levels.is_empty(), at) {
+                (true, Some(index)) => ffi::lua_pushvalue(self.l, self.first + index),
+                (false, _) if is_table => {
+                    let index = i64::try_from(index).unwrap_or(i64::MAX).saturating_add(1);
+                    ffi::lua_rawgeti(self.l, -1, index);
+                }
+                _ => ffi::lua_pushnil(self.l),
+            }
+        }
+        self.entered(1);
+        Ok(())
+    }
+
+    fn enter_key(&mut self, key: &Key) -> Result<(), Error> {
+        self.reserve()?;
+        // SAFETY: there is room, and none of these raise: a missing key string is made under protection.
+        unsafe {
+            if self.is_table() {
+                writer::push_key(self.l, &*self.core, key)?;
+                ffi::lua_rawget(self.l, -2);
+            } else {
+                ffi::lua_pushnil(self.l);
+            }
+        }
+        self.entered(1);
+        Ok(())
+    }
+
+    fn enter_pair(&mut self, position: &mut u64) -> Result<bool, Error> {
+        if !self.is_table() {
+            return Ok(false);
+        }
+        self.reserve()?;
+        // SAFETY: the core is alive.
+        let resumes = unsafe { (*self.core).resumes.get() };
+        let Some(level) = self.levels.last_mut() else { return Ok(false) };
+        // SAFETY: there is room for three slots. `lua_next` raises for a key that is not in the table; the key is one
+        // that it gave before, and nothing has changed the table since unless Lua ran, which is checked.
+        unsafe {
+            if !level.iterated {
+                // A slot below the table keeps the key.
+                ffi::lua_pushnil(self.l);
+                ffi::lua_insert(self.l, -2);
+                level.iterated = true;
+                level.slots += 1;
+                self.free -= 1;
+            }
+            if *position == 0 {
+                self.resumes = resumes;
+                ffi::lua_pushnil(self.l);
+            } else {
+                if self.resumes != resumes {
+                    return Err(Error::new("a table changed while it was read"));
+                }
+                ffi::lua_pushvalue(self.l, -2);
+            }
+            if ffi::lua_next(self.l, -2) == 0 {
+                return Ok(false);
+            }
+            // keeper, table, key, value
+            ffi::lua_pushvalue(self.l, -2);
+            ffi::lua_replace(self.l, -5);
+            ffi::lua_insert(self.l, -2);
+            // keeper, table, value, key
+        }
+        *position += 1;
+        self.entered(2);
+        Ok(true)
+    }
+
+    fn enter_value(&mut self) {
+        if let Some(level) = self.levels.last_mut()
+            && level.slots == 2
+            && !level.iterated
+        {
+            level.slots = 1;
+            self.free += 1;
+            // SAFETY: the key is at the top.
+            unsafe { ffi::lua_settop(self.l, -2) };
+        }
+    }
+
+    fn leave(&mut self) {
+        if let Some(level) = self.levels.pop() {
+            self.free += level.slots;
+            // SAFETY: the slots are the reader's own.
+            unsafe { ffi::lua_settop(self.l, -level.slots - 1) };
+        }
+    }
+
+    fn stray_key(&mut self, len: usize) -> Option<String> {
+        if !self.is_table() || self.reserve().is_err() {
+            return None;
+        }
+        // SAFETY: there is room for three slots; the keys come from `lua_next` itself, and no Lua runs in between.
+        // Keys are only looked at, so they are not converted in place.
+        unsafe {
+            let top = ffi::lua_gettop(self.l);
+            // The whole table is walked: where the last index is kept in the hash part, other keys may come before it.
+            // A step costs a tenth of what reading an element does.
+            ffi::lua_pushnil(self.l);
+            while ffi::lua_next(self.l, top) != 0 {
+                ffi::lua_settop(self.l, top + 1);
+                let is_integer = ffi::lua_isinteger(self.l, -1) != 0;
+                let key = if is_integer { ffi::lua_tointegerx(self.l, -1, ptr::null_mut()) } else { 0 };
+                let in_array = key >= 1 && usize::try_from(key).is_ok_and(|key| key <= len);
+                if !in_array {
+                    let text = key_text(&datum(self.l, -1, &*self.core));
+                    ffi::lua_settop(self.l, top);
+                    return Some(text);
+                }
+            }
+            None
+        }
+    }
+}
+
+fn key_text(datum: &Datum<'_>) -> String {
+    match datum {
+        Datum::String(text) => String::from_utf8_lossy(text).chars().take(64).collect(),
+        Datum::Integer(index) => index.to_string(),
+        Datum::Float(number) => number.to_string(),
+        other => other.type_name().to_owned(),
+    }
+}
+
+/// What stands at `index`.
+///
+/// # Safety
+/// The index is valid and stays so for `'a`; one slot above the top is free; `core` is the state's.
+pub(super) unsafe fn datum<'a>(l: *mut lua_State, index: c_int, core: &Core) -> Datum<'a> {
+    // SAFETY: each query suits the type that was found, so nothing raises or converts.
+    unsafe {
+        match ffi::lua_type(l, index) {
+            ffi::LUA_TNIL | ffi::LUA_TNONE => Datum::Nil,
+            ffi::LUA_TBOOLEAN => Datum::Boolean(ffi::lua_toboolean(l, index) != 0),
+            ffi::LUA_TNUMBER if ffi::lua_isinteger(l, index) != 0 => {
+                Datum::Integer(ffi::lua_tointegerx(l, index, ptr::null_mut()))
+            }
+            ffi::LUA_TNUMBER => Datum::Float(ffi::lua_tonumberx(l, index, ptr::null_mut())),
+            ffi::LUA_TSTRING => {
+                let mut len = 0;
+                let text = ffi::lua_tolstring(l, index, &raw mut len);
+                Datum::String(slice::from_raw_parts(text.cast(), len))
+            }
+            ffi::LUA_TTABLE => Datum::Table,
+            ffi::LUA_TUSERDATA => match object::kind(l, index, core) {
+                Some(object::Kind::Foreign) => {
+                    let object = ffi::lua_touserdata(l, index).cast::<std::sync::Arc<dyn Foreign>>();
+                    Datum::Foreign(&*object)
+                }
+                Some(object::Kind::Unsigned) => Datum::Unsigned(*ffi::lua_touserdata(l, index).cast::<u64>()),
+                None => Datum::Other("userdata"),
+            },
+            ffi::LUA_TFUNCTION => Datum::Other("function"),
+            ffi::LUA_TTHREAD => Datum::Other("coroutine"),
+            _ => Datum::Other("userdata"),
+        }
+    }
+}

@@ -1,0 +1,584 @@
+//! [`Vm`]: a Lua state and the driver that runs its coroutines as a future.
+
+use std::{
+    collections::VecDeque,
+    ffi::{CStr, c_int},
+    ptr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context as Waking, Poll, Wake, Waker},
+};
+
+use mlua::{
+    Function, Lua, MultiValue, Table, Value as LuaValue,
+    ffi::{self, lua_State},
+};
+use tokio::time::Instant;
+use wippy_security::{CallError, Context};
+use wippy_wit::{DEPTH_MAX, Datum, Error, Reader, Value, Writer, copy};
+
+use super::{
+    call::stack,
+    core::{Core, Parked, Spawned, core, deadline_error, park_error},
+    object,
+    reader::LuaReader,
+    writer::{LuaWriter, keys_address, push_value},
+};
+
+/// A Lua state with the driver of its coroutines.
+///
+/// One invocation runs at a time: [`begin`](Self::begin) with a function and its arguments, [`poll`](Self::poll) until
+/// it ends, then [`copy_result`](Self::copy_result) or [`take`](Self::take).
+pub(crate) struct Vm {
+    main: Task,
+    spawned: Vec<Option<Task>>,
+    free: Vec<usize>,
+    queue: Arc<Queue>,
+    /// Dropped after everything that is parked, which may point into it.
+    lua: Lua,
+    /// Dropped after the state, whose functions use it.
+    core: Box<Core>,
+}
+
+// SAFETY: nothing in it is bound to a thread, and only its owner uses it; see `super`.
+unsafe impl Send for Vm {}
+
+/// A coroutine that the driver runs.
+struct Task {
+    thread: *mut lua_State,
+    /// What keeps the thread alive: a reference in the registry.
+    reference: c_int,
+    /// How many arguments wait on the stack for the first resume.
+    arguments: c_int,
+    parked: Option<Parked>,
+    /// For spawned coroutines: wakes this one alone. The main one uses the waker of whoever polls.
+    waker: Option<(Arc<TaskWaker>, Waker)>,
+}
+
+/// Which spawned coroutines have been woken.
+#[derive(Default)]
+struct Queue {
+    ready: Mutex<VecDeque<usize>>,
+    parent: Mutex<Option<Waker>>,
+}
+
+struct TaskWaker {
+    index: usize,
+    queued: AtomicBool,
+    queue: Arc<Queue>,
+}
+
+impl Queue {
+    fn push(&self, index: usize) {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner).push_back(index);
+    }
+
+    fn take(&self) -> VecDeque<usize> {
+        std::mem::take(&mut *self.ready.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set_parent(&self, waker: &Waker) {
+        let mut parent = self.parent.lock().unwrap_or_else(PoisonError::into_inner);
+        if parent.as_ref().is_none_or(|known| !known.will_wake(waker)) {
+            *parent = Some(waker.clone());
+        }
+    }
+}
+
+impl Wake for TaskWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.queued.swap(true, Ordering::AcqRel) {
+            self.queue.push(self.index);
+            let parent = self.queue.parent.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(parent) = parent {
+                parent.wake();
+            }
+        }
+    }
+}
+
+/// The metatables of our own userdata.
+pub(crate) struct Metatables {
+    /// Of error objects.
+    pub(crate) error: Table,
+    /// Of other opaque things.
+    pub(crate) foreign: Table,
+    /// Of unsigned integers beyond the signed ones.
+    pub(crate) unsigned: Table,
+}
+
+/// How an invocation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It returned; the values are on the coroutine's stack.
+    Returned,
+    /// It raised; the error object is on the coroutine's stack.
+    Raised,
+}
+
+/// How a turn of a coroutine ended.
+enum Turn {
+    Waiting,
+    /// It used up its instructions and wants to go on.
+    Preempted,
+    Ended(End),
+}
+
+impl Vm {
+    /// Takes over a fresh state, in which nothing has run.
+    ///
+    /// # Errors
+    /// When the memory limit does not suffice for an empty state.
+    pub(crate) fn new(lua: Lua, budget: u32) -> mlua::Result<Self> {
+        let core = Box::new(Core::new(budget));
+        let mut threads = [(ptr::null_mut(), 0), (ptr::null_mut(), 0)];
+        // SAFETY: the state is fresh, so that every thread but mlua's own reference thread, which runs no code, gets
+        // a copy of the extra space and of the hook. The closure owns nothing.
+        unsafe {
+            let core: *const Core = &raw const *core;
+            let threads = &mut threads;
+            lua.exec_raw::<()>((), move |l| {
+                ffi::lua_rawgeti(l, ffi::LUA_REGISTRYINDEX, ffi::LUA_RIDX_MAINTHREAD);
+                let main = ffi::lua_tothread(l, -1);
+                ffi::lua_settop(l, -2);
+                *ffi::lua_getextraspace(main).cast::<*const Core>() = core;
+                *ffi::lua_getextraspace(l).cast::<*const Core>() = core;
+                ffi::lua_sethook(main, Some(hook), ffi::LUA_MASKCOUNT, (*core).budget);
+                for slot in threads {
+                    let thread = ffi::lua_newthread(main);
+                    *slot = (thread, ffi::luaL_ref(main, ffi::LUA_REGISTRYINDEX));
+                }
+                ffi::lua_createtable(l, 64, 0);
+                ffi::lua_rawsetp(l, ffi::LUA_REGISTRYINDEX, keys_address(&*core));
+            })?;
+        }
+        let [(root, reference), (workbench, _)] = threads;
+        core.root.set(root);
+        core.workbench.set(workbench);
+        let main = Task { thread: root, reference, arguments: 0, parked: None, waker: None };
+        Ok(Self { main, spawned: Vec::new(), free: Vec::new(), queue: Arc::default(), lua, core })
+    }
+
+    /// The state.
+    pub(crate) fn lua(&self) -> &Lua {
+        &self.lua
+    }
+
+    /// Sets the metatables of our userdata. Their finalizers are added here.
+    ///
+    /// # Errors
+    /// When memory does not suffice.
+    pub(crate) fn set_metatables(&self, metatables: &Metatables) -> mlua::Result<()> {
+        let known = &self.core.metatables;
+        for (table, address, reference, collects) in [
+            (&metatables.error, &known.error, &known.error_reference, true),
+            (&metatables.foreign, &known.foreign, &known.foreign_reference, true),
+            (&metatables.unsigned, &known.unsigned, &known.unsigned_reference, false),
+        ] {
+            // SAFETY: the closure owns nothing. The table, its argument, is kept by the registry from now on.
+            unsafe {
+                self.lua.exec_raw::<()>(table, |l| {
+                    if collects {
+                        ffi::lua_pushcfunction(l, object::collect);
+                        ffi::lua_setfield(l, -2, c"__gc".as_ptr());
+                    }
+                    address.set(ffi::lua_topointer(l, -1));
+                    reference.set(ffi::luaL_ref(l, ffi::LUA_REGISTRYINDEX));
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps `function` for [`begin`](Self::begin).
+    ///
+    /// # Errors
+    /// When memory does not suffice.
+    pub(crate) fn keep(&self, function: &Function) -> mlua::Result<Kept> {
+        let mut reference = 0;
+        // SAFETY: the closure owns nothing.
+        unsafe {
+            let reference = &mut reference;
+            self.lua.exec_raw::<()>(function, move |l| *reference = ffi::luaL_ref(l, ffi::LUA_REGISTRYINDEX))?;
+        }
+        Ok(Kept(reference))
+    }
+
+    /// Begins an invocation of `function` with the arguments that `arguments` stands on the list of.
+    ///
+    /// # Errors
+    /// When an argument cannot be sent or does not fit into memory.
+    pub(crate) fn begin(
+        &mut self,
+        function: Kept,
+        context: Context,
+        arguments: &mut dyn Reader,
+    ) -> Result<(), CallError> {
+        let thread = self.main.thread;
+        let count = arguments.len();
+        let room = c_int::try_from(count).ok().filter(|count| *count <= 250);
+        let count = room.ok_or_else(|| CallError::invalid(format!("{count} arguments are too many")))?;
+        // SAFETY: the main coroutine does not run and has no frames, and there is room for what is pushed.
+        unsafe {
+            if ffi::lua_checkstack(thread, count + 8) == 0 {
+                return Err(wippy_wit::WriteError::OutOfMemory).map_err(wippy_wit::Error::from).map_err(Into::into);
+            }
+            ffi::lua_settop(thread, 0);
+            ffi::lua_rawgeti(thread, ffi::LUA_REGISTRYINDEX, i64::from(function.0));
+            for index in 0..arguments.len() {
+                let outcome = arguments.enter_index(index).and_then(|()| push_argument(thread, &self.core, arguments));
+                if let Err(error) = outcome {
+                    let name = parameter_name(thread, index);
+                    ffi::lua_settop(thread, 0);
+                    return Err(error.at_argument(index, &name).into());
+                }
+                arguments.leave();
+            }
+        }
+        self.main.arguments = count;
+        self.core.deadline.set(context.deadline());
+        *self.core.context.borrow_mut() = Some(context);
+        Ok(())
+    }
+
+    /// Runs the invocation as far as it goes.
+    pub(crate) fn poll(&mut self, waking: &mut Waking<'_>) -> Poll<End> {
+        let _mark = stack::Mark::new();
+        let mut again = match self.turn_main(waking.waker()) {
+            Turn::Ended(end) => return Poll::Ready(end),
+            Turn::Preempted => true,
+            Turn::Waiting => false,
+        };
+        if !self.spawned.is_empty() || !self.core.spawned.borrow().is_empty() {
+            self.queue.set_parent(waking.waker());
+            self.adopt();
+            for index in self.queue.take() {
+                again |= self.turn_spawned(index);
+            }
+            self.adopt();
+            again |= !self.queue.ready.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        }
+        if again {
+            waking.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    fn turn_main(&mut self, waker: &Waker) -> Turn {
+        turn(&self.core, &mut self.main, waker)
+    }
+
+    /// Takes over what `coroutine.spawn` left.
+    fn adopt(&mut self) {
+        for Spawned { thread, reference, arguments } in self.core.spawned.take() {
+            let index = self.free.pop().unwrap_or(self.spawned.len());
+            let waker = Arc::new(TaskWaker { index, queued: AtomicBool::new(true), queue: self.queue.clone() });
+            let waker = Some((waker.clone(), Waker::from(waker)));
+            let task = Task { thread, reference, arguments, parked: None, waker };
+            match self.spawned.get_mut(index) {
+                Some(slot) => *slot = Some(task),
+                None => self.spawned.push(Some(task)),
+            }
+            self.queue.push(index);
+        }
+    }
+
+    /// Gives a spawned coroutine its turn; true if it wants another one at once.
+    fn turn_spawned(&mut self, index: usize) -> bool {
+        let Some(slot) = self.spawned.get_mut(index) else { return false };
+        let Some(task) = slot else { return false };
+        let Some((flag, waker)) = task.waker.clone() else { return false };
+        flag.queued.store(false, Ordering::Release);
+        match turn(&self.core, task, &waker) {
+            Turn::Waiting => false,
+            Turn::Preempted => {
+                flag.wake();
+                true
+            }
+            Turn::Ended(end) => {
+                if let Some(task) = slot.take() {
+                    self.free.push(index);
+                    self.finish_spawned(&task, end);
+                }
+                false
+            }
+        }
+    }
+
+    fn finish_spawned(&self, task: &Task, end: End) {
+        if end == End::Raised && !self.core.terminated.get() {
+            let (message, trace) = self.raised(task.thread);
+            let message = match message {
+                Ok(LuaValue::String(text)) => text.to_string_lossy(),
+                Ok(other) => other.to_string().unwrap_or_default(),
+                Err(error) => error.to_string(),
+            };
+            tracing::error!(target: "wippy::lua", stack = trace, "a spawned coroutine failed: {message}");
+        }
+        self.core.guarded.borrow_mut().remove(&(task.thread as usize));
+        // SAFETY: the coroutine has ended; releasing its reference needs no memory that is not there.
+        let _ = unsafe {
+            self.lua.exec_raw::<()>((), |l| {
+                ffi::lua_closethread(task.thread, l);
+                ffi::luaL_unref(l, ffi::LUA_REGISTRYINDEX, task.reference);
+            })
+        };
+    }
+
+    /// Whether the state may serve another invocation: everything that this one began has ended.
+    pub(crate) fn is_reusable(&self) -> bool {
+        self.spawned.iter().all(Option::is_none)
+            && self.core.spawned.borrow().is_empty()
+            && !self.core.terminated.get()
+    }
+
+    /// Makes the state ready for another invocation.
+    pub(crate) fn reset(&mut self) {
+        *self.core.context.borrow_mut() = None;
+        self.core.deadline.set(None);
+        // SAFETY: the main coroutine has ended and holds only what it returned.
+        unsafe { ffi::lua_settop(self.main.thread, 0) };
+    }
+
+    /// Copies what the invocation returned to `result`: a value, or its error.
+    ///
+    /// # Errors
+    /// `Err(Some(error))` when the value cannot be sent; `Err(None)` when the second value is an error, which
+    /// [`take`](Self::take) gives.
+    pub(crate) fn copy_result(&mut self, result: &mut dyn Writer) -> Result<(), Option<CallError>> {
+        let thread = self.main.thread;
+        // SAFETY: the main coroutine has ended; its stack holds the results and belongs to us.
+        unsafe {
+            let count = ffi::lua_gettop(thread);
+            let failed = ffi::lua_type(thread, 1) == ffi::LUA_TNIL && count >= 2;
+            if failed && ffi::lua_type(thread, 2) != ffi::LUA_TNIL {
+                return Err(None);
+            }
+            let mut reader = LuaReader::unset();
+            reader.set(thread, &self.core, 1, count.min(1));
+            reader.enter_index(0).map_err(|error| Some(CallError::from(error)))?;
+            copy_value(&mut reader, result).map_err(|error| {
+                Some(CallError::internal(format!("the result cannot be sent: {error}")))
+            })
+        }
+    }
+
+    /// Takes everything that the invocation returned.
+    ///
+    /// # Errors
+    /// When memory does not suffice.
+    pub(crate) fn take(&mut self) -> mlua::Result<MultiValue> {
+        let thread = self.main.thread;
+        // SAFETY: the main coroutine has ended; the closure owns nothing.
+        unsafe {
+            self.lua.exec_raw((), |l| {
+                let count = ffi::lua_gettop(thread);
+                if ffi::lua_checkstack(l, count) != 0 {
+                    ffi::lua_xmove(thread, l, count);
+                }
+            })
+        }
+    }
+
+    /// Takes what the invocation raised, with the traceback.
+    pub(crate) fn take_raised(&mut self) -> (mlua::Result<LuaValue>, String) {
+        self.raised(self.main.thread)
+    }
+
+    /// The error that a dead coroutine ended with, and its traceback.
+    fn raised(&self, thread: *mut lua_State) -> (mlua::Result<LuaValue>, String) {
+        // SAFETY: the coroutine is dead, its error at the top; the closures own nothing.
+        unsafe {
+            let trace = self.lua.exec_raw::<mlua::String>((), |l| {
+                ffi::luaL_traceback(l, thread, ptr::null(), 0);
+            });
+            let value = self.lua.exec_raw((), |l| {
+                if ffi::lua_gettop(thread) > 0 {
+                    ffi::lua_pushvalue(thread, -1);
+                    ffi::lua_xmove(thread, l, 1);
+                } else {
+                    ffi::lua_pushnil(l);
+                }
+            });
+            (value, trace.map(|trace| trace.to_string_lossy()).unwrap_or_default())
+        }
+    }
+
+    /// Whether the invocation was ended from outside.
+    pub(crate) fn is_terminated(&self) -> bool {
+        self.core.terminated.get()
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        // What is parked may point into the state and goes first.
+        self.main.parked = None;
+        self.spawned.clear();
+        self.core.handoff.take();
+        self.core.exchange.clear();
+        self.core.frames.take();
+        self.core.context.take();
+    }
+}
+
+/// A function that a [`Vm`] keeps.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kept(c_int);
+
+/// Gives a coroutine its turn: polls what it waits for, and runs it when that is done.
+fn turn(core: &Core, task: &mut Task, waker: &Waker) -> Turn {
+    if let Some(parked) = &mut task.parked {
+        let mut waking = Waking::from_waker(waker);
+        let ready = match parked {
+            Parked::Call(frame) => frame.poll(&mut waking).is_ready(),
+            Parked::Future(suspension) => match suspension.as_mut().poll(&mut waking) {
+                Poll::Pending => false,
+                Poll::Ready(outcome) => {
+                    core.exchange.complete(outcome);
+                    true
+                }
+            },
+        };
+        if !ready {
+            return Turn::Waiting;
+        }
+        *core.handoff.borrow_mut() = task.parked.take();
+    }
+    let status = resume(core, task, waker);
+    match status {
+        ffi::LUA_OK => Turn::Ended(End::Returned),
+        ffi::LUA_YIELD => {
+            task.parked = core.handoff.borrow_mut().take();
+            if task.parked.is_some() { Turn::Waiting } else { Turn::Preempted }
+        }
+        _ => Turn::Ended(End::Raised),
+    }
+}
+
+fn resume(core: &Core, task: &mut Task, waker: &Waker) -> c_int {
+    core.resumes.set(core.resumes.get().wrapping_add(1));
+    core.suspending.set(false);
+    core.waker.set(waker);
+    let arguments = std::mem::take(&mut task.arguments);
+    let mut results = 0;
+    // SAFETY: the coroutine is suspended or has its function and arguments on its stack, and nobody else runs the
+    // state. The waker is valid until the pointer is cleared below; `lua_resume` does not raise.
+    let status = unsafe { ffi::lua_resume(task.thread, ptr::null_mut(), arguments, &raw mut results) };
+    core.waker.set(ptr::null());
+    core.suspending.set(false);
+    status
+}
+
+/// Called every so many instructions: ends an invocation whose time is up, and lets others have a turn.
+unsafe extern "C-unwind" fn hook(l: *mut lua_State, _activation: *mut ffi::lua_Debug) {
+    // SAFETY: nothing that needs dropping is alive here when the error is raised; a hook may yield without values.
+    unsafe {
+        let core = core(l);
+        if !core.terminated.get() && core.deadline.get().is_some_and(|deadline| Instant::now() >= deadline) {
+            core.terminated.set(true);
+        }
+        if core.terminated.get() {
+            // From now on every instruction of this thread raises, so that no `pcall` lets the script go on.
+            ffi::lua_sethook(l, Some(hook), ffi::LUA_MASKCOUNT, 1);
+            park_error(core, deadline_error());
+            object::push_parked(l, core);
+            ffi::lua_error(l);
+        }
+        if core.can_suspend(l) {
+            core.suspending.set(true);
+            ffi::lua_yieldk(l, 0, 0, None);
+        }
+    }
+}
+
+/// Pushes the value under the cursor onto `thread`.
+unsafe fn push_argument(thread: *mut lua_State, core: &Core, reader: &mut dyn Reader) -> Result<(), Error> {
+    // SAFETY: the caller made room. Scalars need no memory; the rest is built under protection.
+    unsafe {
+        match reader.datum() {
+            Datum::Nil => ffi::lua_pushnil(thread),
+            Datum::Boolean(value) => ffi::lua_pushboolean(thread, c_int::from(value)),
+            Datum::Integer(value) => ffi::lua_pushinteger(thread, value),
+            Datum::Float(value) => ffi::lua_pushnumber(thread, value),
+            _ => {
+                let mut writer = LuaWriter::unset();
+                writer.set(core);
+                writer.scope(&mut |writer| copy(reader, writer, DEPTH_MAX))?;
+                writer.finish(thread)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Copies the value under the cursor; a scalar without the cost of a scope.
+fn copy_value(reader: &mut dyn Reader, writer: &mut dyn Writer) -> Result<(), Error> {
+    match reader.datum() {
+        Datum::Nil => writer.nil(),
+        Datum::Boolean(value) => writer.boolean(value),
+        Datum::Integer(value) => writer.integer(value),
+        Datum::Float(value) => writer.float(value),
+        _ => return writer.scope(&mut |writer| copy(reader, writer, DEPTH_MAX)),
+    }
+    Ok(())
+}
+
+/// The name of a parameter of the function at the bottom of `thread`, for messages.
+#[cold]
+unsafe fn parameter_name(thread: *mut lua_State, index: usize) -> String {
+    // SAFETY: the function is at the bottom; asking for its parameters does not raise, and names live with it.
+    unsafe {
+        ffi::lua_settop(thread, 1);
+        let position = c_int::try_from(index).unwrap_or(c_int::MAX).saturating_add(1);
+        let name = ffi::lua_getlocal(thread, ptr::null(), position);
+        if name.is_null() { "...".to_owned() } else { CStr::from_ptr(name).to_string_lossy().into_owned() }
+    }
+}
+
+/// The context of the invocation that runs.
+pub(crate) fn context(lua: &Lua) -> Option<Context> {
+    // SAFETY: mlua's current state is a thread of a state of ours.
+    lua.exec_raw_lua(|raw| unsafe { core(raw.state()).context.borrow().clone() })
+}
+
+/// An owned copy of a Lua value.
+///
+/// # Errors
+/// When it is nested too deeply or holds something that cannot leave Lua.
+pub(crate) fn read_value(lua: &Lua, value: &LuaValue) -> Result<Value, Error> {
+    let mut outcome = Ok(Value::Nil);
+    // SAFETY: the closure owns nothing when Lua may raise: the reader does not raise. The value is its argument.
+    let asked = unsafe {
+        let outcome = &mut outcome;
+        lua.exec_raw::<()>(value, move |l| {
+            let mut reader = LuaReader::unset();
+            reader.set(l, core(l), ffi::lua_gettop(l), 1);
+            *outcome = reader.enter_index(0).and_then(|()| Value::read(&mut reader));
+            ffi::lua_settop(l, 0);
+        })
+    };
+    asked.map_err(|error| Error::new(error.to_string()))?;
+    outcome
+}
+
+/// A Lua copy of an owned value.
+///
+/// # Errors
+/// When memory does not suffice.
+pub(crate) fn write_value(lua: &Lua, value: &Value) -> mlua::Result<LuaValue> {
+    let mut outcome = Ok(());
+    // SAFETY: the closure owns nothing; building is protected on its own, and what it borrows is dropped here.
+    let pushed = unsafe {
+        let outcome = &mut outcome;
+        lua.exec_raw((), move |l| *outcome = push_value(l, value))
+    };
+    outcome.map_err(mlua::Error::external)?;
+    pushed
+}

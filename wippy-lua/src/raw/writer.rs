@@ -1,0 +1,418 @@
+//! [`LuaWriter`]: builds a value for Lua.
+
+use std::{
+    ffi::{c_int, c_void},
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    ptr,
+    sync::Arc,
+};
+
+use mlua::ffi::{self, lua_State};
+use wippy_wit::{Error, Foreign, Key, ScopeBody, Value, ValueWriter, WriteError, Writer};
+
+use super::{
+    core::{Core, core},
+    object,
+};
+
+/// Hints beyond this size are not believed.
+const HINT_MAX: usize = 1 << 16;
+
+/// Builds one value for Lua on the state's workbench, from where its owner moves it.
+///
+/// Within [`scope`](Writer::scope) it builds in place. A handler that writes without one, or after the call had to
+/// wait, builds an owned value; scalars, which need no memory, are always built in place.
+pub(super) struct LuaWriter {
+    core: *const Core,
+    state: State,
+}
+
+enum State {
+    /// Nothing was written.
+    Empty,
+    /// Within a scope.
+    Scoped,
+    /// Done: the value is at the top of the workbench.
+    Written,
+    /// Anything is written to this.
+    Detached(ValueWriter),
+}
+
+// SAFETY: the writer is used by the one thread that polls or runs the state; see `super`.
+unsafe impl Send for LuaWriter {}
+
+impl LuaWriter {
+    pub(super) fn unset() -> Self {
+        Self { core: ptr::null(), state: State::Empty }
+    }
+
+    /// Makes it ready for a value.
+    ///
+    /// # Safety
+    /// The core outlives the use of the writer.
+    pub(super) unsafe fn set(&mut self, core: &Core) {
+        self.core = core;
+        self.state = State::Empty;
+    }
+
+    /// From now on the workbench may be used by others: moves what is on it to the top of `l`, and builds anything
+    /// else as an owned value. Answers whether a value was moved.
+    ///
+    /// # Safety
+    /// `l` is a thread of the state with a free slot.
+    pub(super) unsafe fn detach(&mut self, l: *mut lua_State) -> bool {
+        match mem::replace(&mut self.state, State::Detached(ValueWriter::default())) {
+            State::Written | State::Scoped => {
+                self.state = State::Empty;
+                // SAFETY: the value is at the top of the workbench, and there is a slot for it.
+                unsafe { ffi::lua_xmove((*self.core).workbench.get(), l, 1) };
+                true
+            }
+            State::Empty => false,
+            detached @ State::Detached(_) => {
+                self.state = detached;
+                false
+            }
+        }
+    }
+
+    /// Moves the value to the top of `l`; nil if none was written.
+    ///
+    /// # Errors
+    /// When memory does not suffice for it; then nothing is pushed.
+    ///
+    /// # Safety
+    /// `l` is a thread of the state with a free slot.
+    pub(super) unsafe fn finish(&mut self, l: *mut lua_State) -> Result<(), Error> {
+        if let State::Detached(writer) = &mut self.state {
+            let value = writer.take();
+            self.state = State::Empty;
+            value.write(self)?;
+        }
+        // SAFETY: as said by the caller; what was written is at the top of the workbench.
+        unsafe {
+            match mem::replace(&mut self.state, State::Empty) {
+                State::Written | State::Scoped => ffi::lua_xmove((*self.core).workbench.get(), l, 1),
+                State::Empty | State::Detached(_) => ffi::lua_pushnil(l),
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets what was written.
+    pub(super) fn discard(&mut self) {
+        if matches!(mem::replace(&mut self.state, State::Empty), State::Written | State::Scoped) {
+            // SAFETY: the value is at the top of the workbench.
+            unsafe { ffi::lua_settop((*self.core).workbench.get(), -2) };
+        }
+    }
+
+    #[inline]
+    fn workbench(&self) -> *mut lua_State {
+        // SAFETY: the core is alive.
+        unsafe { (*self.core).workbench.get() }
+    }
+
+    /// Pushes a scalar by `push`, or hands it to the detached writer.
+    #[inline]
+    fn scalar(&mut self, push: impl FnOnce(*mut lua_State), detached: impl FnOnce(&mut ValueWriter)) {
+        match &mut self.state {
+            State::Scoped => push(self.workbench()),
+            State::Empty => {
+                push(self.workbench());
+                self.state = State::Written;
+            }
+            State::Detached(writer) => detached(writer),
+            // A second value where one was asked for is dropped.
+            State::Written => {}
+        }
+    }
+
+    /// The writer of owned values, unless a scope is open.
+    #[inline]
+    fn detached(&mut self) -> Option<&mut ValueWriter> {
+        if matches!(self.state, State::Scoped) {
+            return None;
+        }
+        if !matches!(self.state, State::Detached(_)) {
+            self.discard();
+            self.state = State::Detached(ValueWriter::default());
+        }
+        match &mut self.state {
+            State::Detached(writer) => Some(writer),
+            State::Empty | State::Scoped | State::Written => None,
+        }
+    }
+}
+
+/// What the protected part of a scope works on.
+struct Protected<'a, 'b> {
+    writer: &'a mut LuaWriter,
+    body: ScopeBody<'b>,
+    outcome: Option<Result<(), Error>>,
+}
+
+impl Writer for LuaWriter {
+    fn nil(&mut self) {
+        // SAFETY: within a scope `table` keeps slots free; outside, the workbench has some at its bottom.
+        self.scalar(|l| unsafe { ffi::lua_pushnil(l) }, Writer::nil);
+    }
+
+    fn boolean(&mut self, value: bool) {
+        // SAFETY: as for `nil`.
+        self.scalar(|l| unsafe { ffi::lua_pushboolean(l, c_int::from(value)) }, |writer| writer.boolean(value));
+    }
+
+    fn integer(&mut self, value: i64) {
+        // SAFETY: as for `nil`.
+        self.scalar(|l| unsafe { ffi::lua_pushinteger(l, value) }, |writer| writer.integer(value));
+    }
+
+    fn unsigned(&mut self, value: u64) {
+        if let Ok(value) = i64::try_from(value) {
+            return self.integer(value);
+        }
+        match self.detached() {
+            Some(writer) => writer.unsigned(value),
+            // SAFETY: a scope is open, so running out of memory is caught.
+            None => unsafe { object::push_unsigned(self.workbench(), value) },
+        }
+    }
+
+    fn float(&mut self, value: f64) {
+        // SAFETY: as for `nil`.
+        self.scalar(|l| unsafe { ffi::lua_pushnumber(l, value) }, |writer| writer.float(value));
+    }
+
+    fn string(&mut self, value: &[u8]) {
+        match self.detached() {
+            Some(writer) => writer.string(value),
+            // SAFETY: as for `unsigned`.
+            None => unsafe {
+                ffi::lua_pushlstring(self.workbench(), value.as_ptr().cast(), value.len());
+            },
+        }
+    }
+
+    fn foreign(&mut self, value: Arc<dyn Foreign>) {
+        match self.detached() {
+            Some(writer) => writer.foreign(value),
+            // SAFETY: as for `unsigned`; the object is parked where a `longjmp` does not lose it.
+            None => unsafe {
+                *(*self.core).object.borrow_mut() = Some(value);
+                object::push_parked(self.workbench(), &*self.core);
+            },
+        }
+    }
+
+    fn table(&mut self, elements: usize, fields: usize) -> Result<(), WriteError> {
+        if let Some(writer) = self.detached() {
+            return writer.table(elements, fields);
+        }
+        let l = self.workbench();
+        // SAFETY: as for `unsigned`. Room is made for the table, a key, a value and a key's string.
+        unsafe {
+            if ffi::lua_checkstack(l, 8) == 0 {
+                return Err(WriteError::TooDeep);
+            }
+            let hint = |size: usize| c_int::try_from(size.min(HINT_MAX)).unwrap_or_default();
+            ffi::lua_createtable(l, hint(elements), hint(fields));
+        }
+        Ok(())
+    }
+
+    fn set_index(&mut self, index: usize) {
+        match self.detached() {
+            Some(writer) => writer.set_index(index),
+            // SAFETY: as for `unsigned`; the table lies below the value.
+            None => unsafe {
+                let index = i64::try_from(index).unwrap_or(i64::MAX).saturating_add(1);
+                ffi::lua_rawseti(self.workbench(), -2, index);
+            },
+        }
+    }
+
+    fn set_key(&mut self, key: &Key) {
+        match self.detached() {
+            Some(writer) => writer.set_key(key),
+            // SAFETY: as for `unsigned`; the table lies below the value, the keys at the frame's bottom.
+            None => unsafe {
+                let l = self.workbench();
+                push_key_unprotected(l, 1, key);
+                ffi::lua_insert(l, -2);
+                ffi::lua_rawset(l, -3);
+            },
+        }
+    }
+
+    fn set_pair(&mut self) {
+        match self.detached() {
+            Some(writer) => writer.set_pair(),
+            // SAFETY: as for `unsigned`; the table lies below the key, the key below the value.
+            None => unsafe {
+                let l = self.workbench();
+                let nan = ffi::lua_type(l, -2) == ffi::LUA_TNUMBER
+                    && ffi::lua_tonumberx(l, -2, ptr::null_mut()).is_nan();
+                if nan || ffi::lua_type(l, -2) == ffi::LUA_TNIL {
+                    ffi::lua_settop(l, -3);
+                } else {
+                    ffi::lua_rawset(l, -3);
+                }
+            },
+        }
+    }
+
+    fn scope(&mut self, body: ScopeBody<'_>) -> Result<(), Error> {
+        match &mut self.state {
+            State::Detached(_) | State::Scoped => return body(self),
+            State::Written => self.discard(),
+            State::Empty => {}
+        }
+        self.state = State::Scoped;
+        let l = self.workbench();
+        let mut protected = Protected { writer: self, body, outcome: None };
+        // SAFETY: a light C function and light userdata need no memory, and there is room: the workbench is at its
+        // bottom, or in a frame of its own with `table`'s reserve. The call is protected and leaves one value.
+        let status = unsafe {
+            ffi::lua_checkstack(l, 8);
+            ffi::lua_pushcfunction(l, run_scope);
+            push_keys(l, &*protected.writer.core);
+            ffi::lua_pushlightuserdata(l, (&raw mut protected).cast::<c_void>());
+            ffi::lua_pcall(l, 2, 1, 0)
+        };
+        let outcome = protected.outcome;
+        match outcome {
+            Some(Ok(())) if status == ffi::LUA_OK => {
+                self.state = State::Written;
+                Ok(())
+            }
+            outcome => {
+                self.discard();
+                Err(match outcome {
+                    Some(Err(error)) => error,
+                    _ => WriteError::OutOfMemory.into(),
+                })
+            }
+        }
+    }
+}
+
+/// Runs the body of a scope; what it leaves at the top is the value.
+unsafe extern "C-unwind" fn run_scope(l: *mut lua_State) -> c_int {
+    // SAFETY: `scope` pushed the keys and the address of its `Protected`, which outlives this call.
+    unsafe {
+        let protected = &mut *ffi::lua_touserdata(l, 2).cast::<Protected<'_, '_>>();
+        ffi::lua_settop(l, 1);
+        let writer: *mut LuaWriter = protected.writer;
+        // A panic must not cross Lua. The closure owns nothing, as `longjmp` asks of everything between here and
+        // the raising function; bodies promise the same.
+        let body = &mut protected.body;
+        if let Ok(outcome) = catch_unwind(AssertUnwindSafe(|| body(&mut *writer))) {
+            let is_ok = outcome.is_ok();
+            protected.outcome = Some(outcome);
+            if is_ok && ffi::lua_gettop(l) > 1 {
+                return 1;
+            }
+        }
+        ffi::lua_settop(l, 1);
+        ffi::lua_pushnil(l);
+        1
+    }
+}
+
+/// Pushes the table of interned keys onto `l`.
+///
+/// # Safety
+/// `l` is a thread of the state with a free slot.
+unsafe fn push_keys(l: *mut lua_State, core: &Core) {
+    // SAFETY: by the caller. A raw read by address does not raise.
+    unsafe {
+        ffi::lua_rawgetp(l, ffi::LUA_REGISTRYINDEX, keys_address(core));
+    }
+}
+
+/// The registry's key for the table of interned keys.
+pub(super) fn keys_address(core: &Core) -> *const c_void {
+    ptr::from_ref(&core.resumes).cast()
+}
+
+/// Pushes the string of `key`; `keys` is the index of the table of them.
+///
+/// # Safety
+/// Within a protected call, with three free slots.
+unsafe fn push_key_unprotected(l: *mut lua_State, keys: c_int, key: &Key) {
+    // SAFETY: by the caller.
+    unsafe {
+        let id = i64::from(key.id());
+        if ffi::lua_rawgeti(l, keys, id) != ffi::LUA_TSTRING {
+            ffi::lua_settop(l, -2);
+            ffi::lua_pushlstring(l, key.name().as_ptr().cast(), key.name().len());
+            ffi::lua_pushvalue(l, -1);
+            ffi::lua_rawseti(l, keys, id);
+        }
+    }
+}
+
+/// Pushes the string of `key` onto `l`, for a reader.
+///
+/// # Errors
+/// When there is no memory to make it.
+///
+/// # Safety
+/// `l` is a thread of the state with three free slots.
+pub(super) unsafe fn push_key(l: *mut lua_State, core: &Core, key: &Key) -> Result<(), Error> {
+    // SAFETY: raw reads do not raise; making the string is done under protection, on the workbench.
+    unsafe {
+        push_keys(l, core);
+        if ffi::lua_rawgeti(l, -1, i64::from(key.id())) != ffi::LUA_TSTRING {
+            intern(core, key)?;
+            ffi::lua_settop(l, -2);
+            ffi::lua_rawgeti(l, -1, i64::from(key.id()));
+        }
+        ffi::lua_remove(l, -2);
+    }
+    Ok(())
+}
+
+#[cold]
+unsafe fn intern(core: &Core, key: &Key) -> Result<(), Error> {
+    unsafe extern "C-unwind" fn run(l: *mut lua_State) -> c_int {
+        // SAFETY: called below, protected, with the keys and the address of a key that outlives the call.
+        unsafe {
+            let key = &*ffi::lua_touserdata(l, 2).cast::<Key>();
+            push_key_unprotected(l, 1, key);
+        }
+        0
+    }
+    let l = core.workbench.get();
+    // SAFETY: as in `scope`.
+    unsafe {
+        ffi::lua_checkstack(l, 8);
+        ffi::lua_pushcfunction(l, run);
+        push_keys(l, core);
+        ffi::lua_pushlightuserdata(l, ptr::from_ref(key).cast_mut().cast());
+        if ffi::lua_pcall(l, 2, 0, 0) != ffi::LUA_OK {
+            ffi::lua_settop(l, -2);
+            return Err(WriteError::OutOfMemory.into());
+        }
+    }
+    Ok(())
+}
+
+/// Builds `value` and moves it to the top of `l`.
+///
+/// # Errors
+/// When memory does not suffice; then nothing is pushed.
+///
+/// # Safety
+/// `l` is a thread of a state of ours with a free slot.
+pub(super) unsafe fn push_value(l: *mut lua_State, value: &Value) -> Result<(), Error> {
+    let mut writer = LuaWriter::unset();
+    // SAFETY: by the caller.
+    unsafe {
+        writer.set(core(l));
+        value.write(&mut writer)?;
+        writer.finish(l)
+    }
+}

@@ -1,0 +1,61 @@
+//! What is run: [`Source`] and [`Library`], and the limits it runs under: [`Config`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use wippy_registry::EntryId;
+
+/// The script behind a `function.lua` or `process.lua` entry.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The entry.
+    pub id: EntryId,
+    /// What messages and tracebacks call the file: `src/report.lua`.
+    pub name: Arc<str>,
+    /// The script.
+    pub text: Arc<str>,
+    /// Which function of the table that the script returns.
+    pub method: Arc<str>,
+    /// The built-in modules that the entry may require.
+    pub modules: BTreeSet<String>,
+    /// The libraries that the entry may require, by the name it requires them by.
+    pub imports: BTreeMap<String, Arc<Library>>,
+}
+
+/// The script behind a `library.lua` entry.
+///
+/// A library has its own globals and its own list of modules. It never gets more than its importer: a module that the
+/// importing entry does not list is refused, whoever asks.
+#[derive(Debug, Clone)]
+pub struct Library {
+    /// The entry.
+    pub id: EntryId,
+    /// What messages and tracebacks call the file.
+    pub name: Arc<str>,
+    /// The script.
+    pub text: Arc<str>,
+    /// The built-in modules that the library may require.
+    pub modules: BTreeSet<String>,
+    /// The libraries that the library may require.
+    pub imports: BTreeMap<String, Arc<Library>>,
+}
+
+/// The limits that every state runs under.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How much one state may allocate, in bytes.
+    pub memory_limit: usize,
+    /// How many instructions a script runs before others get their turn and its deadline is looked at.
+    pub instruction_budget: u32,
+    /// How many states one function may have at work for callers that can wait.
+    pub workers_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self { memory_limit: 64 << 20, instruction_budget: 10_000, workers_max: processors * 4 }
+    }
+}

@@ -1,0 +1,174 @@
+//! [`Context`]: everything a call inherits from its caller.
+
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use wippy_wit::Value;
+
+use crate::{Actor, Dispatcher, Scope};
+
+/// Request values, readable by guests through `ctx.get`.
+pub type Values = BTreeMap<Arc<str>, Value>;
+
+/// Actor, scope, request values, deadline and call depth of one execution, with the dispatcher to call others by.
+///
+/// A context is immutable and cheap to clone. Deriving one narrows it (a deadline can only come nearer) or replaces
+/// a part of it under a permit; a guest never holds one.
+#[derive(Clone)]
+pub struct Context {
+    shared: Arc<Shared>,
+    execution: Arc<Execution>,
+    deadline: Option<Instant>,
+    depth: u32,
+}
+
+struct Shared {
+    dispatcher: Arc<Dispatcher>,
+    actor: Option<Arc<Actor>>,
+    scope: Option<Arc<Scope>>,
+    values: Arc<Values>,
+}
+
+impl Context {
+    /// A context for an edge of the system: nobody acts, nothing is limited.
+    pub fn root(dispatcher: Arc<Dispatcher>) -> Self {
+        Self {
+            shared: Arc::new(Shared { dispatcher, actor: None, scope: None, values: Arc::default() }),
+            execution: Arc::default(),
+            deadline: None,
+            depth: 0,
+        }
+    }
+
+    /// With another identity. Edges do this freely; for guests it takes a permit for `funcs.security` or
+    /// `process.security`.
+    #[must_use]
+    pub fn with_identity(&self, actor: Option<Arc<Actor>>, scope: Option<Arc<Scope>>) -> Self {
+        let (dispatcher, values) = (self.shared.dispatcher.clone(), self.shared.values.clone());
+        Self { shared: Arc::new(Shared { dispatcher, actor, scope, values }), ..self.clone() }
+    }
+
+    /// With request values added to those that are there.
+    #[must_use]
+    pub fn with_values(&self, added: Values) -> Self {
+        let mut values = Values::clone(&self.shared.values);
+        values.extend(added);
+        let shared = Shared {
+            dispatcher: self.shared.dispatcher.clone(),
+            actor: self.shared.actor.clone(),
+            scope: self.shared.scope.clone(),
+            values: Arc::new(values),
+        };
+        Self { shared: Arc::new(shared), ..self.clone() }
+    }
+
+    /// With a deadline `timeout` from now, unless an earlier one holds already.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        let deadline = Instant::now() + timeout;
+        Self { deadline: Some(self.deadline.map_or(deadline, |earlier| earlier.min(deadline))), ..self.clone() }
+    }
+
+    /// The same context for an execution of its own, which holds its own leases.
+    #[must_use]
+    pub fn with_own_execution(&self) -> Self {
+        Self { execution: Arc::default(), ..self.clone() }
+    }
+
+    /// What a callee inherits: the same, one level deeper.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self { depth: self.depth + 1, ..self.clone() }
+    }
+
+    /// By whom calls are made.
+    pub fn dispatcher(&self) -> &Arc<Dispatcher> {
+        &self.shared.dispatcher
+    }
+
+    /// Who acts.
+    pub fn actor(&self) -> Option<&Arc<Actor>> {
+        self.shared.actor.as_ref()
+    }
+
+    /// Under which policies.
+    pub fn scope(&self) -> Option<&Arc<Scope>> {
+        self.shared.scope.as_ref()
+    }
+
+    /// The request values.
+    pub fn values(&self) -> &Values {
+        &self.shared.values
+    }
+
+    /// When it must be over.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// How many calls deep it is.
+    pub fn depth(&self) -> u32 {
+        self.depth
+    }
+
+    /// The execution that makes the calls.
+    pub fn execution(&self) -> &Arc<Execution> {
+        &self.execution
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("actor", &self.shared.actor)
+            .field("deadline", &self.deadline)
+            .field("depth", &self.depth)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Something that an execution keeps between its calls, such as a warm instance.
+pub type Lease = Box<dyn Any + Send>;
+
+/// One function call or one process, as the keeper of what it leased.
+///
+/// A callee may park a resource here under its own key and find it again at the next call *of the same execution*;
+/// nobody else ever sees it. Everything parked is dropped with the execution.
+#[derive(Default)]
+pub struct Execution {
+    leases: Mutex<Vec<(usize, Lease)>>,
+}
+
+impl Execution {
+    /// How many things one execution may keep; the oldest gives way.
+    const KEPT_MAX: usize = 64;
+
+    /// Takes what was parked under `key`.
+    pub fn take(&self, key: usize) -> Option<Lease> {
+        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = leases.iter().rposition(|(held, _)| *held == key)?;
+        Some(leases.swap_remove(at).1)
+    }
+
+    /// Parks `lease` under `key` for a later call.
+    pub fn park(&self, key: usize, lease: Lease) {
+        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        let evicted = (leases.len() >= Self::KEPT_MAX).then(|| leases.remove(0));
+        leases.push((key, lease));
+        // What gives way may run code when dropped, which must not find the lock taken.
+        drop(leases);
+        drop(evicted);
+    }
+}
+
+impl fmt::Debug for Execution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Execution").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,35 @@
+//! [`Handler`]: something that can be called by name.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use wippy_wit::{Reader, Writer};
+
+use crate::{CallError, Context, Permit};
+
+/// One call: who calls, with what, and where the result goes.
+pub struct Call<'a> {
+    /// The callee's context: the caller's, one level deeper.
+    pub context: Context,
+    /// The arguments; the cursor stands on their list.
+    pub arguments: &'a mut dyn Reader,
+    /// Where the result is written: exactly one value, unless the call fails.
+    pub result: &'a mut dyn Writer,
+}
+
+/// Something that can be called by name: a Lua function, a WebAssembly export, a test double.
+#[async_trait]
+pub trait Handler: Send + Sync {
+    /// Runs one call. The permit proves that the guard allowed it.
+    ///
+    /// The future may be dropped at any time, which cancels the call: nothing may be left behind.
+    ///
+    /// # Errors
+    /// Whatever went wrong, in the form that the caller may see.
+    async fn invoke<'a>(self: Arc<Self>, permit: Permit, call: Call<'a>) -> Result<(), CallError>;
+
+    /// The signature, if the callee has a fixed one, in Lua form.
+    fn signature(&self) -> Option<String> {
+        None
+    }
+}

@@ -1,0 +1,155 @@
+//! [`Engine`]: how components are compiled and where their instances live.
+//!
+//! Instances come from a pool of slots with copy-on-write memory images, so a fresh one costs microseconds. Running
+//! guests are interrupted at a fixed beat to let others run, and to see whether their deadline has passed.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::Error;
+
+/// How often a running guest is interrupted to let others run, and how late a deadline can be noticed.
+pub const EPOCH_TICK: Duration = Duration::from_millis(5);
+
+/// What the engine reserves. Reservations are address space; memory is only taken when a guest touches it.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// How many instances may exist at once.
+    pub instances_max: u32,
+    /// The most that one linear memory may hold, in bytes, whatever an entry's own limit says.
+    pub memory_max_bytes: usize,
+    /// The most elements that one table may have.
+    pub table_max_elements: usize,
+    /// Bytes of a guest's own stack.
+    pub stack_bytes: usize,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            instances_max: 10_000,
+            memory_max_bytes: 4 << 30,
+            table_max_elements: 100_000,
+            stack_bytes: 512 << 10,
+        }
+    }
+}
+
+/// Compiles components and holds the slots of their instances.
+pub struct Engine {
+    config: EngineConfig,
+    plain: wasmtime::Engine,
+    /// With asynchronous components, which make every call dearer: only made for components that need them.
+    concurrent: OnceLock<wasmtime::Engine>,
+}
+
+impl Engine {
+    /// An engine.
+    ///
+    /// # Errors
+    /// When the machine refuses the reservations even for a small pool.
+    pub fn new(config: EngineConfig) -> Result<Arc<Self>, Error> {
+        let plain = build(&config, false)?;
+        Ok(Arc::new(Self { config, plain, concurrent: OnceLock::new() }))
+    }
+
+    /// Compiles `bytes`, which must be a component.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when it is no valid component.
+    pub(crate) fn compile(&self, bytes: &[u8], asynchronous: bool) -> Result<wasmtime::component::Component, Error> {
+        let engine = if asynchronous { self.concurrent()? } else { &self.plain };
+        wasmtime::component::Component::new(engine, bytes).map_err(|error| Error::Invalid { message: first_line(&error) })
+    }
+
+    fn concurrent(&self) -> Result<&wasmtime::Engine, Error> {
+        if let Some(engine) = self.concurrent.get() {
+            return Ok(engine);
+        }
+        let engine = build(&self.config, true)?;
+        Ok(self.concurrent.get_or_init(|| engine))
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// The innermost cause, in one line: what wasmtime says first is where it was, not what it was.
+pub(crate) fn first_line(error: &wasmtime::Error) -> String {
+    let text = error.root_cause().to_string();
+    text.lines().next().unwrap_or_default().trim().to_owned()
+}
+
+/// Tries smaller pools where the machine limits address space, down to one that any machine grants.
+fn build(config: &EngineConfig, asynchronous: bool) -> Result<wasmtime::Engine, Error> {
+    let mut instances = config.instances_max.max(16);
+    loop {
+        match wasmtime::Engine::new(&engine_config(config, instances, asynchronous)) {
+            Ok(engine) => {
+                beat(&engine)?;
+                if instances < config.instances_max {
+                    tracing::warn!(instances, wanted = config.instances_max, "address space is short: smaller pool");
+                }
+                return Ok(engine);
+            }
+            Err(_) if instances > 16 => instances = (instances / 4).max(16),
+            Err(error) => return Err(Error::Engine { message: first_line(&error) }),
+        }
+    }
+}
+
+fn engine_config(config: &EngineConfig, instances: u32, asynchronous: bool) -> Config {
+    let mut pool = PoolingAllocationConfig::new();
+    // A component is several core instances: its own modules and the shims between them.
+    let cores = instances.saturating_mul(4);
+    pool.total_component_instances(instances)
+        .total_core_instances(cores)
+        .total_memories(instances)
+        .total_tables(cores)
+        .total_stacks(instances)
+        .max_memory_size(config.memory_max_bytes)
+        .table_elements(config.table_max_elements)
+        .max_unused_warm_slots(100)
+        .max_memories_per_component(8)
+        .max_tables_per_component(32)
+        .max_core_instances_per_component(32);
+    // Keeping pages of a used slot mapped only pays where the kernel can say which of them are dirty: otherwise the
+    // whole kept range is copied at every instantiation.
+    if PoolingAllocationConfig::is_pagemap_scan_available() {
+        pool.pagemap_scan(Enabled::Yes).linear_memory_keep_resident(2 << 20).table_keep_resident(64 << 10);
+    }
+    let mut engine = Config::new();
+    engine
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .epoch_interruption(true)
+        .max_wasm_stack(config.stack_bytes)
+        .async_stack_size(config.stack_bytes + (512 << 10))
+        .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Disable)
+        .concurrency_support(asynchronous)
+        .wasm_component_model_async(asynchronous);
+    engine
+}
+
+/// One thread an engine counts its epochs; it ends with the engine.
+fn beat(engine: &wasmtime::Engine) -> Result<(), Error> {
+    let weak = engine.weak();
+    let beat = move || {
+        while let Some(engine) = weak.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(EPOCH_TICK);
+        }
+    };
+    std::thread::Builder::new()
+        .name("wippy-epoch".into())
+        .spawn(beat)
+        .map(drop)
+        .map_err(|error| Error::Engine { message: error.to_string() })
+}

@@ -1,0 +1,173 @@
+//! Hosts: which import of an entry grants which interfaces, and how they are linked.
+//!
+//! An entry's linker holds exactly what its `imports` name. There is no shared linker that could leak one entry's
+//! capabilities into another.
+
+mod funcs;
+mod wasi;
+
+use wasmtime::component::Linker;
+
+use crate::{Error, exports::Surface, state::GuestState};
+
+/// One word that an entry may put in its `imports`.
+struct Host {
+    import: &'static str,
+    /// Other spellings.
+    aliases: &'static [&'static str],
+    /// The interfaces that it grants, without versions; a trailing `*` stands for any ending.
+    interfaces: &'static [&'static str],
+    /// Whether its interfaces need a WASI context.
+    wasi: bool,
+    link: fn(&mut Linker<GuestState>) -> wasmtime::Result<()>,
+}
+
+const HOSTS: &[Host] = &[
+    Host {
+        import: "wasi:cli",
+        aliases: &[],
+        interfaces: &[
+            "wasi:cli/environment",
+            "wasi:cli/exit",
+            "wasi:cli/stdin",
+            "wasi:cli/stdout",
+            "wasi:cli/stderr",
+            "wasi:cli/terminal-*",
+        ],
+        wasi: true,
+        link: wasi::cli,
+    },
+    Host {
+        import: "wasi:io",
+        aliases: &[],
+        interfaces: &["wasi:io/error", "wasi:io/streams", "wasi:io/poll"],
+        wasi: true,
+        link: wasi::io,
+    },
+    Host { import: "wasi:poll", aliases: &[], interfaces: &["wasi:io/poll"], wasi: true, link: wasi::poll },
+    Host {
+        import: "wasi:clocks",
+        aliases: &[],
+        interfaces: &["wasi:clocks/wall-clock", "wasi:clocks/monotonic-clock"],
+        wasi: true,
+        link: wasi::clocks,
+    },
+    Host {
+        import: "wasi:filesystem",
+        aliases: &[],
+        interfaces: &["wasi:filesystem/types", "wasi:filesystem/preopens"],
+        wasi: true,
+        link: wasi::filesystem,
+    },
+    Host {
+        import: "wasi:random",
+        aliases: &[],
+        interfaces: &["wasi:random/random", "wasi:random/insecure", "wasi:random/insecure-seed"],
+        wasi: true,
+        link: wasi::random,
+    },
+    Host {
+        import: "wasi_snapshot_preview1",
+        aliases: &["wasi1"],
+        interfaces: &[
+            "wasi:cli/environment",
+            "wasi:cli/exit",
+            "wasi:cli/stdin",
+            "wasi:cli/stdout",
+            "wasi:cli/stderr",
+            "wasi:cli/terminal-*",
+            "wasi:io/error",
+            "wasi:io/streams",
+            "wasi:io/poll",
+        ],
+        wasi: true,
+        link: wasi::preview1,
+    },
+    Host {
+        import: "funcs",
+        aliases: &["wippy:runtime/funcs"],
+        interfaces: &["wippy:runtime/funcs"],
+        wasi: false,
+        link: funcs::link,
+    },
+];
+
+impl Host {
+    fn find(import: &str) -> Option<&'static Self> {
+        HOSTS.iter().find(|host| host.import == import || host.aliases.contains(&import))
+    }
+
+    fn grants(&self, interface: &str) -> bool {
+        let interface = unversioned(interface);
+        self.interfaces.iter().any(|granted| match granted.strip_suffix('*') {
+            Some(start) => interface.starts_with(start),
+            None => *granted == interface,
+        })
+    }
+}
+
+/// What an entry's `imports` amount to.
+pub(crate) struct Granted {
+    pub(crate) linker: Linker<GuestState>,
+    /// Whether instances need a WASI context.
+    pub(crate) wasi: bool,
+    /// Whether the guest can call other functions.
+    pub(crate) funcs: bool,
+}
+
+/// Makes the linker for an entry that declares `imports`, for a component with `surface`.
+///
+/// # Errors
+/// Every import that does not exist, and every interface that the component needs and the entry does not grant.
+pub(crate) fn grant(
+    engine: &wasmtime::Engine,
+    imports: &[String],
+    surface: &Surface,
+) -> Result<Granted, Vec<Error>> {
+    let mut errors = Vec::new();
+    let mut hosts: Vec<&'static Host> = Vec::new();
+    for import in imports {
+        match Host::find(import) {
+            Some(host) if hosts.iter().any(|known| known.import == host.import) => {}
+            Some(host) => hosts.push(host),
+            None => errors.push(Error::UnknownImport {
+                import: import.clone(),
+                known: HOSTS.iter().map(|host| host.import.to_owned()).collect(),
+            }),
+        }
+    }
+    for interface in &surface.imports {
+        if hosts.iter().any(|host| host.grants(interface)) {
+            continue;
+        }
+        let interface = interface.clone();
+        errors.push(match HOSTS.iter().find(|host| host.grants(&interface)) {
+            Some(host) => Error::UndeclaredImport { interface, import: host.import.to_owned() },
+            None => Error::UnknownInterface { interface },
+        });
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let mut linker = Linker::new(engine);
+    // Two imports may grant the same interface.
+    linker.allow_shadowing(true);
+    for host in &hosts {
+        (host.link)(&mut linker)
+            .map_err(|error| vec![Error::Link { message: crate::engine::first_line(&error) }])?;
+    }
+    Ok(Granted {
+        linker,
+        wasi: hosts.iter().any(|host| host.wasi),
+        funcs: hosts.iter().any(|host| host.import == "funcs"),
+    })
+}
+
+/// The import that grants `interface`, if any does.
+pub fn import_for(interface: &str) -> Option<&'static str> {
+    HOSTS.iter().find(|host| host.grants(interface)).map(|host| host.import)
+}
+
+fn unversioned(interface: &str) -> &str {
+    interface.split_once('@').map_or(interface, |(name, _)| name)
+}

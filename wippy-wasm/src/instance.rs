@@ -1,0 +1,144 @@
+//! [`Instance`]: one instance of a module, and one call of it.
+
+use tokio::time::Instant;
+use wasmtime::Store;
+use wippy_security::{CallError, Context, ErrorKind};
+use wippy_wit::{Reader, Value, Writer};
+
+use crate::{
+    abi::{self, Export, Returned},
+    deadline,
+    limits::Exceeded,
+    module::Module,
+    state::GuestState,
+    trap,
+    wasi::{self, Stdio},
+};
+
+/// One instance of a module. It runs one call at a time and never outlives a failed one.
+pub(crate) struct Instance {
+    store: Store<GuestState>,
+    export: Export,
+}
+
+/// When a call must be over, and what says so.
+pub(crate) type Deadline = Option<(Instant, Exceeded)>;
+
+impl Instance {
+    /// Makes a fresh instance; its start function runs under `deadline` too.
+    pub(crate) async fn new(module: &Module, deadline: Deadline, args: &[String], stdio: Stdio) -> Result<Self, CallError> {
+        let wasi = match &module.wasi {
+            Some(config) => Some(wasi::instance(&module.id, config, args, stdio)?),
+            None => None,
+        };
+        let mut store = GuestState::store(module.pre.engine(), &module.limits, wasi);
+        store.data_mut().deadline = deadline;
+        let classify = |error: &wasmtime::Error| trap::classify(error, module.id.as_str(), &module.method);
+        let making = deadline::within(deadline, module.pre.instantiate_async(&mut store)).await;
+        let instance = making
+            .map_err(|exceeded| trap::exceeded(exceeded, module.id.as_str(), &module.method))?
+            .map_err(|error| classify(&error))?;
+        let function = instance.get_func(&mut store, &module.export);
+        let function = function.ok_or_else(|| CallError::internal(format!("{}: the method is gone", module.id)))?;
+        Ok(Self { store, export: Export::new(function) })
+    }
+
+    /// Runs one call. After an error the instance is only good for dropping.
+    pub(crate) async fn call(
+        &mut self,
+        module: &Module,
+        context: &Context,
+        deadline: Deadline,
+        arguments: &mut dyn Reader,
+        result: &mut dyn Writer,
+    ) -> Result<(), CallFailure> {
+        check_count(module, arguments).map_err(CallFailure::Refused)?;
+        let state = self.store.data_mut();
+        state.deadline = deadline;
+        // What the guest leases while it runs is its own, not its caller's.
+        state.context = module.funcs.then(|| context.with_own_execution());
+        let running = abi::call(&mut self.store, self.export, &module.plan, arguments, result);
+        let outcome = deadline::within(deadline, running).await;
+        self.store.data_mut().context = None;
+        match outcome {
+            Ok(Ok(Returned::Value)) => Ok(()),
+            Ok(Ok(Returned::Failed(payload))) => Err(CallFailure::Returned(guest_error(module, payload))),
+            Ok(Err(error)) => Err(CallFailure::Trapped(
+                trap::classify(&error, module.id.as_str(), &module.method),
+                trap::exit_code(&error),
+            )),
+            Err(exceeded) => {
+                Err(CallFailure::Trapped(trap::exceeded(exceeded, module.id.as_str(), &module.method), None))
+            }
+        }
+    }
+
+    /// Makes the instance ready for its next call.
+    pub(crate) fn renew(&mut self, module: &Module) {
+        self.store.set_hostcall_fuel(module.limits.host_bytes);
+        self.store.set_epoch_deadline(1);
+    }
+}
+
+/// Why a call gave no value.
+#[derive(Debug)]
+pub(crate) enum CallFailure {
+    /// It was not made.
+    Refused(CallError),
+    /// The guest's own error: the instance is as good as before.
+    Returned(CallError),
+    /// The instance is dead. With the code, if the guest exited.
+    Trapped(CallError, Option<i32>),
+}
+
+impl From<CallFailure> for CallError {
+    fn from(failure: CallFailure) -> Self {
+        match failure {
+            CallFailure::Refused(error) | CallFailure::Returned(error) | CallFailure::Trapped(error, _) => error,
+        }
+    }
+}
+
+fn check_count(module: &Module, arguments: &mut dyn Reader) -> Result<(), CallError> {
+    let (given, plan) = (arguments.len(), &module.plan);
+    if given <= plan.params.len() && given >= plan.required {
+        return Ok(());
+    }
+    Err(wrong_count(module, given))
+}
+
+#[cold]
+fn wrong_count(module: &Module, given: usize) -> CallError {
+    let plan = &module.plan;
+    let wanted = match (plan.required, plan.params.len()) {
+        (1, 1) => "1 argument".to_owned(),
+        (least, most) if least == most => format!("{most} arguments"),
+        (least, most) => format!("{least} to {most} arguments"),
+    };
+    let signature = plan.signature.to_lua();
+    CallError::invalid(format!("{}: expected {wanted}, got {given}: {signature}", module.id))
+}
+
+/// The error object for the payload of a guest's `result`.
+///
+/// The message is the payload if it is a string, its field `message` if it has one, else its case. The kind is the
+/// one that the case, or a field `kind` or `code`, names.
+fn guest_error(module: &Module, payload: Value) -> CallError {
+    let case = payload.as_str().or_else(|| payload.get("tag").and_then(Value::as_str));
+    let inner = payload.get("value");
+    let field = |name: &str| payload.get(name).or_else(|| inner.and_then(|inner| inner.get(name)));
+    let named = [case, field("kind").and_then(Value::as_str), field("code").and_then(Value::as_str)];
+    let kind: ErrorKind = named.into_iter().flatten().find_map(|name| name.parse().ok()).unwrap_or(ErrorKind::Unknown);
+    let message = field("message")
+        .and_then(Value::as_str)
+        .or_else(|| payload.as_str())
+        .or_else(|| inner.and_then(Value::as_str))
+        .or(case)
+        .map_or_else(|| format!("{} failed", module.id), str::to_owned);
+    let error = CallError::new(kind, message);
+    let error = match field("retryable") {
+        Some(Value::Boolean(retryable)) => error.with_retryable(*retryable),
+        _ => error,
+    };
+    error.with_details(payload)
+}

@@ -1,0 +1,40 @@
+//! How a component runs: from the bytes that an entry names to a function that can be called.
+//!
+//! [`Engine::prepare`] checks, links and compiles a module once, at boot; every mistake that can be found is found
+//! there. A [`WasmFunction`] then lends instances of it to calls, and a [`WasmProcess`] runs one to its end. Values
+//! go straight between the caller's cursor and guest memory, by a plan compiled from the method's signature.
+//!
+//! A guest has what its entry's `imports` name and nothing else. It runs under the context of its caller, by its
+//! caller's deadline and its own limits, on a fiber that gives its thread up whenever it waits and at a regular beat
+//! when it does not. An instance that trapped is never used again.
+
+mod abi;
+mod artifact;
+mod core_module;
+mod deadline;
+mod engine;
+mod error;
+mod exports;
+mod function;
+mod hosts;
+mod instance;
+mod limits;
+mod module;
+mod output;
+mod pool;
+mod process;
+mod state;
+mod trap;
+mod wasi;
+
+pub use artifact::{Binary, sha256};
+pub use engine::{EPOCH_TICK, Engine, EngineConfig};
+pub use error::Error;
+pub use exports::{ExportedFunction, Surface};
+pub use function::WasmFunction;
+pub use hosts::import_for;
+pub use limits::Limits;
+pub use module::{Module, Spec};
+pub use pool::{PoolConfig, Reuse};
+pub use process::{Exit, Start, WasmProcess};
+pub use wasi::{EnvironmentLookup, EnvironmentVariable, Mount, Stdio, WasiConfig};

@@ -1,0 +1,148 @@
+//! [`Module`]: an entry's component, compiled, checked and linked, from which instances are made.
+
+use std::{borrow::Cow, sync::Arc};
+
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
+use wippy_registry::EntryId;
+use wippy_wit::{Plan, Signature};
+
+use crate::{
+    Binary, Engine, Error, Limits, WasiConfig, artifact,
+    exports::{ExportedFunction, Surface},
+    hosts,
+    state::GuestState,
+};
+
+/// What an entry says about its module.
+#[derive(Debug, Clone)]
+pub struct Spec<'a> {
+    /// The entry.
+    pub id: EntryId,
+    /// The module.
+    pub binary: Binary<'a>,
+    /// The WIT of a core module.
+    pub wit: Option<&'a str>,
+    /// The function.
+    pub method: &'a str,
+    /// The capabilities.
+    pub imports: &'a [String],
+    /// The WASI section.
+    pub wasi: WasiConfig,
+    /// The limits of each instance.
+    pub limits: Limits,
+}
+
+/// An entry's component, ready to be instantiated.
+#[derive(Clone)]
+pub struct Module {
+    pub(crate) id: EntryId,
+    pub(crate) method: Arc<str>,
+    pub(crate) function: ExportedFunction,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) pre: InstancePre<GuestState>,
+    pub(crate) export: ComponentExportIndex,
+    pub(crate) limits: Limits,
+    /// Only for entries that declare a WASI import.
+    pub(crate) wasi: Option<Arc<WasiConfig>>,
+    pub(crate) funcs: bool,
+}
+
+impl Engine {
+    /// Makes a module ready: checks its hash, makes a component of it, finds its method, checks that the entry grants
+    /// what it imports, compiles and links it. This takes tens of milliseconds and belongs on a thread that may block.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in one go where the checks do not depend on each other.
+    pub fn prepare(&self, spec: Spec<'_>) -> Result<Module, Vec<Error>> {
+        let one = |error: Error| vec![error];
+        let bytes = spec.binary.bytes().map_err(one)?;
+        let bytes = artifact::component(bytes, spec.wit, spec.method).map_err(one)?;
+        let surface = Surface::read(&bytes).map_err(one)?;
+        let found = surface.find(spec.method).cloned();
+        let asynchronous = found.as_ref().is_ok_and(|function| function.signature.needs_async_engine());
+        let component = self.compile(&bytes, asynchronous).map_err(one)?;
+        let granted = hosts::grant(component.engine(), spec.imports, &surface);
+        let (function, granted) = match (found, granted) {
+            (Ok(function), Ok(granted)) => (function, granted),
+            (found, granted) => {
+                let errors = found.err().into_iter().chain(granted.err().unwrap_or_default());
+                return Err(errors.collect());
+            }
+        };
+        let export = export_index(&component, &function).map_err(one)?;
+        let pre = granted
+            .linker
+            .instantiate_pre(&component)
+            .map_err(|error| one(Error::Link { message: crate::engine::first_line(&error) }))?;
+        let plan = Plan::new(function.signature.clone());
+        supported(&plan).map_err(one)?;
+        Ok(Module {
+            id: spec.id,
+            method: spec.method.into(),
+            function,
+            plan: Arc::new(plan),
+            pre,
+            export,
+            limits: spec.limits,
+            wasi: granted.wasi.then(|| Arc::new(spec.wasi)),
+            funcs: granted.funcs,
+        })
+    }
+
+    /// What a module offers and needs, without compiling it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn inspect(bytes: &[u8]) -> Result<Surface, Error> {
+        if wasmparser::Parser::is_component(bytes) {
+            return Surface::read(bytes);
+        }
+        artifact::component(Cow::Borrowed(bytes), None, "method").and_then(|bytes| Surface::read(&bytes))
+    }
+}
+
+fn export_index(component: &Component, function: &ExportedFunction) -> Result<ComponentExportIndex, Error> {
+    let missing = || Error::UnknownMethod { method: function.path(), exports: Vec::new() };
+    let interface = match &function.interface {
+        Some(name) => Some(component.get_export_index(None, &**name).ok_or_else(missing)?),
+        None => None,
+    };
+    component.get_export_index(interface.as_ref(), &*function.signature.name).ok_or_else(missing)
+}
+
+/// Types that only the dynamic path of the engine carries are refused here, not at the first call.
+fn supported(plan: &Plan) -> Result<(), Error> {
+    let nodes = || plan.params.iter().map(|param| &param.node).chain(&plan.result);
+    if plan.signature.is_async || nodes().any(wippy_wit::Node::is_opaque) {
+        let message = format!("`{}` is asynchronous or uses streams, which cannot be called yet", plan.signature);
+        return Err(Error::Unsupported { message });
+    }
+    if nodes().any(wippy_wit::Node::has_resources) {
+        let message = format!("`{}` takes or returns resources, which cannot cross a call yet", plan.signature);
+        return Err(Error::Unsupported { message });
+    }
+    Ok(())
+}
+
+impl Module {
+    /// The entry that it belongs to.
+    pub fn id(&self) -> &EntryId {
+        &self.id
+    }
+
+    /// The signature of its method.
+    pub fn signature(&self) -> &Arc<Signature> {
+        &self.function.signature
+    }
+
+    /// Whether its method is a command's entry point, `wasi:cli/run`.
+    pub fn is_command(&self) -> bool {
+        self.function.interface.as_deref().is_some_and(|name| name.starts_with("wasi:cli/run@"))
+    }
+}
+
+impl std::fmt::Debug for Module {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Module").field("id", &self.id).field("method", &self.method).finish_non_exhaustive()
+    }
+}

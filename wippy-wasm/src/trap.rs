@@ -1,0 +1,103 @@
+//! From what stopped a guest to the error that its caller sees.
+
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+use wippy_security::{CallError, ErrorKind};
+use wippy_wit::Value;
+
+use crate::limits::Exceeded;
+
+/// The error for what stopped a call of `method` of the entry `id`.
+///
+/// Callers learn what the guest did wrong and where in the guest, never anything of the host.
+#[cold]
+pub(crate) fn classify(error: &wasmtime::Error, id: &str, method: &str) -> CallError {
+    if let Some(error) = error.downcast_ref::<wippy_wit::Error>() {
+        return CallError::invalid(format!("{id}: {error}"));
+    }
+    if let Some(exceeded) = error.downcast_ref::<Exceeded>() {
+        return limit(*exceeded, id, method, error);
+    }
+    if let Some(I32Exit(code)) = error.downcast_ref::<I32Exit>() {
+        let details = Value::record([("exit_code", Value::Integer(i64::from(*code)))]);
+        return CallError::internal(format!("{id}: the guest exited with code {code}")).with_details(details);
+    }
+    if let Some(trap) = error.downcast_ref::<Trap>() {
+        let details = details(method, error, [("trap", Value::string(trap_name(*trap)))]);
+        return CallError::internal(format!("{id}: the guest trapped: {trap}")).with_details(details);
+    }
+    if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
+        let message = format!("{id}: all instance slots of the engine are taken");
+        return CallError::new(ErrorKind::Unavailable, message);
+    }
+    let reason = crate::engine::first_line(error);
+    CallError::internal(format!("{id}: the guest broke its contract: {reason}"))
+        .with_details(details(method, error, [("trap", Value::string("abi"))]))
+}
+
+/// The code that a guest exited with, if that is what stopped it.
+pub(crate) fn exit_code(error: &wasmtime::Error) -> Option<i32> {
+    error.downcast_ref::<I32Exit>().map(|exit| exit.0)
+}
+
+/// The error for a call that went over a limit.
+pub(crate) fn exceeded(exceeded: Exceeded, id: &str, method: &str) -> CallError {
+    limit(exceeded, id, method, &exceeded.into())
+}
+
+fn limit(exceeded: Exceeded, id: &str, method: &str, error: &wasmtime::Error) -> CallError {
+    let kind = match exceeded {
+        Exceeded::Deadline | Exceeded::Execution(_) => ErrorKind::Timeout,
+        Exceeded::Memory(_) | Exceeded::Table(_) => ErrorKind::Internal,
+    };
+    let value = Value::Integer(i64::try_from(exceeded.value()).unwrap_or(i64::MAX));
+    let extra = [("limit", Value::string(exceeded.name())), ("value", value)];
+    CallError::new(kind, format!("{id}: {exceeded}")).with_details(details(method, error, extra))
+}
+
+fn details<const N: usize>(method: &str, error: &wasmtime::Error, extra: [(&str, Value); N]) -> Value {
+    let mut fields = vec![("method", Value::string(method))];
+    fields.extend(extra);
+    if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
+        fields.push(("backtrace", Value::array(frames(backtrace))));
+    }
+    Value::record(fields)
+}
+
+/// The guest's own frames, innermost first.
+fn frames(backtrace: &WasmBacktrace) -> Vec<Value> {
+    const FRAMES_MAX: usize = 32;
+    let frames = backtrace.frames().iter().take(FRAMES_MAX);
+    let text = |frame: &wasmtime::FrameInfo| {
+        let function = frame.func_name().map_or_else(
+            || format!("function {}", frame.func_index()),
+            |name| rustc_demangle::demangle(name).to_string(),
+        );
+        match frame.module().name() {
+            Some(module) => format!("{module}!{function}"),
+            None => function,
+        }
+    };
+    frames.map(|frame| Value::string(text(frame))).collect()
+}
+
+/// A trap's name for programs.
+fn trap_name(trap: Trap) -> &'static str {
+    match trap {
+        Trap::StackOverflow => "stack_overflow",
+        Trap::MemoryOutOfBounds => "memory_out_of_bounds",
+        Trap::HeapMisaligned => "heap_misaligned",
+        Trap::TableOutOfBounds => "table_out_of_bounds",
+        Trap::IndirectCallToNull => "indirect_call_to_null",
+        Trap::BadSignature => "bad_signature",
+        Trap::IntegerOverflow => "integer_overflow",
+        Trap::IntegerDivisionByZero => "integer_division_by_zero",
+        Trap::BadConversionToInteger => "bad_conversion_to_integer",
+        Trap::UnreachableCodeReached => "unreachable",
+        Trap::Interrupt => "interrupt",
+        Trap::OutOfFuel => "out_of_fuel",
+        Trap::CannotEnterComponent => "cannot_enter_component",
+        // The engine's list is open; what is not named here is still told by the message.
+        _ => "trap",
+    }
+}

@@ -1,0 +1,121 @@
+//! What an entry's `wasi` section gives its guests: arguments, working directory, environment, mounts, streams.
+
+use std::{path::PathBuf, sync::Arc};
+
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
+use wippy_registry::EntryId;
+use wippy_security::{CallError, ErrorKind};
+
+use crate::{output::LogStream, state::Wasi};
+
+/// Looks a variable up in the environment registry at call time.
+pub type EnvironmentLookup = Arc<dyn Fn(&EntryId) -> Option<String> + Send + Sync>;
+
+/// The `wasi` section of an entry.
+#[derive(Clone, Default)]
+pub struct WasiConfig {
+    /// The arguments, without the program's name.
+    pub args: Vec<String>,
+    /// The working directory, absolute.
+    pub cwd: Option<String>,
+    /// Variables.
+    pub env: Vec<EnvironmentVariable>,
+    /// Directories.
+    pub mounts: Vec<Mount>,
+    /// Where the values of variables come from.
+    pub lookup: Option<EnvironmentLookup>,
+    /// Bytes that one instance may write to each of stdout and stderr, where they go to the log.
+    pub output_bytes_max: Option<usize>,
+}
+
+impl std::fmt::Debug for WasiConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WasiConfig")
+            .field("args", &self.args)
+            .field("cwd", &self.cwd)
+            .field("env", &self.env)
+            .field("mounts", &self.mounts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A variable that guests see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvironmentVariable {
+    /// Where its value comes from.
+    pub id: EntryId,
+    /// What guests call it.
+    pub name: String,
+    /// Whether a call fails when it has no value.
+    pub required: bool,
+}
+
+/// A directory that guests see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Where it lies on the host.
+    pub host: PathBuf,
+    /// Where guests see it.
+    pub guest: String,
+    /// Whether they can only read it.
+    pub read_only: bool,
+    /// The entry that it is, for messages.
+    pub id: EntryId,
+}
+
+/// Where a guest's standard streams go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stdio {
+    /// To the log, line by line; stdin is empty.
+    #[default]
+    Log,
+    /// To the process's own.
+    Terminal,
+}
+
+/// Bytes for each of stdout and stderr of one instance, unless the entry says otherwise.
+const OUTPUT_BYTES: usize = 1 << 20;
+
+/// Makes the WASI side of a fresh instance of `id`.
+///
+/// # Errors
+/// When a required variable has no value, or a mounted directory is gone.
+pub(crate) fn instance(id: &EntryId, config: &WasiConfig, extra_args: &[String], stdio: Stdio) -> Result<Wasi, CallError> {
+    let mut builder = WasiCtxBuilder::new();
+    builder.arg(id.name());
+    builder.args(&config.args).args(extra_args);
+    if let Some(cwd) = &config.cwd {
+        builder.initial_cwd(cwd);
+    }
+    for variable in &config.env {
+        match config.lookup.as_ref().and_then(|lookup| lookup(&variable.id)) {
+            Some(value) => {
+                builder.env(&variable.name, value);
+            }
+            None if variable.required => {
+                let message = format!("{id}: the required variable `{}` has no value", variable.id);
+                return Err(CallError::new(ErrorKind::NotFound, message));
+            }
+            None => {}
+        }
+    }
+    for mount in &config.mounts {
+        let permissions = if mount.read_only { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
+        builder.preopened_dir(&mount.host, &mount.guest, permissions).map_err(|_| {
+            CallError::new(ErrorKind::Unavailable, format!("{id}: the directory of `{}` cannot be opened", mount.id))
+        })?;
+    }
+    match stdio {
+        Stdio::Terminal => {
+            builder.inherit_stdio();
+        }
+        Stdio::Log => {
+            let entry: Arc<str> = id.as_str().into();
+            let budget = config.output_bytes_max.unwrap_or(OUTPUT_BYTES);
+            builder.stdout(LogStream::new(entry.clone(), "stdout", budget));
+            builder.stderr(LogStream::new(entry, "stderr", budget));
+        }
+    }
+    Ok(Wasi { ctx: builder.build(), table: ResourceTable::new() })
+}
