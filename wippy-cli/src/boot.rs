@@ -13,7 +13,7 @@ mod wasm;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use wippy_registry::{EntryId, Linked, LinkedEntry, Registry, link, load, schema};
+use wippy_registry::{Diagnostic, EntryId, Linked, LinkedEntry, Registry, link, load, schema};
 use wippy_security::{Dispatcher, DispatcherConfig, Handler};
 use wippy_wasm::{WasmFunction, WasmProcess};
 
@@ -59,7 +59,8 @@ pub(crate) fn prepare(linked: Linked, config: &Config) -> (Prepared, Problems) {
     if linked.is_ok()
         && let Err(error) = directories.make()
     {
-        diagnostics.push(wippy_registry::Diagnostic::error("missing-directory", format!("a folder cannot be made: {error}")));
+        let message = format!("a folder cannot be made: {error}");
+        diagnostics.push(Diagnostic::error("missing-directory", message));
     }
     let environment = Arc::new(Environment::new(&linked, config.clone()));
     let libraries = lua::libraries(&linked, &mut diagnostics);
@@ -84,6 +85,22 @@ pub(crate) fn prepare(linked: Linked, config: &Config) -> (Prepared, Problems) {
         }
     }
     (prepared, Problems::new(linked.sources, diagnostics))
+}
+
+/// The bytes of a WebAssembly entry; `None` when `id` is none.
+///
+/// # Errors
+/// When the entry's file cannot be read, or is not the one that it names.
+pub(crate) fn component(linked: &Linked, id: &EntryId) -> Result<Option<Vec<u8>>, Vec<Diagnostic>> {
+    let mut diagnostics = Vec::new();
+    let directories = Directories::find(linked, &mut diagnostics);
+    let Some(entry) = linked.get(id) else { return Ok(None) };
+    let guest = match &entry.config {
+        schema::Config::WasmFunction(function) => &function.guest,
+        schema::Config::WasmProcess(process) => &process.guest,
+        _ => return Ok(None),
+    };
+    wasm::bytes(entry, guest, &directories, &linked.sources).map(Some)
 }
 
 impl Prepared {

@@ -340,7 +340,9 @@ fn near_key(reader: &mut dyn Reader, wanted: &str) -> Option<String> {
             && key.len() <= 64
         {
             let distance = edit_distance(&names::snake(key).to_lowercase(), wanted);
-            if distance <= 1 + wanted.len() / 4 && best.as_ref().is_none_or(|(least, _)| distance < *least) {
+            // The very name can be there too, with the value null.
+            if !names::same(key, wanted)
+                && distance <= 1 + wanted.len() / 4 && best.as_ref().is_none_or(|(least, _)| distance < *least) {
                 best = Some((distance, key.to_owned()));
             }
         }

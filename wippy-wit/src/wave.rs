@@ -71,7 +71,7 @@ pub fn parse_argument(ty: &Type, text: &str) -> Result<Value, Error> {
             "false" => Ok(Value::Boolean(false)),
             _ => Err(Error::expected("true or false", quoted(text))),
         },
-        Type::Enum { .. } => conform(ty, &Value::string(trimmed)),
+        Type::Enum { .. } => conform(ty, &Value::string(trimmed.strip_prefix('%').unwrap_or(trimmed))),
         Type::List(element) if **element == Type::U8 => {
             let numbers = trimmed.starts_with('[').then(|| compound(ty, trimmed).ok()).flatten();
             Ok(numbers.unwrap_or_else(|| Value::string(text)))

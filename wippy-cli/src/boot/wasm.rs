@@ -1,6 +1,7 @@
 //! WebAssembly entries: from settings to compiled, checked and linked modules.
 
 use std::{
+    borrow::Cow,
     num::NonZero,
     sync::{Arc, OnceLock},
     thread,
@@ -8,7 +9,7 @@ use std::{
 };
 
 use wippy_registry::{
-    Diagnostic, Linked, LinkedEntry,
+    Diagnostic, Linked, LinkedEntry, SourceMap,
     schema::{
         self,
         pool::{Pool, Reuse, Shape},
@@ -65,15 +66,12 @@ impl<'a> Compiler<'a> {
 
     fn module(&self, entry: &LinkedEntry, guest: &Guest) -> Result<Module, Vec<Diagnostic>> {
         let blame = |error: &Error| blame::wasm(&entry.entry, guest, error, &self.linked.sources);
-        let (bytes, hash) = self.file(entry, &guest.code)?;
+        let (bytes, hash) = file(entry, &guest.code, self.directories)?;
         let engine = self.engine.get_or_init(|| Engine::new(EngineConfig::default()));
         let engine = engine.as_ref().map_err(|error| vec![blame(error)])?;
         let spec = Spec {
             id: entry.entry.id.clone(),
-            binary: match &guest.code {
-                Code::Text(text) => Binary::Wat(&text.text),
-                Code::Binary { .. } => Binary::Wasm { bytes: &bytes, hash: &hash },
-            },
+            binary: binary(&guest.code, &bytes, &hash),
             wit: guest.wit.as_ref().map(|wit| wit.text.as_ref()),
             method: &guest.method,
             imports: &guest.imports,
@@ -81,19 +79,6 @@ impl<'a> Compiler<'a> {
             limits: self.limits(guest),
         };
         engine.prepare(spec).map_err(|errors| errors.iter().map(blame).collect())
-    }
-
-    /// The bytes and the hash of a binary; nothing for text.
-    fn file(&self, entry: &LinkedEntry, code: &Code) -> Result<(Vec<u8>, String), Vec<Diagnostic>> {
-        let Code::Binary { fs, path, hash } = code else { return Ok((Vec::new(), String::new())) };
-        // A file system that is missing was reported where it is named.
-        if self.directories.path(fs).is_none_or(|folder| !folder.is_dir()) {
-            return Err(Vec::new());
-        }
-        match self.directories.read(fs, path) {
-            Ok(bytes) => Ok((bytes, hash.to_string())),
-            Err(error) => Err(vec![blame::unreadable(&entry.entry, fs, path, &error)]),
-        }
     }
 
     fn wasi(&self, guest: &Guest) -> WasiConfig {
@@ -146,6 +131,38 @@ impl<'a> Compiler<'a> {
     /// The entry's own limit, else the configuration's.
     fn limit(&self, own: Option<u64>, name: &str) -> Option<u64> {
         own.or_else(|| self.config.wasm.limits.get(name).copied())
+    }
+}
+
+/// The binary of a guest, after its hash was checked.
+pub(super) fn bytes(
+    entry: &LinkedEntry,
+    guest: &Guest,
+    directories: &Directories,
+    sources: &SourceMap,
+) -> Result<Vec<u8>, Vec<Diagnostic>> {
+    let (bytes, hash) = file(entry, &guest.code, directories)?;
+    let binary = binary(&guest.code, &bytes, &hash).bytes();
+    binary.map(Cow::into_owned).map_err(|error| vec![blame::wasm(&entry.entry, guest, &error, sources)])
+}
+
+fn binary<'b>(code: &'b Code, bytes: &'b [u8], hash: &'b str) -> Binary<'b> {
+    match code {
+        Code::Text(text) => Binary::Wat(&text.text),
+        Code::Binary { .. } => Binary::Wasm { bytes, hash },
+    }
+}
+
+/// The content and the hash of a guest's file; nothing for text.
+fn file(entry: &LinkedEntry, code: &Code, directories: &Directories) -> Result<(Vec<u8>, String), Vec<Diagnostic>> {
+    let Code::Binary { fs, path, hash } = code else { return Ok((Vec::new(), String::new())) };
+    // A file system that is missing was reported where it is named.
+    if directories.path(fs).is_none_or(|folder| !folder.is_dir()) {
+        return Err(Vec::new());
+    }
+    match directories.read(fs, path) {
+        Ok(bytes) => Ok((bytes, hash.to_string())),
+        Err(error) => Err(vec![blame::unreadable(&entry.entry, fs, path, &error)]),
     }
 }
 

@@ -214,7 +214,12 @@ impl<'e> Decoder<'e> {
             self.path(),
             node.describe()
         );
-        self.report(Diagnostic::error(code, message).primary(node.written_span(), ""));
+        let mut diagnostic = Diagnostic::error(code, message).primary(node.written_span(), "");
+        if written(node).contains("${") {
+            // What a placeholder stands for may be a secret, so messages show what is written.
+            diagnostic = diagnostic.note("the value is read after its placeholders are resolved");
+        }
+        self.report(diagnostic);
         None
     }
 
@@ -296,12 +301,16 @@ fn unresolved(problem: &Unresolved, path: &str, span: Span) -> Diagnostic {
         )
         .primary(span, "")
         .help("write `$${` for a literal `${`"),
-        Reason::BadName(name) => Diagnostic::error(
-            "invalid-placeholder",
-            format!("`{path}`: `{name}` is not the name of a variable"),
-        )
-        .primary(span, "")
-        .help("a name has letters, digits and `_`, or is an entry id `namespace:name`"),
+        Reason::BadName(name) => {
+            let message = if name.is_empty() {
+                format!("`{path}`: the placeholder names no variable")
+            } else {
+                format!("`{path}`: `{name}` is not the name of a variable")
+            };
+            Diagnostic::error("invalid-placeholder", message)
+                .primary(span, "")
+                .help("a name has letters, digits and `_`, or is an entry id `namespace:name`")
+        }
     }
 }
 
@@ -489,7 +498,7 @@ pub(crate) fn boolean(node: &Node, decoder: &mut Decoder<'_>) -> Option<bool> {
     match scalar.value() {
         Value::Bool(value) => Some(*value),
         Value::Null | Value::Number(_) | Value::String(_) | Value::List(_) | Value::Map(_) => {
-            decoder.wrong_type(&at(&scalar, node), "`true` or `false`")
+            decoder.wrong_type(node, "`true` or `false`")
         }
     }
 }
@@ -503,7 +512,7 @@ pub(crate) fn count<T: TryFrom<u64>>(node: &Node, decoder: &mut Decoder<'_>) -> 
         .and_then(|number| T::try_from(number).ok())
     {
         Some(number) => Some(number),
-        None => decoder.not_number(&at(&scalar, node), "a whole number, zero or more"),
+        None => decoder.not_number(node, "a whole number, zero or more"),
     }
 }
 
@@ -513,7 +522,7 @@ pub(crate) fn positive<T: TryFrom<u64>>(node: &Node, decoder: &mut Decoder<'_>) 
     let number = scalar.decode::<u64>().ok().filter(|number| *number > 0);
     match number.and_then(|number| T::try_from(number).ok()) {
         Some(number) => Some(number),
-        None => decoder.not_number(&at(&scalar, node), "a whole number, one or more"),
+        None => decoder.not_number(node, "a whole number, one or more"),
     }
 }
 
@@ -530,15 +539,16 @@ pub(crate) fn number(
         {
             Some(number) => Some(number),
             None => decoder.not_number(
-                &at(&scalar, node),
+                node,
                 &format!("a number from {} to {}", range.start(), range.end()),
             ),
         }
     }
 }
 
-fn at(scalar: &Node, place: &Node) -> Node {
-    Node::new(scalar.value().clone(), place.written_span())
+/// The text of a field as it stands in the file, which is what messages may show.
+pub(crate) fn written(node: &Node) -> &str {
+    node.as_str().unwrap_or_default()
 }
 
 /// One of some words.
@@ -550,8 +560,9 @@ pub(crate) fn choice<T: Copy>(words: &[(&str, T)]) -> impl Fn(&Node, &mut Decode
         }
         let known: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
         let message = format!(
-            "`{}`: `{text}` is not one of {}",
+            "`{}`: `{}` is not one of {}",
             decoder.path(),
+            written(node),
             known.join(", ")
         );
         decoder.report(

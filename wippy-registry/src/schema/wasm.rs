@@ -6,6 +6,7 @@ use crate::diagnostic::Diagnostic;
 use crate::id::EntryId;
 use crate::schema::decoder::{
     Decoder, Fields, Target, choice, count, fields, list, non_empty, positive, reference, source, text,
+    written,
 };
 use crate::schema::pool::{Pool, pool};
 use crate::schema::process::{Command, command};
@@ -244,14 +245,15 @@ fn limits(limits: &mut Fields<'_>, decoder: &mut Decoder<'_>) -> Option<Limits> 
 }
 
 fn hash(node: &Node, decoder: &mut Decoder<'_>) -> Option<Sha256> {
-    let written = text(node, decoder)?;
-    if let Some(hash) = Sha256::parse(&written) {
+    let resolved = text(node, decoder)?;
+    if let Some(hash) = Sha256::parse(&resolved) {
         return Some(hash);
     }
     let message = format!(
-        "`{}`: expected `sha256:` and 64 hex digits, found {} characters `{written}`",
+        "`{}`: expected `sha256:` and 64 hex digits, found {} characters `{}`",
         decoder.path(),
-        written.chars().count()
+        resolved.chars().count(),
+        written(node)
     );
     decoder.report(
         Diagnostic::error("invalid-hash", message)

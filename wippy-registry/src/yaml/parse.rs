@@ -69,6 +69,14 @@ fn problem(error: &serde_saphyr::Error, sources: &SourceMap, id: SourceId) -> Di
                 None => "a key is written twice in one mapping".to_owned(),
             },
         ),
+        serde_saphyr::Error::UnknownAnchor { .. } => (
+            "invalid-yaml",
+            "the alias names an anchor that does not come before it".to_owned(),
+        ),
+        serde_saphyr::Error::MultipleDocuments { .. } => (
+            "invalid-yaml",
+            "a second YAML document starts, and a file holds one".to_owned(),
+        ),
         other => (
             "invalid-yaml",
             UserMessageFormatter.format_message(other).into_owned(),

@@ -31,6 +31,7 @@ fn check(description: &Path) {
         linked.diagnostics
     );
     let input = std::fs::read_to_string(description).unwrap();
+    assert!(!diagnostics(&linked).contains("s3cret"), "{name} shows a secret");
     insta::with_settings!({ description => input.trim(), omit_expression => true }, {
         insta::assert_snapshot!("project", format!("{}{}{}", sources(&linked), diagnostics(&linked), entries(&linked)));
     });

@@ -37,7 +37,7 @@ fn functions_are_exported_at_the_top() {
     assert_eq!(plain("f: func(r: r) -> list<r>; record r { x: s32 } g: func()"), ["f", "g"]);
     assert_eq!(plain("type t = list<u8>; enum e { a, b } flags fl { c } variant v { d(t), g(e) } f: func(v: v, x: fl)"), ["f"]);
     assert_eq!(plain("%list: func() -> string; %record: func();"), ["list", "record"]);
-    assert_eq!(plain("@since(version = 1.0.0)\nf: func();"), ["f"]);
+    assert_eq!(plain("@unstable(feature = later)\nf: func(); g: func()"), ["g"]);
     assert_eq!(plain("f: async func() -> u8"), ["f"]);
     assert_eq!(plain("export f: func(); export g: func()"), ["f", "g"]);
     assert_eq!(plain("import log: func(text: string); export f: func(); g: func();"), ["f", "g"]);
@@ -60,7 +60,7 @@ fn further_forms() {
     assert_eq!(plain("interface a { f: func(); } interface b { g: func(); }"), ["wippy:inline/a#f", "wippy:inline/b#g"]);
     assert_eq!(
         plain("package demo:math@1.2.0; interface ops { add: func(); } interface module { use ops2.{t}; h: func(x: t); } interface ops2 { type t = u8; }"),
-        ["demo:math/ops@1.2.0#add", "demo:math/module@1.2.0#h", "demo:math/ops2@1.2.0#"]
+        ["demo:math/ops@1.2.0#add", "demo:math/ops2@1.2.0#", "demo:math/module@1.2.0#h"]
     );
     assert_eq!(plain("world w { import l: func(); export f: func(); export i: interface { g: func(); } }"), ["f", "i#g"]);
     assert_eq!(plain("package a:b; interface i { f: func(); } world w { export i; }"), ["a:b/i#f"]);
@@ -122,7 +122,33 @@ fn errors_point_into_the_users_text() {
         "interface i {} f: func();",
     ];
     let lines: Vec<_> = texts.map(marked).into();
-    insta::assert_snapshot!(lines.join("\n"), @"");
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    expected `import`, `export`, `include`, `use`, or type definition, found an identifier @ ⟨here⟩answer func() -> s32;
+    name `s23` does not exist @ answer: func() -> ⟨here⟩s23;
+    export `answer` conflicts with prior func of same name @ answer: func() -> s32; ⟨here⟩answer: func();
+    expected ')', found '<' @ a: func();
+    b: func(x: lst⟨here⟩<u8>);
+    expected an identifier or string, found ';' @ answer: func(⟨here⟩
+    expected a type, found ';' @ answer: func() ->⟨here⟩
+    expected `import`, `export`, `include`, `use`, or type definition, found an identifier @ ⟨here⟩answer
+    param `x` is defined more than once @ b: func(x: u8, ⟨here⟩x: u8);
+    unmatched `}` @ a: func(); ⟨here⟩}
+    unmatched `}` @ a: func(); ⟨here⟩} interface b { c: func();
+    name `nope` does not exist @ interface i { f: func() -> ⟨here⟩nope; }
+    []
+    unterminated block comment @ ⟨here⟩/* open
+    invalid character in identifier 'Ü' @ a: func(x: ⟨here⟩Ü);
+    Input contains bidirectional override codepoint EscapeUnicode(EscapeIterInner('\u{202e}')) @ a: func(x: ⟨here⟩‮u8);
+    invalid character in identifier '_' @ ⟨here⟩tag_count: func();
+    type `t` depends on itself @ type t = ⟨here⟩t; f: func();
+    package `wasi:io@0.2.0` is not part of this text @ interface i { use ⟨here⟩wasi:io/streams@0.2.0.{input-stream}; f: func(); }
+    the text has several worlds; keep one @ world a { } ⟨here⟩world b { }
+    the text has no world and no interface
+    expected an identifier or string, found keyword `interface` @ ⟨here⟩interface: func();
+    name `c` does not exist @ f: func(x: borrow<⟨here⟩c>);
+    ["f"]
+    []
+    "#);
 }
 
 #[test]

@@ -198,7 +198,7 @@ fn other_form(ty: &Type, value: &Value) -> Value {
             Value::record(parts.chain([further]))
         }
         (Type::Option(some), Value::Table(_)) if some.is_nilable() => Value::record([("some", inner("some", some))]),
-        (Type::Option(some), _) => other_form(some, value),
+        (Type::Option(some), _) if !value.is_nil() => other_form(some, value),
         (Type::Result { ok, err }, _) => {
             let name = if value.get("err").is_some() || value.get("tag").is_some() { "err" } else { "ok" };
             let side = if name == "err" { err } else { ok };

@@ -25,28 +25,125 @@ fn arguments(text: &str, arguments: &[&str]) -> String {
 
 #[test]
 fn plain_arguments() {
-    insta::assert_snapshot!(arguments("string", &["Ada", "\"Ada\"", " a ", ""]), @"");
-    insta::assert_snapshot!(arguments("char", &["é", "'é'", " ", "ab", ""]), @"");
-    insta::assert_snapshot!(arguments("u8", &["7", " 7 ", "+7", "-7", "256", "99999999999999999999999", "7.0", "seven", ""]), @"");
-    insta::assert_snapshot!(arguments("u64", &["18446744073709551615"]), @"");
-    insta::assert_snapshot!(arguments("f64", &["7", "-0.5", "1e3", "nan", "inf", "-inf", "x"]), @"");
-    insta::assert_snapshot!(arguments("bool", &["true", "false", "yes"]), @"");
-    insta::assert_snapshot!(arguments("direction", &["north", "south_east", "south-east", "up"]), @"");
-    insta::assert_snapshot!(arguments("list<u8>", &["ab", "[1, 2]", "[1, 256]", ""]), @"");
+    insta::assert_snapshot!(arguments("string", &["Ada", "\"Ada\"", " a ", ""]), @r#"
+    Ada -> "Ada"
+    "Ada" -> "\"Ada\""
+     a  -> " a "
+     -> ""
+    "#);
+    insta::assert_snapshot!(arguments("char", &["é", "'é'", " ", "ab", ""]), @r#"
+    é -> 'é'
+    'é' -> 'é'
+      -> ' '
+    ab -- WAVE: invalid value type (at byte 1)
+     -- expected char (a string of one Unicode scalar value), got an empty string
+    "#);
+    insta::assert_snapshot!(arguments("u8", &["7", " 7 ", "+7", "-7", "256", "99999999999999999999999", "7.0", "seven", ""]), @r#"
+    7 -> 7
+     7  -> 7
+    +7 -> 7
+    -7 -- expected u8 (0..255), got -7
+    256 -- expected u8 (0..255), got 256
+    99999999999999999999999 -- expected u8 (0..255), got 1e23
+    7.0 -- expected u8, got `7.0`
+    seven -- expected u8, got `seven`
+     -- expected u8, got ``
+    "#);
+    insta::assert_snapshot!(arguments("u64", &["18446744073709551615"]), @"18446744073709551615 -> 18446744073709551615");
+    insta::assert_snapshot!(arguments("f64", &["7", "-0.5", "1e3", "nan", "inf", "-inf", "x"]), @r#"
+    7 -> 7
+    -0.5 -> -0.5
+    1e3 -> 1000
+    nan -> nan
+    inf -> inf
+    -inf -> -inf
+    x -- expected number, got `x`
+    "#);
+    insta::assert_snapshot!(arguments("bool", &["true", "false", "yes"]), @r#"
+    true -> true
+    false -> false
+    yes -- expected true or false, got `yes`
+    "#);
+    insta::assert_snapshot!(arguments("direction", &["north", "south_east", "south-east", "up"]), @r#"
+    north -> north
+    south_east -> south-east
+    south-east -> south-east
+    up -- unknown case `up`, expected one of `north`, `south-east`
+    "#);
+    insta::assert_snapshot!(arguments("list<u8>", &["ab", "[1, 2]", "[1, 256]", ""]), @r#"
+    ab -> [97, 98]
+    [1, 2] -> [1, 2]
+    [1, 256] -> [91, 49, 44, 32, 50, 53, 54, 93]
+     -> []
+    "#);
 }
 
 #[test]
 fn compound_arguments() {
-    insta::assert_snapshot!(arguments("option<string>", &["Ada", "none", "some(\"none\")", "null"]), @"");
-    insta::assert_snapshot!(arguments("option<u8>", &["1", "none", "null", "some(1)", "x"]), @"");
-    insta::assert_snapshot!(arguments("option<option<u8>>", &["none", "null", "some(none)", "some(some(1))", "{\"some\": 1}"]), @"");
-    insta::assert_snapshot!(arguments("point", &["{x: 1}", "{\"x\": 1, \"y\": 2}", "{\"x\": \"a\"}", "{x: a}", "{y: 1}", "{x: 1", "{}"]), @"");
-    insta::assert_snapshot!(arguments("shape", &["empty", "circle(1)", "{\"circle\": 1}", "\"empty\"", "circle", "square"]), @"");
-    insta::assert_snapshot!(arguments("rights", &["{read}", "{}", "[\"read\", \"write_all\"]", "{read, up}"]), @"");
-    insta::assert_snapshot!(arguments("list<string>", &["[\"a\", \"b\"]", "[]", "a", "[a]"]), @"");
-    insta::assert_snapshot!(arguments("tuple<u8, string>", &["(1, \"a\")", "[1, \"a\"]", "(1)"]), @"");
-    insta::assert_snapshot!(arguments("result<u8, string>", &["ok(1)", "err(\"no\")", "{\"ok\": 1}", "1"]), @"");
-    insta::assert_snapshot!(arguments("list<u8, 2>", &["[1, 2]", "[1]"]), @"");
+    insta::assert_snapshot!(arguments("option<string>", &["Ada", "none", "some(\"none\")", "null"]), @r#"
+    Ada -> some("Ada")
+    none -> none
+    some("none") -> some("none")
+    null -> some("null")
+    "#);
+    insta::assert_snapshot!(arguments("option<u8>", &["1", "none", "null", "some(1)", "x"]), @r#"
+    1 -> some(1)
+    none -> none
+    null -> none
+    some(1) -> some(1)
+    x -- expected u8, got `x`
+    "#);
+    insta::assert_snapshot!(arguments("option<option<u8>>", &["none", "null", "some(none)", "some(some(1))", "{\"some\": 1}"]), @r#"
+    none -> none
+    null -> none
+    some(none) -> some(none)
+    some(some(1)) -> some(some(1))
+    {"some": 1} -> some(some(1))
+    "#);
+    insta::assert_snapshot!(arguments("point", &["{x: 1}", "{\"x\": 1, \"y\": 2}", "{\"x\": \"a\"}", "{x: a}", "{y: 1}", "{x: 1", "{}"]), @r#"
+    {x: 1} -> {x: 1}
+    {"x": 1, "y": 2} -> {x: 1, y: some(2)}
+    {"x": "a"} -- .x: expected s32, got string
+    {x: a} -- WAVE: invalid value type (at byte 5)
+    {y: 1} -- WAVE: missing field "x" (at byte 1)
+    {x: 1 -- WAVE: unexpected end of input (at byte 6)
+    {} -- missing field `x`
+    "#);
+    insta::assert_snapshot!(arguments("shape", &["empty", "circle(1)", "{\"circle\": 1}", "\"empty\"", "circle", "square"]), @r#"
+    empty -> empty
+    circle(1) -> circle(1)
+    {"circle": 1} -> circle(1)
+    "empty" -> empty
+    circle -- WAVE: missing payload for "circle" case (at byte 1)
+    square -- WAVE: unknown case "square" (at byte 1)
+    "#);
+    insta::assert_snapshot!(arguments("rights", &["{read}", "{}", "[\"read\", \"write_all\"]", "{read, up}"]), @r#"
+    {read} -> {read}
+    {} -> {}
+    ["read", "write_all"] -> {read, write-all}
+    {read, up} -- WAVE: unknown case "up" (at byte 1)
+    "#);
+    insta::assert_snapshot!(arguments("list<string>", &["[\"a\", \"b\"]", "[]", "a", "[a]"]), @r#"
+    ["a", "b"] -> ["a", "b"]
+    [] -> []
+    a -- WAVE: invalid value type (at byte 1)
+    [a] -- WAVE: invalid value type (at byte 2)
+    "#);
+    insta::assert_snapshot!(arguments("tuple<u8, string>", &["(1, \"a\")", "[1, \"a\"]", "(1)"]), @r#"
+    (1, "a") -> (1, "a")
+    [1, "a"] -> (1, "a")
+    (1) -- WAVE: expected 2 tuple elements; got 1 (at byte 1)
+    "#);
+    insta::assert_snapshot!(arguments("result<u8, string>", &["ok(1)", "err(\"no\")", "{\"ok\": 1}", "1"]), @r#"
+    ok(1) -> ok(1)
+    err("no") -> err("no")
+    {"ok": 1} -> ok(1)
+    1 -> ok(1)
+    "#);
+    insta::assert_snapshot!(arguments("list<u8, 2>", &["[1, 2]", "[1]"]), @r#"
+    [1, 2] -> [1, 2]
+    [1] -- expected list of 2 elements, got 1
+    "#);
 }
 
 #[test]
@@ -76,5 +173,5 @@ fn printing_names_the_place_of_a_problem() {
 fn deep_text_is_refused() {
     let text = "[".repeat(100_000);
     let error = wave::parse(&ty("list<list<u8>>"), &text).unwrap_err();
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @"WAVE: value nesting too deep (at byte 100)");
 }
