@@ -40,8 +40,8 @@ impl App {
     ///
     /// # Errors
     /// Everything that is wrong with the project, if anything keeps it from starting.
-    pub fn load(directory: &Path, config: Config) -> Result<Self, Problems> {
-        let (prepared, problems) = boot::prepare(boot::read(directory, &config), &config);
+    pub fn load(directory: &Path, config: &Config) -> Result<Self, Problems> {
+        let (prepared, problems) = boot::prepare(boot::read(directory, config), config);
         if problems.has_errors() {
             return Err(problems);
         }
@@ -49,8 +49,8 @@ impl App {
     }
 
     /// What is wrong with the project, and how many entries it has. Starts nothing.
-    pub fn check(directory: &Path, config: Config) -> (Problems, usize) {
-        let (prepared, problems) = boot::prepare(boot::read(directory, &config), &config);
+    pub fn check(directory: &Path, config: &Config) -> (Problems, usize) {
+        let (prepared, problems) = boot::prepare(boot::read(directory, config), config);
         (problems, prepared.entries.len())
     }
 
@@ -150,10 +150,8 @@ impl App {
         let ids = || self.prepared.entries.iter().map(|entry| &entry.entry);
         if let Some(entry) = ids().find(|entry| entry.id == *id) {
             let failure = Failure::usage(format!("`{id}` is a `{}`, which cannot be called", entry.kind));
-            return match self.prepared.processes.contains_key(id) {
-                true => failure.help(format!("a process is run: `wippy run -x {id}`")),
-                false => failure,
-            };
+            let is_process = self.prepared.processes.contains_key(id);
+            return if is_process { failure.help(format!("a process is run: `wippy run -x {id}`")) } else { failure };
         }
         let failure = Failure::usage(format!("there is no function `{id}`"));
         let functions = ids().filter(|entry| entry.kind.family() == "function").map(|entry| entry.id.as_str());
@@ -194,11 +192,13 @@ impl App {
 }
 
 fn command_of(entry: &LinkedEntry) -> Option<CommandInfo> {
-    let command = match &entry.config {
-        schema::Config::LuaProcess(process) => process.command.as_ref(),
-        schema::Config::WasmProcess(process) => process.command.as_ref(),
-        _ => None,
-    }?;
+    let command = if let schema::Config::LuaProcess(process) = &entry.config {
+        process.command.as_ref()?
+    } else if let schema::Config::WasmProcess(process) = &entry.config {
+        process.command.as_ref()?
+    } else {
+        return None;
+    };
     Some(CommandInfo {
         id: entry.entry.id.clone(),
         name: command.name.clone(),

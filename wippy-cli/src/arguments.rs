@@ -57,18 +57,12 @@ pub(crate) fn usage(signature: &Signature) -> String {
 }
 
 fn parameter(name: &str, ty: &Type) -> String {
-    match ty {
-        Type::Option(some) => format!("[{name}: {}]", form(some)),
-        other => format!("<{name}: {}>", form(other)),
-    }
+    if let Type::Option(some) = ty { format!("[{name}: {}]", form(some)) } else { format!("<{name}: {}>", form(ty)) }
 }
 
 /// A type as somebody who types a value wants to see it: the cases of an enum rather than its name.
 fn form(ty: &Type) -> String {
-    match ty {
-        Type::Enum { cases, .. } => cases.join("|"),
-        other => other.to_string(),
-    }
+    if let Type::Enum { cases, .. } = ty { cases.join("|") } else { ty.to_string() }
 }
 
 fn is_optional(ty: &Type) -> bool {
@@ -77,9 +71,11 @@ fn is_optional(ty: &Type) -> bool {
 
 /// A value for people: strings as they are, everything else as JSON; nothing for nil.
 pub(crate) fn display(value: &Value) -> Result<Option<Vec<u8>>, wippy_wit::Error> {
-    match value {
-        Value::Nil => Ok(None),
-        Value::String(bytes) => Ok(Some(bytes.to_vec())),
-        other => Ok(Some(format!("{:#}", wippy_wit::json::from_value(other)?).into_bytes())),
+    if let Value::String(bytes) = value {
+        return Ok(Some(bytes.to_vec()));
     }
+    if value.is_nil() {
+        return Ok(None);
+    }
+    Ok(Some(format!("{:#}", wippy_wit::json::from_value(value)?).into_bytes()))
 }

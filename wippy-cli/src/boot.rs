@@ -53,7 +53,7 @@ pub(crate) fn read(directory: &Path, config: &Config) -> Linked {
 }
 
 /// Makes every entry ready that can be, and collects what is wrong with the others.
-pub(crate) fn prepare(linked: Linked, config: &Config) -> (Prepared, Problems) {
+pub(crate) fn prepare(linked: Linked, settings: &Config) -> (Prepared, Problems) {
     let mut diagnostics = linked.diagnostics.clone();
     let directories = Directories::find(&linked, &mut diagnostics);
     if linked.is_ok()
@@ -62,21 +62,24 @@ pub(crate) fn prepare(linked: Linked, config: &Config) -> (Prepared, Problems) {
         let message = format!("a folder cannot be made: {error}");
         diagnostics.push(Diagnostic::error("missing-directory", message));
     }
-    let environment = Arc::new(Environment::new(&linked, config.clone()));
+    let environment = Arc::new(Environment::new(&linked, settings.clone()));
     let libraries = lua::libraries(&linked, &mut diagnostics);
-    let compiler = wasm::Compiler::new(&linked, &directories, &environment, config);
-    let outcomes = parallel::map("preparing", &linked.entries, |entry| match &entry.config {
-        schema::Config::WasmFunction(function) => compiler.function(entry, function).map(Some),
-        schema::Config::WasmProcess(process) => compiler.process(entry, process).map(Some),
-        schema::Config::LuaFunction(function) => {
-            lua::function(entry, function, &libraries, &linked.sources, config).map(Some)
+    let compiler = wasm::Compiler::new(&linked, &directories, &environment, settings);
+    let outcomes = parallel::map("preparing", &linked.entries, |entry| {
+        let (config, sources) = (&entry.config, &linked.sources);
+        if let schema::Config::WasmFunction(function) = config {
+            compiler.function(entry, function).map(Some)
+        } else if let schema::Config::WasmProcess(process) = config {
+            compiler.process(entry, process).map(Some)
+        } else if let schema::Config::LuaFunction(function) = config {
+            lua::function(entry, function, &libraries, sources, settings).map(Some)
+        } else if let schema::Config::LuaProcess(process) = config {
+            lua::process(entry, process, &libraries, sources, settings).map(Some)
+        } else {
+            Ok(None)
         }
-        schema::Config::LuaProcess(process) => {
-            lua::process(entry, process, &libraries, &linked.sources, config).map(Some)
-        }
-        _ => Ok(None),
     });
-    let mut prepared = Prepared::new(&linked, config);
+    let mut prepared = Prepared::new(&linked, settings);
     for (entry, outcome) in linked.entries.iter().zip(outcomes) {
         match outcome {
             Ok(Some(ready)) => prepared.insert(entry.entry.id.clone(), ready),
@@ -95,10 +98,12 @@ pub(crate) fn component(linked: &Linked, id: &EntryId) -> Result<Option<Vec<u8>>
     let mut diagnostics = Vec::new();
     let directories = Directories::find(linked, &mut diagnostics);
     let Some(entry) = linked.get(id) else { return Ok(None) };
-    let guest = match &entry.config {
-        schema::Config::WasmFunction(function) => &function.guest,
-        schema::Config::WasmProcess(process) => &process.guest,
-        _ => return Ok(None),
+    let guest = if let schema::Config::WasmFunction(function) = &entry.config {
+        &function.guest
+    } else if let schema::Config::WasmProcess(process) = &entry.config {
+        &process.guest
+    } else {
+        return Ok(None);
     };
     wasm::bytes(entry, guest, &directories, &linked.sources).map(Some)
 }

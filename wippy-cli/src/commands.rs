@@ -32,7 +32,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Init(args) => init::run(shared, &args),
         Command::Run(args) => run::run(shared, args),
         Command::Call(args) => call::run(shared, &args),
-        Command::Test(args) => test::run(shared, args),
+        Command::Test(args) => test::run(shared, &args),
         Command::Lint(args) => lint::run(shared, &args),
         Command::Registry { command } => registry::run(shared, command),
         Command::Wasm { command } => wasm::run(shared, command),
@@ -68,10 +68,10 @@ fn configured(shared: &Shared, occasion: Occasion) -> Result<(PathBuf, Config), 
 /// Boots the application of `directory` and hands it to `body` on a runtime of its own.
 fn with_app<T>(
     directory: &Path,
-    config: Config,
+    config: &Config,
     body: impl AsyncFnOnce(&App) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let runtime = runtime(&config)?;
+    let runtime = runtime(config)?;
     let outcome = runtime.block_on(async {
         let app = App::load(directory, config)?;
         warn(&app);

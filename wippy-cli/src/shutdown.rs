@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Waits for the first SIGINT or SIGTERM. From then on a second one ends the program with code 130.
 ///
 /// Where signals cannot be listened to, it waits forever and the system's own handling stands.
-pub async fn requested() {
+pub(crate) async fn requested() {
     let (Ok(mut interrupt), Ok(mut terminate)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {

@@ -12,7 +12,7 @@ use crate::config::LogEncoding;
 
 /// What wippy is about to do, as far as logs care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Occasion {
+pub(crate) enum Occasion {
     /// Something ends by itself, and its output matters.
     Command,
     /// The application serves.
@@ -21,17 +21,17 @@ pub enum Occasion {
 
 /// How much is logged, and how.
 #[derive(Debug, Clone, Copy)]
-pub struct LogConfig {
+pub(crate) struct LogConfig {
     /// How often `-v` was given.
-    pub verbose: u8,
+    pub(crate) verbose: u8,
     /// Whether nothing is logged.
-    pub silent: bool,
+    pub(crate) silent: bool,
     /// What a line looks like.
-    pub encoding: LogEncoding,
+    pub(crate) encoding: LogEncoding,
 }
 
 /// Installs the subscriber. A second call changes nothing, so that tests can boot many applications.
-pub fn install(occasion: Occasion, config: LogConfig) {
+pub(crate) fn install(occasion: Occasion, config: LogConfig) {
     let registry = tracing_subscriber::registry().with(filter(occasion, config));
     let ansi = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let _ = match config.encoding {

@@ -31,7 +31,8 @@ mod vm;
 mod writer;
 
 pub(crate) use call::call_function;
-pub(crate) use coroutine::{Coroutines, coroutine_functions};
-pub(crate) use object::{foreign, integer_or_unsigned, is_error_object, unsigned, wrap_foreign};
-pub(crate) use suspending::{Completion, Exchange, Suspension, suspending_function};
-pub(crate) use vm::{End, Metatables, Vm, context, read_value, write_value};
+pub(crate) use coroutine::coroutine_functions;
+pub(crate) use object::{failure_metatable, foreign, integer_or_unsigned, unsigned, wrap_foreign};
+pub(crate) use suspending::{Completion, Suspension, suspending_function};
+pub(crate) use self::core::deadline_error;
+pub(crate) use vm::{End, Kept, Metatables, Vm, context, read_value, write_value};

@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use wippy_registry::EntryId;
 use wippy_wit::{Reader, Writer};
 
-use crate::{Call, CallError, Context, ErrorKind, Handler, guard};
+use crate::{Call, CallError, Context, ErrorKind, Handler, Object, guard};
 
 /// What holds for every call.
 #[derive(Debug, Clone)]
@@ -108,7 +108,28 @@ impl Dispatcher {
         let deadline = context.deadline();
         let call = Call { context: context.child(), arguments, result };
         let future = handler.clone().invoke(permit, call);
-        Ok(Calling { future, deadline, sleep: None, function: function.clone() })
+        Ok(Calling { future, deadline, sleep: None, callee: Callee::Function(function.clone()) })
+    }
+
+    /// Calls a method of an object for `context`; the permission is that for the function that made the object.
+    ///
+    /// # Errors
+    /// As for [`call`](Self::call).
+    pub fn call_object<'a>(
+        &self,
+        context: &Context,
+        object: &Arc<dyn Object>,
+        method: &'a str,
+        arguments: &'a mut dyn Reader,
+        result: &'a mut dyn Writer,
+    ) -> Result<Calling<'a>, CallError> {
+        let permit = guard::authorize(context, "funcs.call", object.entry().as_str())?;
+        if context.depth() >= self.config.depth_max {
+            return Err(self.too_deep(object.entry()));
+        }
+        let call = Call { context: context.child(), arguments, result };
+        let future = object.clone().invoke(permit, method, call);
+        Ok(Calling { future, deadline: context.deadline(), sleep: None, callee: Callee::Object(object.clone()) })
     }
 
     /// Whether an execution without actor or scope is refused.
@@ -165,7 +186,30 @@ pub struct Calling<'a> {
     deadline: Option<Instant>,
     /// Made when the call first has to wait: most never do.
     sleep: Option<Pin<Box<Sleep>>>,
-    function: Arc<Function>,
+    callee: Callee,
+}
+
+/// Who is called.
+enum Callee {
+    Function(Arc<Function>),
+    Object(Arc<dyn Object>),
+}
+
+impl Callee {
+    fn id(&self) -> &EntryId {
+        match self {
+            Self::Function(function) => &function.id,
+            Self::Object(object) => object.entry(),
+        }
+    }
+
+    fn record(&self, failed: bool) {
+        let Self::Function(function) = self else { return };
+        function.calls.fetch_add(1, Ordering::Relaxed);
+        if failed {
+            function.failures.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Future for Calling<'_> {
@@ -179,15 +223,12 @@ impl Future for Calling<'_> {
                 let Some(deadline) = this.deadline else { return Poll::Pending };
                 let sleep = this.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
                 match sleep.as_mut().poll(cx) {
-                    Poll::Ready(()) => Err(timed_out(&this.function.id)),
+                    Poll::Ready(()) => Err(timed_out(this.callee.id())),
                     Poll::Pending => return Poll::Pending,
                 }
             }
         };
-        this.function.calls.fetch_add(1, Ordering::Relaxed);
-        if outcome.is_err() {
-            this.function.failures.fetch_add(1, Ordering::Relaxed);
-        }
+        this.callee.record(outcome.is_err());
         Poll::Ready(outcome)
     }
 }

@@ -13,6 +13,7 @@ mod dispatcher;
 mod error;
 mod guard;
 mod handler;
+mod object;
 mod scope;
 
 pub use actor::Actor;
@@ -21,4 +22,5 @@ pub use dispatcher::{Calling, Dispatcher, DispatcherConfig, Function};
 pub use error::{CallError, ErrorKind};
 pub use guard::{Permit, authorize};
 pub use handler::{Call, Handler};
+pub use object::{Handle, Object};
 pub use scope::{Decision, Scope};

@@ -14,7 +14,7 @@
 //!   what does not fit is passed by a pointer that [`lower_flat`]'s caller writes itself, as the ABI says.
 //!   `Outcome::Lower` is one core value, which is the value itself or the pointer to it. Every slot that the guest
 //!   reads is written; types were checked once, when the plan was compiled from the component's own types.
-//! * **Pointers in [`Arguments`] and [`JOB`].** Both point at things that live in the frame of [`call`], and are
+//! * **Pointers in [`Arguments`] and [`JOB`].** They point at things that live in the frame of [`call`], and are
 //!   only followed while that frame's future is being polled: lowering and lifting happen inside the poll. The
 //!   thread-local is set before each poll and restored after it, so that nested and interleaved calls see their own.
 //! * **`Send` and `Sync` of those types.** wasmtime asks for them. The pointers never reach another thread except
@@ -24,7 +24,7 @@
 //! allocator – is checked before it is used, by slices with checked ranges; there is no unchecked memory access.
 #![expect(unsafe_code, reason = "wasmtime's typed interface is implemented by unsafe traits; see the module's argument")]
 
-use std::{cell::Cell, future::Future, mem::MaybeUninit, pin::pin, ptr};
+use std::{cell::Cell, future::Future, mem::MaybeUninit, pin::pin, ptr, sync::Arc};
 
 use wasmtime::{
     Store, ValRaw,
@@ -33,15 +33,15 @@ use wasmtime::{
             CanonicalAbiInfo, InstanceType, InterfaceType, LiftContext, LowerContext,
             wasmtime_environ::component::StringEncoding,
         },
-        ComponentNamedList, ComponentType, Func, Lift, Lower, TypedFunc,
+        ComponentNamedList, ComponentType, Func, Lift, Lower, ResourceAny, TypedFunc,
     },
 };
 use wippy_wit::{
-    Case, Error, Field, Kind, MAX_FLAT_PARAMS, Node, Plan, Reader, Value, ValueWriter, Writer,
+    Case, Error, Field, Kind, MAX_FLAT_PARAMS, Node, Reader, Value, ValueWriter, Writer,
     accept::{self, Payload, well_known},
 };
 
-use crate::state::GuestState;
+use crate::{instance::Invocation, resource::Resource, state::GuestState};
 
 /// A function of an instance, ready to be called.
 #[derive(Clone, Copy)]
@@ -75,12 +75,13 @@ pub(crate) enum Returned {
 pub(crate) async fn call(
     store: &mut Store<GuestState>,
     export: Export,
-    plan: &Plan,
+    invocation: Invocation<'_>,
     arguments: &mut dyn Reader,
     result: &mut dyn Writer,
 ) -> wasmtime::Result<Returned> {
-    let job = Job { plan, writer: erase_writer(result), failed: Cell::new(None) };
-    let params = Arguments { plan, reader: erase_reader(arguments) };
+    let invocation = erase_invocation(&invocation);
+    let job = Job { invocation, writer: erase_writer(result), failed: Cell::new(None) };
+    let params = Arguments { invocation, reader: erase_reader(arguments) };
     let mut running = pin!(export.0.call_async(store, params));
     // Nothing between here and the end of the function moves `job`, and the pointer to it is gone from the
     // thread-local after each poll.
@@ -92,6 +93,10 @@ pub(crate) async fn call(
     .await
     .map(|Outcome| ())?;
     Ok(job.failed.take().map_or(Returned::Value, Returned::Failed))
+}
+
+fn erase_invocation(invocation: &Invocation<'_>) -> *const Invocation<'static> {
+    ptr::from_ref(invocation).cast()
 }
 
 fn erase_reader(reader: &mut dyn Reader) -> *mut (dyn Reader + 'static) {
@@ -108,7 +113,7 @@ fn erase_writer(writer: &mut dyn Writer) -> *mut (dyn Writer + 'static) {
 
 /// What lifting needs to know and cannot be told through wasmtime.
 struct Job {
-    plan: *const Plan,
+    invocation: *const Invocation<'static>,
     writer: *mut (dyn Writer + 'static),
     failed: Cell<Option<Value>>,
 }
@@ -147,7 +152,7 @@ impl Drop for Entered {
 
 /// The parameters of any function: the cursor to read them from, and the plan.
 struct Arguments {
-    plan: *const Plan,
+    invocation: *const Invocation<'static>,
     reader: *mut (dyn Reader + 'static),
 }
 
@@ -174,13 +179,13 @@ unsafe impl Lower for Arguments {
     fn linear_lower_to_flat<T>(
         &self,
         cx: &mut LowerContext<'_, T>,
-        _ty: InterfaceType,
+        ty: InterfaceType,
         dst: &mut MaybeUninit<[ValRaw; MAX_FLAT_PARAMS]>,
     ) -> wasmtime::Result<()> {
         // SAFETY: see the module's second point.
-        let (plan, reader) = unsafe { (&*self.plan, &mut *self.reader) };
+        let (invocation, reader) = unsafe { (&*self.invocation, &mut *self.reader) };
         let slots = dst.write([ValRaw::u64(0); MAX_FLAT_PARAMS]);
-        lower_arguments(cx, plan, reader, slots)
+        lower_arguments(&mut Lowerer { cx, invocation, ty }, reader, slots)
     }
 
     fn linear_lower_to_memory<T>(
@@ -214,7 +219,7 @@ unsafe impl ComponentNamedList for Outcome {}
 unsafe impl Lift for Outcome {
     fn linear_lift_from_flat(
         cx: &mut LiftContext<'_>,
-        _ty: InterfaceType,
+        ty: InterfaceType,
         src: &[ValRaw; 1],
     ) -> wasmtime::Result<Self> {
         let job = JOB.get();
@@ -222,9 +227,9 @@ unsafe impl Lift for Outcome {
             return Err(wasmtime::format_err!("a result is lifted outside a call"));
         }
         // SAFETY: see the module's second point.
-        let (job, plan, writer) = unsafe { (&*job, &*(*job).plan, &mut *(*job).writer) };
+        let (job, invocation, writer) = unsafe { (&*job, &*(*job).invocation, &mut *(*job).writer) };
         let [slot] = src;
-        lift_result(cx, plan, *slot, writer, &job.failed)?;
+        lift_result(Lifter::new(cx, invocation, ty), *slot, writer, &job.failed)?;
         Ok(Self)
     }
 
@@ -237,22 +242,73 @@ unsafe impl Lift for Outcome {
 // Into the guest
 // ---------------------------------------------------------------------------------------------------------------
 
+/// Guest memory while arguments are put into it.
+struct Lowerer<'a, 'b, T: 'static> {
+    cx: &'a mut LowerContext<'b, T>,
+    invocation: &'a Invocation<'a>,
+    /// The engine's type of the parameter list.
+    ty: InterfaceType,
+}
+
+impl<T> Lowerer<'_, '_, T> {
+    /// Room of the guest's own; the address is checked to be aligned and within its memory.
+    fn realloc(&mut self, align: u32, size: usize) -> wasmtime::Result<usize> {
+        self.cx.realloc(0, 0, align, size)
+    }
+
+    fn memory(&mut self) -> &mut [u8] {
+        self.cx.as_slice_mut()
+    }
+
+    /// The guest's index for the resource under the cursor.
+    fn resource(&mut self, node: &Node, reader: &mut dyn Reader) -> wasmtime::Result<u32> {
+        let datum = reader.datum();
+        let (Some(resource), Some(keeper)) = (Resource::of(&datum), self.invocation.keeper) else {
+            let (Kind::Own(name) | Kind::Borrow(name)) = &node.kind else { return Err(unsupported(node)) };
+            return Err(Error::expected(format_args!("resource {name}"), datum.type_name()).into());
+        };
+        let handle = match node.kind {
+            Kind::Own(_) => resource.give(keeper)?,
+            _ => resource.lend(keeper)?,
+        };
+        self.lower_handle(node, handle)
+    }
+
+    fn lower_handle(&mut self, node: &Node, handle: ResourceAny) -> wasmtime::Result<u32> {
+        let method = self.invocation.method;
+        let roots = method.plan().params.iter().map(|param| &param.node);
+        let ty = method.param_handles.of(node, roots, self.cx.types, self.ty).ok_or_else(|| unsupported(node))?;
+        let mut index = MaybeUninit::uninit();
+        handle.linear_lower_to_flat(self.cx, ty, &mut index)?;
+        // SAFETY: lowering wrote it, or failed.
+        Ok(unsafe { index.assume_init() }.get_u32())
+    }
+}
+
 fn lower_arguments<T>(
-    cx: &mut LowerContext<'_, T>,
-    plan: &Plan,
+    cx: &mut Lowerer<'_, '_, T>,
     reader: &mut dyn Reader,
     slots: &mut [ValRaw; MAX_FLAT_PARAMS],
 ) -> wasmtime::Result<()> {
+    let Invocation { method, keeper, receiver } = *cx.invocation;
+    let plan = method.plan();
     if plan.params_flat > MAX_FLAT_PARAMS {
-        let base = cx.realloc(0, 0, plan.params_align, plan.params_size as usize)?;
+        let base = cx.realloc(plan.params_align, plan.params_size as usize)?;
         for (index, param) in plan.params.iter().enumerate() {
+            let at = base + param.offset as usize;
+            if let (0, Some(receiver), Some(keeper)) = (index, receiver, keeper) {
+                let handle = cx.lower_handle(&param.node, receiver.lend(keeper)?)?;
+                put(cx, at, handle.to_le_bytes())?;
+                continue;
+            }
+            let index = index - usize::from(receiver.is_some());
             reader.enter_index(index)?;
-            store(cx, &param.node, reader, base + param.offset as usize)
-                .map_err(|error| at(error, |error| error.at_argument(index, &param.name)))?;
+            store(cx, &param.node, reader, at)
+                .map_err(|error| self::at(error, |error| error.at_argument(index, &param.name)))?;
             reader.leave();
         }
         let [first, ..] = slots;
-        *first = ValRaw::i64(base as i64);
+        *first = ValRaw::i64(i64::try_from(base).unwrap_or(i64::MAX));
         return Ok(());
     }
     let mut rest = slots.as_mut_slice();
@@ -260,11 +316,16 @@ fn lower_arguments<T>(
         let Some((mine, others)) = rest.split_at_mut_checked(param.node.flat) else {
             return Err(wasmtime::format_err!("the plan does not count its own parameters"));
         };
+        rest = others;
+        if let (0, Some(receiver), Some(keeper), [slot, ..]) = (index, receiver, keeper, &mut *mine) {
+            *slot = ValRaw::u32(cx.lower_handle(&param.node, receiver.lend(keeper)?)?);
+            continue;
+        }
+        let index = index - usize::from(receiver.is_some());
         reader.enter_index(index)?;
         lower_flat(cx, &param.node, reader, mine)
             .map_err(|error| at(error, |error| error.at_argument(index, &param.name)))?;
         reader.leave();
-        rest = others;
     }
     Ok(())
 }
@@ -280,7 +341,7 @@ fn at(error: wasmtime::Error, step: impl FnOnce(Error) -> Error) -> wasmtime::Er
 
 /// Lowers the value under the cursor to core values. Slots that a variant's case does not use stay zero.
 fn lower_flat<T>(
-    cx: &mut LowerContext<'_, T>,
+    cx: &mut Lowerer<'_, '_, T>,
     node: &Node,
     reader: &mut dyn Reader,
     slots: &mut [ValRaw],
@@ -352,7 +413,8 @@ fn lower_flat<T>(
                 *slot = ValRaw::u32(word);
             }
         }
-        Kind::Own(_) | Kind::Borrow(_) | Kind::Opaque(_) => return Err(unsupported(node)),
+        Kind::Own(_) | Kind::Borrow(_) => *first = ValRaw::u32(cx.resource(node, reader)?),
+        Kind::Opaque(_) => return Err(unsupported(node)),
     }
     Ok(())
 }
@@ -379,7 +441,7 @@ fn at_element(error: Error, index: usize, _: &Field) -> Error {
 }
 
 fn lower_fields<T>(
-    cx: &mut LowerContext<'_, T>,
+    cx: &mut Lowerer<'_, '_, T>,
     fields: &[Field],
     reader: &mut dyn Reader,
     slots: &mut [ValRaw],
@@ -401,7 +463,7 @@ fn lower_fields<T>(
 }
 
 fn lower_payload_flat<T>(
-    cx: &mut LowerContext<'_, T>,
+    cx: &mut Lowerer<'_, '_, T>,
     node: &Node,
     payload: Payload,
     reader: &mut dyn Reader,
@@ -417,7 +479,7 @@ fn lower_payload_flat<T>(
 
 /// Stores the value under the cursor at `at` in guest memory, which has room for it.
 fn store<T>(
-    cx: &mut LowerContext<'_, T>,
+    cx: &mut Lowerer<'_, '_, T>,
     node: &Node,
     reader: &mut dyn Reader,
     offset: usize,
@@ -493,13 +555,17 @@ fn store<T>(
                 put(cx, offset + index, [byte])?;
             }
         }
-        Kind::Own(_) | Kind::Borrow(_) | Kind::Opaque(_) => return Err(unsupported(node)),
+        Kind::Own(_) | Kind::Borrow(_) => {
+            let handle = cx.resource(node, reader)?;
+            put(cx, offset, handle.to_le_bytes())?;
+        }
+        Kind::Opaque(_) => return Err(unsupported(node)),
     }
     Ok(())
 }
 
 fn store_payload<T>(
-    cx: &mut LowerContext<'_, T>,
+    cx: &mut Lowerer<'_, '_, T>,
     node: &Node,
     payload: Payload,
     reader: &mut dyn Reader,
@@ -513,7 +579,7 @@ fn store_payload<T>(
 }
 
 fn store_elements<T>(
-    cx: &mut LowerContext<'_, T>,
+    cx: &mut Lowerer<'_, '_, T>,
     element: &Node,
     reader: &mut dyn Reader,
     base: usize,
@@ -538,7 +604,7 @@ fn fixed_length(reader: &mut dyn Reader, element: &Node, length: u32) -> Result<
 
 /// Puts a string, bytes or a list into memory of the guest's own and gives its pointer and length.
 fn lower_sequence<T>(
-    cx: &mut LowerContext<'_, T>,
+    cx: &mut Lowerer<'_, '_, T>,
     node: &Node,
     reader: &mut dyn Reader,
 ) -> wasmtime::Result<(u32, u32)> {
@@ -560,20 +626,20 @@ fn lower_sequence<T>(
 }
 
 fn lower_list<T>(
-    cx: &mut LowerContext<'_, T>,
+    cx: &mut Lowerer<'_, '_, T>,
     element: &Node,
     reader: &mut dyn Reader,
 ) -> wasmtime::Result<(u32, u32)> {
     let length = accept::list(reader, element)?;
     let size = length.checked_mul(element.size as usize).filter(|size| *size < SEQUENCE_BYTES_MAX);
     let size = size.ok_or_else(|| Error::new(format!("a list of {length} elements is too large")))?;
-    let base = cx.realloc(0, 0, element.align, size)?;
+    let base = cx.realloc(element.align, size)?;
     store_elements(cx, element, reader, base, length)?;
     Ok((index_u32(base), index_u32(length)))
 }
 
 fn lower_bytes<T>(
-    cx: &mut LowerContext<'_, T>,
+    cx: &mut Lowerer<'_, '_, T>,
     bytes: &[u8],
     align: u32,
     units: usize,
@@ -581,8 +647,8 @@ fn lower_bytes<T>(
     if bytes.len() >= SEQUENCE_BYTES_MAX {
         return Err(Error::new(format!("{} bytes are too many", bytes.len())).into());
     }
-    let base = cx.realloc(0, 0, align, bytes.len())?;
-    let memory = cx.as_slice_mut();
+    let base = cx.realloc(align, bytes.len())?;
+    let memory = cx.memory();
     match memory.get_mut(base..).and_then(|memory| memory.get_mut(..bytes.len())) {
         Some(room) => room.copy_from_slice(bytes),
         None => return Err(out_of_bounds()),
@@ -591,8 +657,8 @@ fn lower_bytes<T>(
 }
 
 /// Strings go in the encoding that the component chose; few choose anything but UTF-8.
-fn lower_string<T>(cx: &mut LowerContext<'_, T>, text: &str) -> wasmtime::Result<(u32, u32)> {
-    match cx.options().string_encoding {
+fn lower_string<T>(cx: &mut Lowerer<'_, '_, T>, text: &str) -> wasmtime::Result<(u32, u32)> {
+    match cx.cx.options().string_encoding {
         StringEncoding::Utf8 => lower_bytes(cx, text.as_bytes(), 1, text.len()),
         StringEncoding::Utf16 => {
             let bytes = utf16_bytes(text);
@@ -637,13 +703,13 @@ fn read_flags(
     })
 }
 
-fn put<T, const N: usize>(cx: &mut LowerContext<'_, T>, offset: usize, bytes: [u8; N]) -> wasmtime::Result<()> {
-    let room = cx.as_slice_mut().get_mut(offset..).and_then(|memory| memory.first_chunk_mut::<N>());
+fn put<T, const N: usize>(cx: &mut Lowerer<'_, '_, T>, offset: usize, bytes: [u8; N]) -> wasmtime::Result<()> {
+    let room = cx.memory().get_mut(offset..).and_then(|memory| memory.first_chunk_mut::<N>());
     *room.ok_or_else(out_of_bounds)? = bytes;
     Ok(())
 }
 
-fn put_tag<T>(cx: &mut LowerContext<'_, T>, offset: usize, size: u32, index: usize) -> wasmtime::Result<()> {
+fn put_tag<T>(cx: &mut Lowerer<'_, '_, T>, offset: usize, size: u32, index: usize) -> wasmtime::Result<()> {
     let [a, b, c, d] = index_u32(index).to_le_bytes();
     match size {
         1 => put(cx, offset, [a]),
@@ -678,17 +744,15 @@ fn unsupported(node: &Node) -> wasmtime::Error {
 
 /// Lifts a function's result. Its own `result` type is taken apart here: an error goes to `failed`.
 fn lift_result(
-    cx: &mut LiftContext<'_>,
-    plan: &Plan,
+    mut lifter: Lifter<'_, '_>,
     slot: ValRaw,
     writer: &mut dyn Writer,
     failed: &Cell<Option<Value>>,
 ) -> wasmtime::Result<()> {
-    let Some(node) = &plan.result else {
+    let Some(node) = &lifter.invocation.method.plan().result else {
         writer.nil();
         return Ok(());
     };
-    let mut lifter = Lifter::new(cx)?;
     if let Kind::Result { ok, err, offset } = &node.kind {
         let (tag, place) = if node.flat > 1 {
             let base = lifter.aligned(slot.get_u32(), node)?;
@@ -765,6 +829,7 @@ enum Trouble {
     NotUtf8,
     BadChar,
     BadDiscriminant(u32),
+    BadHandle,
     TooMuch,
     Unsupported,
     Write(wippy_wit::WriteError),
@@ -785,6 +850,7 @@ impl From<Trouble> for wasmtime::Error {
             Trouble::NotUtf8 => wasmtime::format_err!("a string in the result is not valid in its encoding"),
             Trouble::BadChar => wasmtime::format_err!("a char in the result is no Unicode scalar value"),
             Trouble::BadDiscriminant(tag) => bad_discriminant(tag),
+            Trouble::BadHandle => wasmtime::format_err!("a handle in the result names no resource of the guest's"),
             Trouble::TooMuch => wasmtime::format_err!("the result is larger than one call may return"),
             Trouble::Unsupported => wasmtime::format_err!("a part of the result cannot cross this call"),
             Trouble::Write(error) => Self::from(wippy_wit::Error::from(error)),
@@ -802,11 +868,13 @@ struct Lifter<'a, 'b> {
     cx: &'a mut LiftContext<'b>,
     memory: &'b [u8],
     encoding: StringEncoding,
+    invocation: &'a Invocation<'a>,
+    /// The engine's type of the result list.
+    ty: InterfaceType,
 }
 
 impl<'a, 'b> Lifter<'a, 'b> {
-    #[expect(clippy::unnecessary_wraps, reason = "a component without memory has nothing to lift from memory")]
-    fn new(cx: &'a mut LiftContext<'b>) -> wasmtime::Result<Self> {
+    fn new(cx: &'a mut LiftContext<'b>, invocation: &'a Invocation<'a>, ty: InterfaceType) -> Self {
         use wasmtime::component::__internal::wasmtime_environ::component::CanonicalOptionsDataModel;
         let options = cx.options();
         let encoding = options.string_encoding;
@@ -815,7 +883,19 @@ impl<'a, 'b> Lifter<'a, 'b> {
             CanonicalOptionsDataModel::LinearMemory(options) if options.memory.is_some()
         );
         let memory = if has_memory { cx.memory() } else { &[] };
-        Ok(Self { cx, memory, encoding })
+        Self { cx, memory, encoding, invocation, ty }
+    }
+
+    /// Takes the resource that the guest gives away over and writes a handle of it.
+    fn resource(&mut self, node: &Node, index: u32, writer: &mut dyn Writer) -> Result<(), Trouble> {
+        let Invocation { method, keeper, .. } = *self.invocation;
+        let (Some(keeper), Kind::Own(name)) = (keeper, &node.kind) else { return Err(Trouble::Unsupported) };
+        let roots = method.plan().result.iter();
+        let ty = method.result_handles.of(node, roots, self.cx.types, self.ty).ok_or(Trouble::Unsupported)?;
+        let handle = ResourceAny::linear_lift_from_flat(self.cx, ty, &ValRaw::u32(index));
+        let handle = handle.map_err(|_| Trouble::BadHandle)?;
+        writer.foreign(Arc::new(Resource::new(keeper, handle, method, name)));
+        Ok(())
     }
 
     fn bytes(&self, offset: usize, length: usize) -> Result<&'b [u8], Trouble> {
@@ -946,7 +1026,8 @@ fn lift_flat(
         Kind::Flags { flags } => {
             write_flags(flags, writer, |word| Ok(mine.get(word).map_or(0, ValRaw::get_u32)))?;
         }
-        Kind::Own(_) | Kind::Borrow(_) | Kind::Opaque(_) => return Err(Trouble::Unsupported),
+        Kind::Own(_) => lifter.resource(node, first.get_u32(), writer)?,
+        Kind::Borrow(_) | Kind::Opaque(_) => return Err(Trouble::Unsupported),
     }
     Ok(())
 }
@@ -1020,7 +1101,11 @@ fn load(lifter: &mut Lifter<'_, '_>, node: &Node, offset: usize, writer: &mut dy
                 Ok(u32::from_le_bytes(all))
             })?;
         }
-        Kind::Own(_) | Kind::Borrow(_) | Kind::Opaque(_) => return Err(Trouble::Unsupported),
+        Kind::Own(_) => {
+            let index = lifter.u32(offset)?;
+            lifter.resource(node, index, writer)?;
+        }
+        Kind::Borrow(_) | Kind::Opaque(_) => return Err(Trouble::Unsupported),
     }
     Ok(())
 }

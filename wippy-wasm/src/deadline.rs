@@ -4,6 +4,7 @@ use std::{
     future::Future,
     pin::{Pin, pin},
     task::Poll,
+    time::Duration,
 };
 
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -13,9 +14,14 @@ use crate::limits::{Exceeded, Limits};
 
 /// When a call that begins now must be over, and what says so.
 pub(crate) fn of(context: &Context, limits: &Limits) -> Option<(Instant, Exceeded)> {
-    let own = limits.execution.map(|limit| (Instant::now() + limit, Exceeded::Execution(limit)));
+    let own = limits.execution.map(after);
     let caller = context.deadline().map(|deadline| (deadline, Exceeded::Deadline));
     [own, caller].into_iter().flatten().min_by_key(|(at, _)| *at)
+}
+
+/// The deadline of something that begins now and may take as long as `limit`.
+pub(crate) fn after(limit: Duration) -> (Instant, Exceeded) {
+    (Instant::now() + limit, Exceeded::Execution(limit))
 }
 
 /// Runs `future` until `deadline`. The timer is only made when the future first has to wait: most never do, and a

@@ -4,13 +4,15 @@
 //! guests are interrupted at a fixed beat to let others run, and to see whether their deadline has passed.
 
 use std::{
-    sync::{Arc, OnceLock},
+    collections::HashMap,
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::Duration,
 };
 
+use sha2::{Digest, Sha256};
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::Error;
+use crate::{Error, component::Component, exports::Surface};
 
 /// How often a running guest is interrupted to let others run, and how late a deadline can be noticed.
 pub const EPOCH_TICK: Duration = Duration::from_millis(5);
@@ -45,7 +47,12 @@ pub struct Engine {
     plain: wasmtime::Engine,
     /// With asynchronous components, which make every call dearer: only made for components that need them.
     concurrent: OnceLock<wasmtime::Engine>,
+    /// What is compiled and still in use, by the hash of its bytes.
+    compiled: Mutex<HashMap<Hash, Arc<Mutex<Weak<Component>>>>>,
 }
+
+/// A SHA-256.
+type Hash = [u8; 32];
 
 impl Engine {
     /// An engine.
@@ -54,16 +61,33 @@ impl Engine {
     /// When the machine refuses the reservations even for a small pool.
     pub fn new(config: EngineConfig) -> Result<Arc<Self>, Error> {
         let plain = build(&config, false)?;
-        Ok(Arc::new(Self { config, plain, concurrent: OnceLock::new() }))
+        Ok(Arc::new(Self { config, plain, concurrent: OnceLock::new(), compiled: Mutex::default() }))
     }
 
-    /// Compiles `bytes`, which must be a component.
+    /// The component that `bytes` are, compiled once however many entries name it.
     ///
     /// # Errors
     /// [`Error::Invalid`] when it is no valid component.
-    pub(crate) fn compile(&self, bytes: &[u8], asynchronous: bool) -> Result<wasmtime::component::Component, Error> {
+    pub(crate) fn component(&self, bytes: &[u8]) -> Result<Arc<Component>, Error> {
+        let hash: Hash = Sha256::digest(bytes).into();
+        // Two entries of one binary that are prepared at the same time wait for each other here, not for others.
+        let cell = self.compiled.lock().unwrap_or_else(PoisonError::into_inner).entry(hash).or_default().clone();
+        let mut compiled = cell.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(component) = compiled.upgrade() {
+            return Ok(component);
+        }
+        let component = Arc::new(self.compile(bytes)?);
+        *compiled = Arc::downgrade(&component);
+        Ok(component)
+    }
+
+    fn compile(&self, bytes: &[u8]) -> Result<Component, Error> {
+        let surface = Surface::read(bytes)?;
+        let asynchronous = surface.exports.iter().any(|export| export.signature.needs_async_engine());
         let engine = if asynchronous { self.concurrent()? } else { &self.plain };
-        wasmtime::component::Component::new(engine, bytes).map_err(|error| Error::Invalid { message: first_line(&error) })
+        let compiled = wasmtime::component::Component::new(engine, bytes)
+            .map_err(|error| Error::Invalid { message: first_line(&error) })?;
+        Component::new(compiled, surface)
     }
 
     fn concurrent(&self) -> Result<&wasmtime::Engine, Error> {

@@ -1,15 +1,19 @@
 //! [`Instance`]: one instance of a module, and one call of it.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
-use wasmtime::Store;
+use wasmtime::{Store, component::ResourceAny};
 use wippy_security::{CallError, Context, ErrorKind};
 use wippy_wit::{Reader, Value, Writer};
 
 use crate::{
     abi::{self, Export, Returned},
+    component::Method,
     deadline,
     limits::Exceeded,
     module::Module,
+    resource::{Keeper, Resource},
     state::GuestState,
     trap,
     wasi::{self, Stdio},
@@ -18,11 +22,23 @@ use crate::{
 /// One instance of a module. It runs one call at a time and never outlives a failed one.
 pub(crate) struct Instance {
     store: Store<GuestState>,
-    export: Export,
+    instance: wasmtime::component::Instance,
+    /// The function that was looked up last, by the address of its method: most instances only ever run one.
+    found: Option<(usize, Export)>,
 }
 
 /// When a call must be over, and what says so.
 pub(crate) type Deadline = Option<(Instant, Exceeded)>;
+
+/// What is called.
+#[derive(Clone, Copy)]
+pub(crate) struct Invocation<'a> {
+    pub(crate) method: &'a Method,
+    /// Who keeps the instance, if its handles do.
+    pub(crate) keeper: Option<&'a Arc<Keeper>>,
+    /// The resource whose method it is, if it is one.
+    pub(crate) receiver: Option<&'a Resource>,
+}
 
 impl Instance {
     /// Makes a fresh instance; its start function runs under `deadline` too.
@@ -33,44 +49,69 @@ impl Instance {
         };
         let mut store = GuestState::store(module.pre.engine(), &module.limits, wasi);
         store.data_mut().deadline = deadline;
-        let classify = |error: &wasmtime::Error| trap::classify(error, module.id.as_str(), &module.method);
         let making = deadline::within(deadline, module.pre.instantiate_async(&mut store)).await;
         let instance = making
-            .map_err(|exceeded| trap::exceeded(exceeded, module.id.as_str(), &module.method))?
-            .map_err(|error| classify(&error))?;
-        let function = instance.get_func(&mut store, &module.export);
-        let function = function.ok_or_else(|| CallError::internal(format!("{}: the method is gone", module.id)))?;
-        Ok(Self { store, export: Export::new(function) })
+            .map_err(|exceeded| trap::exceeded(exceeded, module.id.as_str(), &module.method_name))?
+            .map_err(|error| trap::classify(&error, module.id.as_str(), &module.method_name))?;
+        Ok(Self { store, instance, found: None })
     }
 
     /// Runs one call. After an error the instance is only good for dropping.
     pub(crate) async fn call(
         &mut self,
         module: &Module,
+        invocation: Invocation<'_>,
         context: &Context,
         deadline: Deadline,
         arguments: &mut dyn Reader,
         result: &mut dyn Writer,
     ) -> Result<(), CallFailure> {
-        check_count(module, arguments).map_err(CallFailure::Refused)?;
+        let (id, method) = (module.id.as_str(), &*invocation.method.function.signature.name);
+        check_count(module, invocation, arguments).map_err(CallFailure::Refused)?;
+        let export = self.export(invocation.method).map_err(CallFailure::Refused)?;
         let state = self.store.data_mut();
         state.deadline = deadline;
         // What the guest leases while it runs is its own, not its caller's.
         state.context = module.funcs.then(|| context.with_own_execution());
-        let running = abi::call(&mut self.store, self.export, &module.plan, arguments, result);
+        let running = abi::call(&mut self.store, export, invocation, arguments, result);
         let outcome = deadline::within(deadline, running).await;
         self.store.data_mut().context = None;
         match outcome {
             Ok(Ok(Returned::Value)) => Ok(()),
             Ok(Ok(Returned::Failed(payload))) => Err(CallFailure::Returned(guest_error(module, payload))),
-            Ok(Err(error)) => Err(CallFailure::Trapped(
-                trap::classify(&error, module.id.as_str(), &module.method),
-                trap::exit_code(&error),
-            )),
-            Err(exceeded) => {
-                Err(CallFailure::Trapped(trap::exceeded(exceeded, module.id.as_str(), &module.method), None))
+            Ok(Err(error)) => {
+                Err(CallFailure::Trapped(trap::classify(&error, id, method), trap::exit_code(&error)))
             }
+            Err(exceeded) => Err(CallFailure::Trapped(trap::exceeded(exceeded, id, method), None)),
         }
+    }
+
+    /// Gives up a resource that the host held, which may run the guest's destructor.
+    pub(crate) async fn release(
+        &mut self,
+        module: &Module,
+        deadline: Deadline,
+        resource: ResourceAny,
+    ) -> Result<(), CallError> {
+        self.store.data_mut().deadline = deadline;
+        let outcome = deadline::within(deadline, resource.resource_drop_async(&mut self.store)).await;
+        outcome
+            .map_err(|exceeded| trap::exceeded(exceeded, module.id.as_str(), "[resource-drop]"))?
+            .map_err(|error| trap::classify(&error, module.id.as_str(), "[resource-drop]"))
+    }
+
+    fn export(&mut self, method: &Method) -> Result<Export, CallError> {
+        let key = std::ptr::from_ref(method) as usize;
+        if let Some((found, export)) = self.found
+            && found == key
+        {
+            return Ok(export);
+        }
+        let function = self.instance.get_func(&mut self.store, method.index);
+        let function = function.ok_or_else(|| CallError::internal("the function belongs to another module"))?;
+        let export = Export::new(function);
+        self.found = Some((key, export));
+        Ok(export)
     }
 
     /// Makes the instance ready for its next call.
@@ -99,23 +140,26 @@ impl From<CallFailure> for CallError {
     }
 }
 
-fn check_count(module: &Module, arguments: &mut dyn Reader) -> Result<(), CallError> {
-    let (given, plan) = (arguments.len(), &module.plan);
+fn check_count(module: &Module, invocation: Invocation<'_>, arguments: &mut dyn Reader) -> Result<(), CallError> {
+    let plan = invocation.method.plan();
+    // The receiver of a method is no argument of the caller's.
+    let given = arguments.len() + usize::from(invocation.receiver.is_some());
     if given <= plan.params.len() && given >= plan.required {
         return Ok(());
     }
-    Err(wrong_count(module, given))
+    Err(wrong_count(module, invocation, given))
 }
 
 #[cold]
-fn wrong_count(module: &Module, given: usize) -> CallError {
-    let plan = &module.plan;
-    let wanted = match (plan.required, plan.params.len()) {
+fn wrong_count(module: &Module, invocation: Invocation<'_>, given: usize) -> CallError {
+    let plan = invocation.method.plan();
+    let receiver = usize::from(invocation.receiver.is_some());
+    let wanted = match (plan.required - receiver, plan.params.len() - receiver) {
         (1, 1) => "1 argument".to_owned(),
         (least, most) if least == most => format!("{most} arguments"),
         (least, most) => format!("{least} to {most} arguments"),
     };
-    let signature = plan.signature.to_lua();
+    let (given, signature) = (given - receiver, plan.signature.to_lua());
     CallError::invalid(format!("{}: expected {wanted}, got {given}: {signature}", module.id))
 }
 

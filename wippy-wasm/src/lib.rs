@@ -10,6 +10,7 @@
 
 mod abi;
 mod artifact;
+mod component;
 mod core_module;
 mod deadline;
 mod engine;
@@ -23,6 +24,7 @@ mod module;
 mod output;
 mod pool;
 mod process;
+mod resource;
 mod state;
 mod trap;
 mod wasi;

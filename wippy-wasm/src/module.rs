@@ -2,13 +2,14 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
+use wasmtime::component::InstancePre;
 use wippy_registry::EntryId;
 use wippy_wit::{Plan, Signature};
 
 use crate::{
     Binary, Engine, Error, Limits, WasiConfig, artifact,
-    exports::{ExportedFunction, Surface},
+    component::{Component, Method},
+    exports::Surface,
     hosts,
     state::GuestState,
 };
@@ -36,11 +37,10 @@ pub struct Spec<'a> {
 #[derive(Clone)]
 pub struct Module {
     pub(crate) id: EntryId,
-    pub(crate) method: Arc<str>,
-    pub(crate) function: ExportedFunction,
-    pub(crate) plan: Arc<Plan>,
+    pub(crate) method_name: Arc<str>,
+    pub(crate) method: Arc<Method>,
+    pub(crate) component: Arc<Component>,
     pub(crate) pre: InstancePre<GuestState>,
-    pub(crate) export: ComponentExportIndex,
     pub(crate) limits: Limits,
     /// Only for entries that declare a WASI import.
     pub(crate) wasi: Option<Arc<WasiConfig>>,
@@ -57,11 +57,9 @@ impl Engine {
         let one = |error: Error| vec![error];
         let bytes = spec.binary.bytes().map_err(one)?;
         let bytes = artifact::component(bytes, spec.wit, spec.method).map_err(one)?;
-        let surface = Surface::read(&bytes).map_err(one)?;
-        let found = surface.find(spec.method).cloned();
-        let asynchronous = found.as_ref().is_ok_and(|function| function.signature.needs_async_engine());
-        let component = self.compile(&bytes, asynchronous).map_err(one)?;
-        let granted = hosts::grant(component.engine(), spec.imports, &surface);
+        let component = self.component(&bytes).map_err(one)?;
+        let found = component.surface.find(spec.method);
+        let granted = hosts::grant(component.compiled.engine(), spec.imports, &component.surface);
         let (function, granted) = match (found, granted) {
             (Ok(function), Ok(granted)) => (function, granted),
             (found, granted) => {
@@ -69,23 +67,22 @@ impl Engine {
                 return Err(errors.collect());
             }
         };
-        let export = export_index(&component, &function).map_err(one)?;
         let pre = granted
             .linker
-            .instantiate_pre(&component)
+            .instantiate_pre(&component.compiled)
             .map_err(|error| one(Error::Link { message: crate::engine::first_line(&error) }))?;
-        let plan = Plan::new(function.signature.clone());
-        supported(&plan).map_err(one)?;
+        let unknown = || one(Error::UnknownMethod { method: spec.method.to_owned(), exports: component.surface.paths() });
+        let method = component.method(function).ok_or_else(unknown)?.clone();
+        supported(method.plan()).map_err(one)?;
         Ok(Module {
             id: spec.id,
-            method: spec.method.into(),
-            function,
-            plan: Arc::new(plan),
+            method_name: spec.method.into(),
+            method,
             pre,
-            export,
             limits: spec.limits,
             wasi: granted.wasi.then(|| Arc::new(spec.wasi)),
             funcs: granted.funcs,
+            component,
         })
     }
 
@@ -101,24 +98,11 @@ impl Engine {
     }
 }
 
-fn export_index(component: &Component, function: &ExportedFunction) -> Result<ComponentExportIndex, Error> {
-    let missing = || Error::UnknownMethod { method: function.path(), exports: Vec::new() };
-    let interface = match &function.interface {
-        Some(name) => Some(component.get_export_index(None, &**name).ok_or_else(missing)?),
-        None => None,
-    };
-    component.get_export_index(interface.as_ref(), &*function.signature.name).ok_or_else(missing)
-}
-
 /// Types that only the dynamic path of the engine carries are refused here, not at the first call.
 fn supported(plan: &Plan) -> Result<(), Error> {
     let nodes = || plan.params.iter().map(|param| &param.node).chain(&plan.result);
     if plan.signature.is_async || nodes().any(wippy_wit::Node::is_opaque) {
         let message = format!("`{}` is asynchronous or uses streams, which cannot be called yet", plan.signature);
-        return Err(Error::Unsupported { message });
-    }
-    if nodes().any(wippy_wit::Node::has_resources) {
-        let message = format!("`{}` takes or returns resources, which cannot cross a call yet", plan.signature);
         return Err(Error::Unsupported { message });
     }
     Ok(())
@@ -132,17 +116,17 @@ impl Module {
 
     /// The signature of its method.
     pub fn signature(&self) -> &Arc<Signature> {
-        &self.function.signature
+        &self.method.function.signature
     }
 
     /// Whether its method is a command's entry point, `wasi:cli/run`.
     pub fn is_command(&self) -> bool {
-        self.function.interface.as_deref().is_some_and(|name| name.starts_with("wasi:cli/run@"))
+        self.method.function.interface.as_deref().is_some_and(|name| name.starts_with("wasi:cli/run@"))
     }
 }
 
 impl std::fmt::Debug for Module {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Module").field("id", &self.id).field("method", &self.method).finish_non_exhaustive()
+        f.debug_struct("Module").field("id", &self.id).field("method", &self.method_name).finish_non_exhaustive()
     }
 }

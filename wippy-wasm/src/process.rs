@@ -7,7 +7,7 @@ use wippy_wit::{Signature, Value, ValueReader, ValueWriter};
 
 use crate::{
     deadline,
-    instance::{CallFailure, Instance},
+    instance::{CallFailure, Instance, Invocation},
     module::Module,
     wasi::Stdio,
 };
@@ -58,7 +58,8 @@ impl WasmProcess {
         let deadline = deadline::of(context, &module.limits);
         let mut instance = Instance::new(module, deadline, &start.argv, start.stdio).await?;
         let (mut reader, mut writer) = (ValueReader::arguments(&start.arguments), ValueWriter::default());
-        match instance.call(module, context, deadline, &mut reader, &mut writer).await {
+        let invocation = Invocation { method: &module.method, keeper: None, receiver: None };
+        match instance.call(module, invocation, context, deadline, &mut reader, &mut writer).await {
             Ok(()) if module.is_command() => Ok(Exit::Code(0)),
             Ok(()) => Ok(Exit::Value(writer.finish())),
             // The error of `wasi:cli/run` says nothing but that it failed.

@@ -88,7 +88,10 @@ pub fn boolean(reader: &mut dyn Reader) -> Result<bool, Error> {
 ///
 /// # Errors
 /// When it is no number.
-#[expect(clippy::cast_precision_loss, reason = "integers round to the nearest float, as Lua's own conversion does")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "integers round to the nearest float, as Lua's own conversion does"
+)]
 pub fn float(reader: &mut dyn Reader) -> Result<f64, Error> {
     match reader.datum() {
         Datum::Float(value) => Ok(value),
@@ -102,8 +105,14 @@ pub fn float(reader: &mut dyn Reader) -> Result<f64, Error> {
 ///
 /// # Errors
 /// When it is no number.
-#[expect(clippy::cast_possible_truncation, reason = "rounding is the documented conversion")]
-#[expect(clippy::cast_precision_loss, reason = "as above; by way of `f64` an integer would be rounded twice")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "rounding is the documented conversion"
+)]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "as above; by way of `f64` an integer would be rounded twice"
+)]
 pub fn float32(reader: &mut dyn Reader) -> Result<f32, Error> {
     match reader.datum() {
         Datum::Float(value) => Ok(value as f32),
@@ -120,7 +129,9 @@ pub fn float32(reader: &mut dyn Reader) -> Result<f32, Error> {
 pub fn character(reader: &mut dyn Reader) -> Result<char, Error> {
     const WANTED: &str = "char (a string of one Unicode scalar value)";
     let datum = reader.datum();
-    let Datum::String(bytes) = datum else { return Err(Error::expected(WANTED, datum.type_name())) };
+    let Datum::String(bytes) = datum else {
+        return Err(Error::expected(WANTED, datum.type_name()));
+    };
     let mut chars = text(bytes, "char")?.chars();
     match (chars.next(), chars.count()) {
         (Some(first), 0) => Ok(first),
@@ -184,7 +195,11 @@ pub fn fixed_list(reader: &mut dyn Reader, element: &Node, wanted: u32) -> Resul
 /// # Errors
 /// When it is no array of that length.
 pub fn tuple(reader: &mut dyn Reader, elements: &[Field]) -> Result<(), Error> {
-    let optional = elements.iter().rev().take_while(|element| element.node.nilable).count();
+    let optional = elements
+        .iter()
+        .rev()
+        .take_while(|element| element.node.nilable)
+        .count();
     let nilable = elements.iter().any(|element| element.node.nilable);
     let wanted = elements.len();
     if nilable {
@@ -192,7 +207,11 @@ pub fn tuple(reader: &mut dyn Reader, elements: &[Field]) -> Result<(), Error> {
     }
     let len = array(reader, "tuple")?;
     no_stray_key(reader, len)?;
-    if len == wanted { Ok(()) } else { Err(wrong_length("tuple", wanted, len)) }
+    if len == wanted {
+        Ok(())
+    } else {
+        Err(wrong_length("tuple", wanted, len))
+    }
 }
 
 /// The check of arrays of a known length, of which the elements from `required` on may be missing.
@@ -213,11 +232,18 @@ fn exact_length(reader: &mut dyn Reader, what: &str, required: usize, wanted: us
     if let Some(key) = reader.stray_key(wanted) {
         return Err(stray(&key, wanted));
     }
-    let Some(last) = required.checked_sub(1) else { return Ok(()) };
+    // An array that seems long enough is left to its elements, whose messages say more.
+    let Some(last) = required.checked_sub(1).filter(|_| len < required) else {
+        return Ok(());
+    };
     reader.enter_index(last)?;
     let missing = matches!(reader.datum(), Datum::Nil);
     reader.leave();
-    if missing { Err(wrong_length(what, wanted, len)) } else { Ok(()) }
+    if missing {
+        Err(wrong_length(what, wanted, len))
+    } else {
+        Ok(())
+    }
 }
 
 #[cold]
@@ -278,10 +304,14 @@ fn only_indices_and_n(reader: &mut dyn Reader) -> Result<(), Error> {
 #[cold]
 fn stray(key: &str, len: usize) -> Error {
     match key.parse::<usize>() {
-        Ok(index) if index > len + 1 => {
-            Error::new(format!("expected an array without holes: [{}] is nil, [{index}] is not", len + 1))
-        }
-        _ => Error::new(format!("expected an array, got a table with the key `{}`", shortened(key))),
+        Ok(index) if index > len + 1 => Error::new(format!(
+            "expected an array without holes: [{}] is nil, [{index}] is not",
+            len + 1
+        )),
+        _ => Error::new(format!(
+            "expected an array, got a table with the key `{}`",
+            shortened(key)
+        )),
     }
 }
 
@@ -342,7 +372,9 @@ fn near_key(reader: &mut dyn Reader, wanted: &str) -> Option<String> {
             let distance = edit_distance(&names::snake(key).to_lowercase(), wanted);
             // The very name can be there too, with the value null.
             if !names::same(key, wanted)
-                && distance <= 1 + wanted.len() / 4 && best.as_ref().is_none_or(|(least, _)| distance < *least) {
+                && distance <= 1 + wanted.len() / 4
+                && best.as_ref().is_none_or(|(least, _)| distance < *least)
+            {
                 best = Some((distance, key.to_owned()));
             }
         }
@@ -377,7 +409,9 @@ fn edit_distance(left: &str, right: &str) -> usize {
 /// When it is no string or no case; the cases are listed.
 pub fn enumeration(reader: &mut dyn Reader, cases: &[Key]) -> Result<usize, Error> {
     let datum = reader.datum();
-    let Datum::String(name) = datum else { return Err(Error::expected("enum case", datum.type_name())) };
+    let Datum::String(name) = datum else {
+        return Err(Error::expected("enum case", datum.type_name()));
+    };
     find_case(name, cases.iter()).ok_or_else(|| unknown("case", name, cases.iter()))
 }
 
@@ -389,13 +423,20 @@ fn find_case<'a>(name: &[u8], mut cases: impl Iterator<Item = &'a Key>) -> Optio
 #[cold]
 fn unknown<'a>(what: &str, name: &[u8], known: impl Iterator<Item = &'a Key>) -> Error {
     const SHOWN: usize = 32;
-    let mut known: Vec<_> = known.take(SHOWN + 1).map(|key| format!("`{}`", key.name())).collect();
+    let mut known: Vec<_> = known
+        .take(SHOWN + 1)
+        .map(|key| format!("`{}`", key.name()))
+        .collect();
     if known.len() > SHOWN {
         known.truncate(SHOWN);
         known.push("…".to_owned());
     }
     let name = String::from_utf8_lossy(name);
-    Error::new(format!("unknown {what} `{}`, expected one of {}", shortened(&name), known.join(", ")))
+    Error::new(format!(
+        "unknown {what} `{}`, expected one of {}",
+        shortened(&name),
+        known.join(", ")
+    ))
 }
 
 /// Whether a variant's payload is under the cursor now.
@@ -418,7 +459,10 @@ pub fn variant(reader: &mut dyn Reader, cases: &[Case]) -> Result<(usize, Payloa
         Datum::String(name) => {
             let index = case_index(name, cases)?;
             match cases.get(index) {
-                Some(Case { payload: Some(_), key }) => Err(Error::new(format!(
+                Some(Case {
+                    payload: Some(_),
+                    key,
+                }) => Err(Error::new(format!(
                     "case `{0}` needs a payload: {{tag = \"{0}\", value = ...}}",
                     key.name()
                 ))),
@@ -468,7 +512,12 @@ fn only_case(reader: &mut dyn Reader, cases: &[Case]) -> Result<(usize, Payload)
     }
     let index = match reader.datum() {
         Datum::String(name) => case_index(name, cases)?,
-        other => return Err(Error::expected(WANTED, format_args!("a table with a {} key", other.type_name()))),
+        other => {
+            return Err(Error::expected(
+                WANTED,
+                format_args!("a table with a {} key", other.type_name()),
+            ));
+        }
     };
     reader.leave();
     if reader.enter_pair(&mut position)? {
@@ -477,7 +526,9 @@ fn only_case(reader: &mut dyn Reader, cases: &[Case]) -> Result<(usize, Payload)
     let mut position = 0;
     reader.enter_pair(&mut position)?;
     reader.enter_value();
-    if cases.get(index).is_some_and(|case| case.payload.is_none()) && matches!(reader.datum(), Datum::Boolean(true)) {
+    if cases.get(index).is_some_and(|case| case.payload.is_none())
+        && matches!(reader.datum(), Datum::Boolean(true))
+    {
         reader.leave();
         return Ok((index, Payload::Absent));
     }
@@ -532,7 +583,10 @@ fn only_key(reader: &mut dyn Reader, wanted: &str, key: &Key) -> Result<(), Erro
         let datum = reader.datum();
         if !matches!(datum, Datum::String(name) if name == key.name().as_bytes()) {
             let found = key_text(&datum);
-            return Err(Error::expected(wanted, format_args!("a table with the key `{}`", shortened(&found))));
+            return Err(Error::expected(
+                wanted,
+                format_args!("a table with the key `{}`", shortened(&found)),
+            ));
         }
         reader.leave();
     }
@@ -547,7 +601,11 @@ fn only_key(reader: &mut dyn Reader, wanted: &str, key: &Key) -> Result<(), Erro
 ///
 /// # Errors
 /// When it is neither `{ok = v}` nor `{err = e}`, or both.
-pub fn result(reader: &mut dyn Reader, ok: Option<&Node>, err: Option<&Node>) -> Result<(bool, Payload), Error> {
+pub fn result(
+    reader: &mut dyn Reader,
+    ok: Option<&Node>,
+    err: Option<&Node>,
+) -> Result<(bool, Payload), Error> {
     match reader.datum() {
         Datum::Table => {}
         other => return Err(Error::expected(RESULT, other.type_name())),
@@ -574,7 +632,13 @@ fn result_side(
     ok: Option<&Node>,
     err: Option<&Node>,
 ) -> Result<(bool, &'static Key), Error> {
-    let side = |is_ok| if is_ok { (true, &*well_known::OK) } else { (false, &*well_known::ERR) };
+    let side = |is_ok| {
+        if is_ok {
+            (true, &*well_known::OK)
+        } else {
+            (false, &*well_known::ERR)
+        }
+    };
     let has_ok = has(reader, &well_known::OK)?;
     let has_err = has(reader, &well_known::ERR)?;
     if has_ok && has_err {
@@ -678,7 +742,10 @@ pub fn flags(reader: &mut dyn Reader, flags: &[Field], mut set: impl FnMut(usize
 pub fn resource(reader: &mut dyn Reader, resource: &str) -> Result<Arc<dyn Foreign>, Error> {
     match reader.datum() {
         Datum::Foreign(handle) => Ok(handle.clone()),
-        other => Err(Error::expected(format_args!("resource {resource}"), other.type_name())),
+        other => Err(Error::expected(
+            format_args!("resource {resource}"),
+            other.type_name(),
+        )),
     }
 }
 

@@ -29,7 +29,9 @@ pub fn ty_with_fixed_lists() -> BoxedStrategy<Type> {
 
 /// A type and a value of it, in canonical form.
 pub fn ty_and_value() -> BoxedStrategy<(Type, Value)> {
-    ty_with_fixed_lists().prop_flat_map(|ty| (Just(ty.clone()), value_of(&ty))).boxed()
+    ty_with_fixed_lists()
+        .prop_flat_map(|ty| (Just(ty.clone()), value_of(&ty)))
+        .boxed()
 }
 
 fn tree(fixed_lists: bool) -> BoxedStrategy<Type> {
@@ -97,19 +99,49 @@ fn sizes() -> BoxedStrategy<usize> {
 
 fn record(first: usize, types: Vec<Type>) -> Type {
     let names = names(first, types.len());
-    let fields = names.zip(types).map(|(name, ty)| TypeField { name, ty }).collect();
-    Type::Record { name: "".into(), fields }
+    let fields = names
+        .zip(types)
+        .map(|(name, ty)| TypeField { name, ty })
+        .collect();
+    Type::Record {
+        name: "".into(),
+        fields,
+    }
 }
 
 fn variant(first: usize, payloads: Vec<Option<Type>>) -> Type {
     let names = names(first, payloads.len());
-    let cases = names.zip(payloads).map(|(name, payload)| TypeCase { name, payload }).collect();
-    Type::Variant { name: "".into(), cases }
+    let cases = names
+        .zip(payloads)
+        .map(|(name, payload)| TypeCase { name, payload })
+        .collect();
+    Type::Variant {
+        name: "".into(),
+        cases,
+    }
 }
 
 const NAMES: [&str; 20] = [
-    "name", "tag-count", "n", "tag", "value", "some", "none", "ok", "err", "list", "string", "x", "a-b-c", "true",
-    "inf", "URL", "nil", "end", "length", "v2",
+    "name",
+    "tag-count",
+    "n",
+    "tag",
+    "value",
+    "some",
+    "none",
+    "ok",
+    "err",
+    "list",
+    "string",
+    "x",
+    "a-b-c",
+    "true",
+    "inf",
+    "URL",
+    "nil",
+    "end",
+    "length",
+    "v2",
 ];
 
 fn names(first: usize, len: usize) -> impl Iterator<Item = Arc<str>> {
@@ -126,13 +158,22 @@ fn unique(ty: &Type, count: &mut usize) -> Type {
         format!("{kind}-t{count}").into()
     };
     match ty {
-        Type::Enum { cases, .. } => Type::Enum { name: name("enum"), cases: cases.clone() },
-        Type::Flags { flags, .. } => Type::Flags { name: name("flags"), flags: flags.clone() },
+        Type::Enum { cases, .. } => Type::Enum {
+            name: name("enum"),
+            cases: cases.clone(),
+        },
+        Type::Flags { flags, .. } => Type::Flags {
+            name: name("flags"),
+            flags: flags.clone(),
+        },
         Type::Record { fields, .. } => Type::Record {
             name: name("record"),
             fields: fields
                 .iter()
-                .map(|field| TypeField { name: field.name.clone(), ty: unique(&field.ty, count) })
+                .map(|field| TypeField {
+                    name: field.name.clone(),
+                    ty: unique(&field.ty, count),
+                })
                 .collect(),
         },
         Type::Variant { cases, .. } => Type::Variant {
@@ -151,7 +192,10 @@ fn unique(ty: &Type, count: &mut usize) -> Type {
         Type::Tuple(types) => Type::Tuple(types.iter().map(|ty| unique(ty, count)).collect()),
         Type::Result { ok, err } => {
             let mut side = |ty: &Option<Arc<Type>>| ty.as_ref().map(|ty| Arc::new(unique(ty, count)));
-            Type::Result { ok: side(ok), err: side(err) }
+            Type::Result {
+                ok: side(ok),
+                err: side(err),
+            }
         }
         other => other.clone(),
     }
@@ -168,20 +212,32 @@ pub fn value_of(ty: &Type) -> BoxedStrategy<Value> {
         Type::S16 => integer(any::<i16>()),
         Type::S32 => integer(any::<i32>()),
         Type::S64 => integer(any::<i64>()),
-        Type::U64 => prop_oneof![any::<u64>(), 0..9_u64, Just(u64::MAX)].prop_map(Value::from).boxed(),
-        Type::F32 => {
-            prop_oneof![any::<f32>(), Just(f32::NAN), Just(f32::INFINITY), Just(f32::NEG_INFINITY), Just(-0.0)]
-                .prop_map(|value| Value::Float(value.into()))
-                .boxed()
-        }
-        Type::F64 => {
-            prop_oneof![any::<f64>(), Just(f64::NAN), Just(f64::INFINITY), Just(f64::NEG_INFINITY), Just(-0.0)]
-                .prop_map(Value::Float)
-                .boxed()
-        }
+        Type::U64 => prop_oneof![any::<u64>(), 0..9_u64, Just(u64::MAX)]
+            .prop_map(Value::from)
+            .boxed(),
+        Type::F32 => prop_oneof![
+            any::<f32>(),
+            Just(f32::NAN),
+            Just(f32::INFINITY),
+            Just(f32::NEG_INFINITY),
+            Just(-0.0)
+        ]
+        .prop_map(|value| Value::Float(value.into()))
+        .boxed(),
+        Type::F64 => prop_oneof![
+            any::<f64>(),
+            Just(f64::NAN),
+            Just(f64::INFINITY),
+            Just(f64::NEG_INFINITY),
+            Just(-0.0)
+        ]
+        .prop_map(Value::Float)
+        .boxed(),
         Type::Char => any::<char>().prop_map(|c| Value::from(String::from(c))).boxed(),
         Type::String => text(),
-        Type::List(element) if **element == Type::U8 => vec(any::<u8>(), 0..6).prop_map(Value::string).boxed(),
+        Type::List(element) if **element == Type::U8 => {
+            vec(any::<u8>(), 0..6).prop_map(Value::string).boxed()
+        }
         Type::List(element) => elements(element, 0, 4),
         Type::FixedList(element, len) => {
             let len = usize::try_from(*len).unwrap_or(usize::MAX);
@@ -190,11 +246,19 @@ pub fn value_of(ty: &Type) -> BoxedStrategy<Value> {
         Type::Tuple(types) => {
             let nilable = types.iter().any(Type::is_nilable);
             let elements: Vec<_> = types.iter().map(value_of).collect();
-            elements.prop_map(move |elements| packed(elements, nilable)).boxed()
+            elements
+                .prop_map(move |elements| packed(elements, nilable))
+                .boxed()
         }
         Type::Option(some) => {
             let nested = some.is_nilable();
-            let wrap = move |value| if nested { table(vec![("some".into(), value)]) } else { value };
+            let wrap = move |value| {
+                if nested {
+                    table(vec![("some".into(), value)])
+                } else {
+                    value
+                }
+            };
             prop_oneof![1 => Just(Value::Nil), 2 => value_of(some).prop_map(wrap)].boxed()
         }
         Type::Result { ok, err } => {
@@ -209,14 +273,22 @@ pub fn value_of(ty: &Type) -> BoxedStrategy<Value> {
         Type::Record { fields, .. } => {
             let names: Vec<_> = fields.iter().map(|field| field.name.clone()).collect();
             let values: Vec<_> = fields.iter().map(|field| value_of(&field.ty)).collect();
-            values.prop_map(move |values| table(names.iter().cloned().zip(values).collect())).boxed()
+            values
+                .prop_map(move |values| table(names.iter().cloned().zip(values).collect()))
+                .boxed()
         }
         Type::Variant { cases, .. } => {
             let case = |case: &TypeCase| {
                 let name = case.name.clone();
-                let payload = case.payload.as_ref().map_or_else(|| Just(Value::Nil).boxed(), value_of);
+                let payload = case
+                    .payload
+                    .as_ref()
+                    .map_or_else(|| Just(Value::Nil).boxed(), value_of);
                 let make = move |payload| {
-                    table(vec![("tag".into(), Value::from(&*name)), ("value".into(), payload)])
+                    table(vec![
+                        ("tag".into(), Value::from(&*name)),
+                        ("value".into(), payload),
+                    ])
                 };
                 payload.prop_map(make).boxed()
             };
@@ -242,7 +314,11 @@ pub fn value_of(ty: &Type) -> BoxedStrategy<Value> {
 }
 
 fn flags_len(ty: &Type) -> usize {
-    if let Type::Flags { flags, .. } = ty { flags.len() } else { 0 }
+    if let Type::Flags { flags, .. } = ty {
+        flags.len()
+    } else {
+        0
+    }
 }
 
 fn integer<T: Into<i64>>(numbers: impl Strategy<Value = T> + 'static) -> BoxedStrategy<Value> {
@@ -250,14 +326,19 @@ fn integer<T: Into<i64>>(numbers: impl Strategy<Value = T> + 'static) -> BoxedSt
 }
 
 fn text() -> BoxedStrategy<Value> {
-    vec(prop_oneof![3 => proptest::char::range(' ', '~'), 1 => any::<char>()], 0..6)
-        .prop_map(|chars| Value::from(String::from_iter(chars)))
-        .boxed()
+    vec(
+        prop_oneof![3 => proptest::char::range(' ', '~'), 1 => any::<char>()],
+        0..6,
+    )
+    .prop_map(|chars| Value::from(String::from_iter(chars)))
+    .boxed()
 }
 
 fn elements(element: &Type, least: usize, most: usize) -> BoxedStrategy<Value> {
     let nilable = element.is_nilable();
-    vec(value_of(element), least..=most).prop_map(move |elements| packed(elements, nilable)).boxed()
+    vec(value_of(element), least..=most)
+        .prop_map(move |elements| packed(elements, nilable))
+        .boxed()
 }
 
 fn packed(elements: Vec<Value>, nilable: bool) -> Value {
@@ -291,7 +372,13 @@ pub fn document(ty: &Type) -> String {
 
 /// Appends the definitions of the named parts of `ty`, innermost first.
 fn define(ty: &Type, text: &mut String) {
-    let list = |names: &[Arc<str>]| names.iter().map(|name| Name(name).to_string()).collect::<Vec<_>>().join(", ");
+    let list = |names: &[Arc<str>]| {
+        names
+            .iter()
+            .map(|name| Name(name).to_string())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     match ty {
         Type::Enum { name, cases } => {
             let _ = writeln!(text, "enum {} {{ {} }}", Name(name), list(cases));
@@ -301,12 +388,17 @@ fn define(ty: &Type, text: &mut String) {
         }
         Type::Record { name, fields } => {
             fields.iter().for_each(|field| define(&field.ty, text));
-            let fields: Vec<_> =
-                fields.iter().map(|field| format!("{}: {}", Name(&field.name), field.ty)).collect();
+            let fields: Vec<_> = fields
+                .iter()
+                .map(|field| format!("{}: {}", Name(&field.name), field.ty))
+                .collect();
             let _ = writeln!(text, "record {} {{ {} }}", Name(name), fields.join(", "));
         }
         Type::Variant { name, cases } => {
-            cases.iter().filter_map(|case| case.payload.as_ref()).for_each(|ty| define(ty, text));
+            cases
+                .iter()
+                .filter_map(|case| case.payload.as_ref())
+                .for_each(|ty| define(ty, text));
             let case = |case: &TypeCase| match &case.payload {
                 Some(payload) => format!("{}({payload})", Name(&case.name)),
                 None => Name(&case.name).to_string(),
@@ -314,11 +406,14 @@ fn define(ty: &Type, text: &mut String) {
             let cases: Vec<_> = cases.iter().map(case).collect();
             let _ = writeln!(text, "variant {} {{ {} }}", Name(name), cases.join(", "));
         }
-        Type::List(ty) | Type::FixedList(ty, _) | Type::Option(ty) => define(ty, text),
+        Type::List(ty)
+        | Type::FixedList(ty, _)
+        | Type::Option(ty)
+        | Type::Future(Some(ty))
+        | Type::Stream(Some(ty)) => define(ty, text),
         Type::Tuple(types) => types.iter().for_each(|ty| define(ty, text)),
         Type::Result { ok, err } => [ok, err].into_iter().flatten().for_each(|ty| define(ty, text)),
         Type::Map(key, value) => [key, value].into_iter().for_each(|ty| define(ty, text)),
-        Type::Future(Some(ty)) | Type::Stream(Some(ty)) => define(ty, text),
         Type::Own(name) | Type::Borrow(name) => {
             let _ = writeln!(text, "resource {};", Name(name));
         }

@@ -30,7 +30,10 @@ impl Key {
         // A poisoned lock only means that a thread died between two whole insertions; the map is still right.
         let known = keys.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some((name, id)) = known.get_key_value(name) {
-            return Self { id: *id, name: name.clone() };
+            return Self {
+                id: *id,
+                name: name.clone(),
+            };
         }
         drop(known);
         let mut keys = keys.write().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -230,7 +233,9 @@ pub fn copy(reader: &mut dyn Reader, writer: &mut dyn Writer, depth: usize) -> R
         Datum::Other(name) => return Err(Error::new(format!("a {name} cannot be sent"))),
         Datum::Table => {
             let Some(depth) = depth.checked_sub(1) else {
-                return Err(Error::new("values are nested too deeply, or a table contains itself"));
+                return Err(Error::new(
+                    "values are nested too deeply, or a table contains itself",
+                ));
             };
             let len = reader.len();
             writer.table(len, 0)?;
@@ -247,7 +252,12 @@ pub fn copy(reader: &mut dyn Reader, writer: &mut dyn Writer, depth: usize) -> R
 }
 
 /// The pairs of a table that are not among its first `len` elements.
-fn copy_pairs(reader: &mut dyn Reader, writer: &mut dyn Writer, depth: usize, len: usize) -> Result<(), Error> {
+fn copy_pairs(
+    reader: &mut dyn Reader,
+    writer: &mut dyn Writer,
+    depth: usize,
+    len: usize,
+) -> Result<(), Error> {
     let mut position = 0;
     while reader.enter_pair(&mut position)? {
         let in_array = matches!(reader.datum(), Datum::Integer(key) if key >= 1 && usize::try_from(key).is_ok_and(|key| key <= len));
@@ -274,12 +284,19 @@ struct Label {
 
 impl Label {
     fn new(datum: &Datum<'_>) -> Self {
-        let mut label = Self { bytes: [0; 48], len: 0 };
+        let mut label = Self {
+            bytes: [0; 48],
+            len: 0,
+        };
         let text = match datum {
             Datum::String(text) => text,
             other => other.type_name().as_bytes(),
         };
-        for (slot, byte) in label.bytes.iter_mut().zip(text.iter().take_while(|byte| byte.is_ascii())) {
+        for (slot, byte) in label
+            .bytes
+            .iter_mut()
+            .zip(text.iter().take_while(|byte| byte.is_ascii()))
+        {
             *slot = *byte;
             label.len += 1;
         }
@@ -287,7 +304,10 @@ impl Label {
     }
 
     fn as_str(&self) -> &str {
-        self.bytes.get(..self.len).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
+        self.bytes
+            .get(..self.len)
+            .and_then(|bytes| std::str::from_utf8(bytes).ok())
+            .unwrap_or_default()
     }
 }
 

@@ -5,7 +5,9 @@
 
 use std::{collections::HashMap, ops::Range};
 
-use wit_parser::{Function, Resolve, SourceMap, TypeDefKind, TypeId, WorldId, WorldItem};
+use wit_parser::{
+    Function, Resolve, ResolveErrorKind, SourceMap, Span, TypeDefKind, TypeId, WorldId, WorldItem,
+};
 
 use crate::{Signature, SignatureError};
 
@@ -57,7 +59,11 @@ impl Document {
     /// When the text is no WIT, has several worlds, or types that are too large to be worked with.
     pub fn parse(text: &str) -> Result<Self, SignatureError> {
         let items = items(text)?;
-        let exports = if items.iter().any(|item| item.is("package")) { Exports::Qualified } else { Exports::Plain };
+        let exports = if items.iter().any(|item| item.is("package")) {
+            Exports::Qualified
+        } else {
+            Exports::Plain
+        };
         resolve(text, &items, exports)
     }
 
@@ -79,63 +85,99 @@ const TYPE_PARTS_MAX: usize = 1 << 16;
 
 fn resolve(text: &str, items: &[Item<'_>], exports: Exports) -> Result<Document, SignatureError> {
     if text.len() > TEXT_MAX {
-        return Err(SignatureError::new(format!("the text is longer than {TEXT_MAX} bytes"), None));
+        return Err(SignatureError::new(
+            format!("the text is longer than {TEXT_MAX} bytes"),
+            None,
+        ));
     }
     let source = Source::new(text, items, exports)?;
     let mut map = SourceMap::new();
     map.push_str("signature.wit", source.text.clone());
-    let group = map.parse().map_err(|(_, error)| {
-        SignatureError::new(one_line(&error.to_string()), source.user_offset(error.kind().span()))
-    })?;
+    let group = map
+        .parse()
+        .map_err(|(_, error)| source.error(one_line(&error.to_string()), error.kind().span()))?;
     let mut resolve = Resolve::default();
-    let package = resolve.push_group(group).map_err(|error| {
-        SignatureError::new(resolve_message(error.kind()), source.user_offset(error.kind().span()))
-    })?;
-    let worlds = resolve.packages.get(package).map(|package| package.worlds.values().copied().collect::<Vec<_>>());
+    let package = resolve
+        .push_group(group)
+        .map_err(|error| source.error(resolve_message(error.kind()), error.kind().span()))?;
+    let worlds = resolve
+        .packages
+        .get(package)
+        .map(|package| package.worlds.values().copied().collect::<Vec<_>>());
     let world = match worlds.as_deref() {
         Some([world]) => *world,
-        Some([]) | None => return Err(SignatureError::new("the text has no world and no interface", None)),
+        Some([]) | None => {
+            return Err(SignatureError::new(
+                "the text has no world and no interface",
+                None,
+            ));
+        }
         Some(_) => {
-            let second = items.iter().filter(|item| item.is("world")).nth(1).map(|item| item.start);
-            return Err(SignatureError::new("the text has several worlds; keep one", second));
+            let second = items
+                .iter()
+                .filter(|item| item.is("world"))
+                .nth(1)
+                .map(|item| item.start);
+            return Err(SignatureError::new(
+                "the text has several worlds; keep one",
+                second,
+            ));
         }
     };
-    check_sizes(&resolve)?;
-    let functions = exported(&resolve, world).map(|function| Signature::from_function(&resolve, function)).collect();
-    Ok(Document { resolve, world, functions })
+    check_types(&resolve).map_err(|(message, span)| source.error(message, span))?;
+    let functions = exported(&resolve, world)
+        .map(|function| Signature::from_function(&resolve, function))
+        .collect();
+    Ok(Document {
+        resolve,
+        world,
+        functions,
+    })
 }
 
 /// The functions that `world` exports, also those in interfaces.
 fn exported(resolve: &Resolve, world: WorldId) -> impl Iterator<Item = &Function> {
-    let exports = resolve.worlds.get(world).into_iter().flat_map(|world| world.exports.values());
+    let exports = resolve
+        .worlds
+        .get(world)
+        .into_iter()
+        .flat_map(|world| world.exports.values());
     exports.flat_map(|item| {
         let (function, interface) = match item {
             WorldItem::Function(function) => (Some(function), None),
             WorldItem::Interface { id, .. } => (None, resolve.interfaces.get(*id)),
             WorldItem::Type { .. } => (None, None),
         };
-        function.into_iter().chain(interface.into_iter().flat_map(|interface| interface.functions.values()))
+        function.into_iter().chain(
+            interface
+                .into_iter()
+                .flat_map(|interface| interface.functions.values()),
+        )
     })
 }
 
 fn one_line(message: &str) -> String {
-    message.split_whitespace().collect::<Vec<_>>().join(" ")
+    let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    // The lexer writes some characters with `Debug`.
+    line.replace("EscapeUnicode(EscapeIterInner('", "")
+        .replace("'))", "")
 }
 
-fn resolve_message(kind: &wit_parser::ResolveErrorKind) -> String {
+fn resolve_message(kind: &ResolveErrorKind) -> String {
     match kind {
-        wit_parser::ResolveErrorKind::PackageNotFound { requested, .. } => {
+        ResolveErrorKind::PackageNotFound { requested, .. } => {
             format!("package `{requested}` is not part of this text")
         }
         other => one_line(&other.to_string()),
     }
 }
 
-/// Names make types that are exponentially larger than their text; those are refused before anything unfolds them.
-fn check_sizes(resolve: &Resolve) -> Result<(), SignatureError> {
+/// Names make types that are exponentially larger than their text; those are refused before anything unfolds them. So
+/// are types without members, which no component can have.
+fn check_types(resolve: &Resolve) -> Result<(), (String, Span)> {
     // Types come after those that they are made of.
     let mut sizes: HashMap<TypeId, (usize, usize)> = HashMap::new();
-    for (id, definition) in resolve.types.iter() {
+    for (id, definition) in &resolve.types {
         let (mut parts, mut depth) = (1_usize, 0_usize);
         each_part(&definition.kind, |part| {
             let (inner, below) = match part {
@@ -145,12 +187,24 @@ fn check_sizes(resolve: &Resolve) -> Result<(), SignatureError> {
             parts = parts.saturating_add(inner);
             depth = depth.max(below);
         });
-        if parts > TYPE_PARTS_MAX || depth >= TYPE_DEPTH_MAX {
-            let name = definition.name.as_deref().unwrap_or("without a name");
-            let what = if parts > TYPE_PARTS_MAX { "too large" } else { "nested too deeply" };
-            return Err(SignatureError::new(format!("the type {name} is {what}"), None));
-        }
-        sizes.insert(id, (parts, depth + 1));
+        let problem = match &definition.kind {
+            _ if parts > TYPE_PARTS_MAX => "too large",
+            _ if depth >= TYPE_DEPTH_MAX => "nested too deeply",
+            TypeDefKind::Record(record) if record.fields.is_empty() => "empty",
+            TypeDefKind::Variant(variant) if variant.cases.is_empty() => "empty",
+            TypeDefKind::Enum(cases) if cases.cases.is_empty() => "empty",
+            TypeDefKind::Flags(flags) if flags.flags.is_empty() => "empty",
+            TypeDefKind::Tuple(tuple) if tuple.types.is_empty() => "empty",
+            _ => {
+                sizes.insert(id, (parts, depth + 1));
+                continue;
+            }
+        };
+        let what = definition
+            .name
+            .as_ref()
+            .map_or_else(|| definition.kind.as_str().to_owned(), |name| format!("`{name}`"));
+        return Err((format!("the type {what} is {problem}"), definition.span));
     }
     Ok(())
 }
@@ -168,7 +222,9 @@ fn each_part<'a>(kind: &'a TypeDefKind, mut visit: impl FnMut(Option<&'a wit_par
         | TypeDefKind::FixedLengthList(ty, _)
         | TypeDefKind::Type(ty) => visit(Some(ty)),
         TypeDefKind::Map(key, value) => [key, value].into_iter().for_each(|ty| visit(Some(ty))),
-        TypeDefKind::Result(result) => [&result.ok, &result.err].into_iter().for_each(|ty| visit(ty.as_ref())),
+        TypeDefKind::Result(result) => [&result.ok, &result.err]
+            .into_iter()
+            .for_each(|ty| visit(ty.as_ref())),
         TypeDefKind::Future(ty) | TypeDefKind::Stream(ty) => visit(ty.as_ref()),
         TypeDefKind::Handle(_) | TypeDefKind::Resource | TypeDefKind::Unknown => {}
     }
@@ -191,20 +247,25 @@ struct Copied {
 
 impl Source {
     fn new(text: &str, items: &[Item<'_>], exports: Exports) -> Result<Self, SignatureError> {
-        let mut source = Self { user_len: text.len(), ..Self::default() };
+        let mut source = Self {
+            user_len: text.len(),
+            ..Self::default()
+        };
         if !items.iter().any(Item::is_top_level) {
-            source.body(text, 0..text.len(), items);
+            source.body(text, 0..text.len(), items)?;
             return Ok(source);
         }
         let interfaces: Vec<_> = items.iter().filter(|item| item.is("interface")).collect();
         let has_world = items.iter().any(|item| item.is("world"));
         if let ([interface], Exports::Plain) = (&*interfaces, exports)
             && let Some(body) = &interface.body
+            && interface.closed
             && !has_world
+            && items.iter().all(Item::is_top_level)
         {
             let inner = items_within(text, body.clone())?;
             if !inner.iter().any(|item| item.is("resource")) {
-                source.body(text, body.clone(), &inner);
+                source.body(text, body.clone(), &inner)?;
                 return Ok(source);
             }
         }
@@ -229,10 +290,21 @@ impl Source {
 
     /// Functions and types, which become the body of a world; or of an interface where there are resources, since
     /// those of a world are always imported.
-    fn body(&mut self, text: &str, range: Range<usize>, items: &[Item<'_>]) {
+    fn body(&mut self, text: &str, range: Range<usize>, items: &[Item<'_>]) -> Result<(), SignatureError> {
+        if let Some(item) = items
+            .iter()
+            .find(|item| item.is_function() && !item.named && item.word.starts_with(is_word))
+        {
+            let message = format!("expected `:` and a type after the name `{}`", item.word);
+            return Err(SignatureError::new(message, Some(item.start + item.word.len())));
+        }
         let resources = items.iter().any(|item| item.is("resource"));
         self.add("package wippy:inline;\n");
-        self.add(if resources { "interface inline {\n" } else { "world inline {\n" });
+        self.add(if resources {
+            "interface inline {\n"
+        } else {
+            "world inline {\n"
+        });
         let mut at = range.start;
         if !resources {
             for item in items.iter().filter(|item| item.is_function()) {
@@ -249,6 +321,7 @@ impl Source {
         if resources {
             self.add("world module {\nexport inline;\n}\n");
         }
+        Ok(())
     }
 
     fn add(&mut self, text: &str) {
@@ -257,18 +330,33 @@ impl Source {
 
     fn copy(&mut self, text: &str, range: Range<usize>) {
         let part = text.get(range.clone()).unwrap_or_default();
-        self.copies.push(Copied { at: self.text.len(), from: range.start, len: part.len() });
+        self.copies.push(Copied {
+            at: self.text.len(),
+            from: range.start,
+            len: part.len(),
+        });
         self.text.push_str(part);
     }
 
+    /// An error about the whole text as one about the user's.
+    fn error(&self, message: String, span: Span) -> SignatureError {
+        let Some(at) = usize::try_from(span.start()).ok().filter(|_| span.is_known()) else {
+            return SignatureError::new(message, None);
+        };
+        let offset = self.user_offset(at);
+        let behind = self.copies.last().is_some_and(|last| at >= last.at + last.len);
+        let Some((expected, _)) = message.split_once(", found ").filter(|_| behind) else {
+            return SignatureError::new(message, Some(offset));
+        };
+        SignatureError::new(format!("{expected}, found the end of the text"), Some(offset))
+    }
+
     /// The place in the user's text; what lies in the parts around it is at the nearest end.
-    fn user_offset(&self, span: wit_parser::Span) -> Option<usize> {
-        if !span.is_known() {
-            return None;
-        }
-        let offset = usize::try_from(span.start()).ok()?;
-        let copied = self.copies.iter().rev().find(|copied| copied.at <= offset);
-        Some(copied.map_or(0, |copied| (copied.from + (offset - copied.at).min(copied.len)).min(self.user_len)))
+    fn user_offset(&self, at: usize) -> usize {
+        let copied = self.copies.iter().rev().find(|copied| copied.at <= at);
+        copied.map_or(0, |copied| {
+            (copied.from + (at - copied.at).min(copied.len)).min(self.user_len)
+        })
     }
 }
 
@@ -292,16 +380,25 @@ impl Item<'_> {
     }
 
     fn is_top_level(&self) -> bool {
-        ["package", "world", "interface"].iter().any(|keyword| self.is(keyword))
+        ["package", "world", "interface"]
+            .iter()
+            .any(|keyword| self.is(keyword))
     }
 
+    /// Whether it declares a function, or was meant to: `answer func()`.
     fn is_function(&self) -> bool {
-        self.named
+        const OTHERS: [&str; 10] = [
+            "type", "record", "variant", "enum", "flags", "resource", "use", "import", "export", "include",
+        ];
+        self.named || !(self.is_top_level() || OTHERS.contains(&self.word))
     }
 
     /// The name behind the first word.
     fn name<'t>(&self, text: &'t str) -> &'t str {
-        let end = self.body.as_ref().map_or(text.len(), |body| body.start.saturating_sub(1));
+        let end = self
+            .body
+            .as_ref()
+            .map_or(text.len(), |body| body.start.saturating_sub(1));
         let name = text.get(self.start + self.word.len()..end).unwrap_or_default();
         // A comment between the two is odd enough to be left to the parser.
         name.trim()
@@ -315,7 +412,12 @@ fn items(text: &str) -> Result<Vec<Item<'_>>, SignatureError> {
 /// Splits a text into its outermost declarations, without judging them.
 fn items_within(text: &str, range: Range<usize>) -> Result<Vec<Item<'_>>, SignatureError> {
     let mut items: Vec<Item<'_>> = Vec::new();
-    let mut tokens = Tokens { text, at: range.start, end: range.end }.peekable();
+    let mut tokens = Tokens {
+        text,
+        at: range.start,
+        end: range.end,
+    }
+    .peekable();
     let (mut depth, mut open) = (0_usize, false);
     while let Some((start, token)) = tokens.next() {
         match token {
@@ -346,7 +448,13 @@ fn items_within(text: &str, range: Range<usize>) -> Result<Vec<Item<'_>>, Signat
             }
             _ if depth == 0 && !open => {
                 let named = tokens.peek().is_some_and(|(_, next)| *next == ":");
-                items.push(Item { start, word: token, named, body: None, closed: false });
+                items.push(Item {
+                    start,
+                    word: token,
+                    named,
+                    body: None,
+                    closed: false,
+                });
                 open = true;
             }
             _ => {}

@@ -32,7 +32,10 @@ struct Inner {
 impl Error {
     /// An error at the place where it is made.
     pub fn new(problem: impl Into<String>) -> Self {
-        Self(Box::new(Inner { path: Vec::new(), problem: problem.into() }))
+        Self(Box::new(Inner {
+            path: Vec::new(),
+            problem: problem.into(),
+        }))
     }
 
     /// The usual problem: one thing was wanted, another stood there.
@@ -93,7 +96,8 @@ impl fmt::Display for Error {
 }
 
 fn is_identifier(name: &str) -> bool {
-    !name.starts_with(|c: char| c.is_ascii_digit()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 impl std::error::Error for Error {}

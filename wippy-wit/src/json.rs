@@ -24,14 +24,23 @@ fn value_at(json: &Json, depth: usize) -> Result<Value, Error> {
         Json::String(text) => Value::string(text),
         Json::Array(elements) => {
             let depth = depth.checked_sub(1).ok_or_else(too_deep)?;
-            let array = elements.iter().map(|element| value_at(element, depth)).collect::<Result<_, _>>()?;
-            Value::Table(Box::new(Table { array, pairs: Vec::new() }))
+            let array = elements
+                .iter()
+                .map(|element| value_at(element, depth))
+                .collect::<Result<_, _>>()?;
+            Value::Table(Box::new(Table {
+                array,
+                pairs: Vec::new(),
+            }))
         }
         Json::Object(fields) => {
             let depth = depth.checked_sub(1).ok_or_else(too_deep)?;
             let pair = |(name, value): (&String, &Json)| Ok((Value::string(name), value_at(value, depth)?));
             let pairs = fields.iter().map(pair).collect::<Result<_, Error>>()?;
-            Value::Table(Box::new(Table { array: Vec::new(), pairs }))
+            Value::Table(Box::new(Table {
+                array: Vec::new(),
+                pairs,
+            }))
         }
     })
 }
@@ -56,16 +65,23 @@ pub fn from_value(value: &Value) -> Result<Json, Error> {
         Value::Boolean(value) => Json::Bool(*value),
         Value::Integer(value) => Json::from(*value),
         Value::Unsigned(value) => Json::from(*value),
-        Value::Float(value) => {
-            Json::Number(Number::from_f64(*value).ok_or_else(|| Error::new(format!("JSON has no number {value}")))?)
-        }
+        Value::Float(value) => Json::Number(
+            Number::from_f64(*value).ok_or_else(|| Error::new(format!("JSON has no number {value}")))?,
+        ),
         Value::String(bytes) => Json::String(utf8(bytes)?.to_owned()),
         Value::Foreign(foreign) => {
             return Err(Error::new(format!("{} has no JSON form", foreign.type_name())));
         }
         Value::Table(table) if table.pairs.is_empty() => {
             let element = |(index, element)| from_value(element).map_err(|error| error.at_index(index));
-            Json::Array(table.array.iter().enumerate().map(element).collect::<Result<_, _>>()?)
+            Json::Array(
+                table
+                    .array
+                    .iter()
+                    .enumerate()
+                    .map(element)
+                    .collect::<Result<_, _>>()?,
+            )
         }
         Value::Table(table) => Json::Object(object(table)?),
     })
@@ -81,7 +97,12 @@ fn object(table: &Table) -> Result<Map<String, Json>, Error> {
         let name = match key {
             Value::String(bytes) => utf8(bytes)?.to_owned(),
             Value::Integer(index) => index.to_string(),
-            other => return Err(Error::new(format!("a {} cannot be a JSON key", other.datum().type_name()))),
+            other => {
+                return Err(Error::new(format!(
+                    "a {} cannot be a JSON key",
+                    other.datum().type_name()
+                )));
+            }
         };
         let value = from_value(value).map_err(|error| error.at_field(&name))?;
         fields.insert(name, value);
@@ -136,7 +157,12 @@ fn typed_json(node: &Node, value: &Value) -> Result<Json, Error> {
         (Kind::Record(fields), Value::Table(_)) => record_json(fields, value)?,
         (Kind::Flags { .. }, Value::Table(table)) => Json::Object(object(table)?),
         (Kind::Option { .. }, Value::Nil) => Json::Null,
-        (Kind::Option { some, nested: true, .. }, _) => field_json("some", Some(some), value)?,
+        (
+            Kind::Option {
+                some, nested: true, ..
+            },
+            _,
+        ) => field_json("some", Some(some), value)?,
         (Kind::Option { some, .. }, _) => typed_json(some, value)?,
         (Kind::Result { ok, err, .. }, _) => {
             let is_err = value.get("err").is_some() || value.get("tag").is_some();
@@ -171,8 +197,11 @@ fn shortest(value: f64) -> f64 {
 }
 
 fn array_json<'a>(elements: impl Iterator<Item = (&'a Node, &'a Value)>) -> Result<Json, Error> {
-    let element = |(index, (node, value))| typed_json(node, value).map_err(|error: Error| error.at_index(index));
-    Ok(Json::Array(elements.enumerate().map(element).collect::<Result<_, _>>()?))
+    let element =
+        |(index, (node, value))| typed_json(node, value).map_err(|error: Error| error.at_index(index));
+    Ok(Json::Array(
+        elements.enumerate().map(element).collect::<Result<_, _>>()?,
+    ))
 }
 
 fn record_json(fields: &[Field], value: &Value) -> Result<Json, Error> {
@@ -190,7 +219,9 @@ fn record_json(fields: &[Field], value: &Value) -> Result<Json, Error> {
 /// The object whose only field is `name`, typed by `node`.
 fn field_json(name: &str, node: Option<&Node>, value: &Value) -> Result<Json, Error> {
     let part = match node {
-        Some(node) => typed_json(node, value.get(name).unwrap_or(&Value::Nil)).map_err(|error| error.at_field(name))?,
+        Some(node) => {
+            typed_json(node, value.get(name).unwrap_or(&Value::Nil)).map_err(|error| error.at_field(name))?
+        }
         None => Json::Bool(true),
     };
     Ok(Json::Object(Map::from_iter([(name.to_owned(), part)])))
@@ -199,9 +230,15 @@ fn field_json(name: &str, node: Option<&Node>, value: &Value) -> Result<Json, Er
 fn variant_json(cases: &[Case], value: &Value) -> Result<Json, Error> {
     let tag = value.get("tag").and_then(Value::as_str).unwrap_or_default();
     let mut object = Map::from_iter([("tag".to_owned(), Json::from(tag))]);
-    let payload = cases.iter().find(|case| case.key.name() == tag).and_then(|case| case.payload.as_ref());
+    let payload = cases
+        .iter()
+        .find(|case| case.key.name() == tag)
+        .and_then(|case| case.payload.as_ref());
     if let (Some(node), Some(payload)) = (payload, value.get("value")) {
-        object.insert("value".to_owned(), typed_json(node, payload).map_err(|error| error.at_field(tag))?);
+        object.insert(
+            "value".to_owned(),
+            typed_json(node, payload).map_err(|error| error.at_field(tag))?,
+        );
     }
     Ok(Json::Object(object))
 }
@@ -216,6 +253,17 @@ fn map_json(key: &Node, element: &Node, table: &Table) -> Result<Json, Error> {
         Json::Number(number) => Some(number.to_string()),
         Json::Bool(_) | Json::Null | Json::Array(_) | Json::Object(_) => None,
     };
-    let named: Option<Map<_, _>> = pairs.iter().map(|(key, value)| Some((name(key)?, value.clone()))).collect();
-    Ok(named.map_or_else(|| pairs.into_iter().map(|(key, value)| Json::from(vec![key, value])).collect(), Json::Object))
+    let named: Option<Map<_, _>> = pairs
+        .iter()
+        .map(|(key, value)| Some((name(key)?, value.clone())))
+        .collect();
+    Ok(named.map_or_else(
+        || {
+            pairs
+                .into_iter()
+                .map(|(key, value)| Json::from(vec![key, value]))
+                .collect()
+        },
+        Json::Object,
+    ))
 }

@@ -15,7 +15,7 @@
 //! | `list<t>`, `tuple<..>` | array |
 //! | `record` | table keyed by field name, `kebab-case` or `snake_case` |
 //! | `option<t>` | the value or nil; `{some = v}` where `t` can be nil itself |
-//! | `result<t, e>` | `{ok = v}` or `{err = e}` |
+//! | `result<t, e>` | `{ok = v}` or `{err = e}`; an err that can be nil has `tag = "err"` beside it |
 //! | `variant` | `{tag = "case", value = v}`, `{case = v}` or `"case"` |
 //! | `enum` | string |
 //! | `flags` | `{read = true}` or an array of names |
@@ -29,6 +29,11 @@
 //! assert_eq!(signature.to_lua(), "divide(a: integer, b: integer) -> integer, error");
 //! # Ok::<(), wippy_wit::SignatureError>(())
 //! ```
+
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a value has the form that is wanted or any other, and any other gets the same message"
+)]
 
 pub mod accept;
 #[cfg(feature = "arbitrary")]
@@ -48,7 +53,7 @@ pub mod wave;
 pub use cursor::{Datum, Foreign, Key, Reader, ScopeBody, WriteError, Writer, copy};
 pub use document::Document;
 pub use error::{Error, Segment};
-pub use plan::{Case, CoreType, Field, Kind, Node, Param, Plan, MAX_FLAT_PARAMS, MAX_FLAT_RESULTS};
+pub use plan::{Case, CoreType, Field, Kind, MAX_FLAT_PARAMS, MAX_FLAT_RESULTS, Node, Param, Plan};
 pub use signature::{Signature, SignatureError};
 pub use types::{Type, TypeCase, TypeField};
 pub use value::{DEPTH_MAX, Table, Value, ValueReader, ValueWriter};

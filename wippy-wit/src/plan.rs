@@ -66,12 +66,29 @@ pub enum Kind {
     /// A tuple's elements; their keys are unused.
     Tuple(Box<[Field]>),
     /// `nested` when nil is a form of the payload too, so that `some` needs a wrapper.
-    Option { some: Box<Node>, offset: u32, nested: bool },
-    Result { ok: Option<Box<Node>>, err: Option<Box<Node>>, offset: u32 },
+    Option {
+        some: Box<Node>,
+        offset: u32,
+        nested: bool,
+    },
+    Result {
+        ok: Option<Box<Node>>,
+        err: Option<Box<Node>>,
+        offset: u32,
+    },
     /// `tag` is the size of the discriminant: 1, 2 or 4 bytes. Payloads begin at `offset`.
-    Variant { cases: Box<[Case]>, tag: u32, offset: u32 },
-    Enum { cases: Box<[Key]>, tag: u32 },
-    Flags { flags: Box<[Field]> },
+    Variant {
+        cases: Box<[Case]>,
+        tag: u32,
+        offset: u32,
+    },
+    Enum {
+        cases: Box<[Key]>,
+        tag: u32,
+    },
+    Flags {
+        flags: Box<[Field]>,
+    },
     Own(Arc<str>),
     Borrow(Arc<str>),
     /// A type that only the dynamic path of the engine carries (streams, futures, error contexts, maps).
@@ -142,7 +159,11 @@ impl Plan {
                 let node = Node::new(ty);
                 offset = align_to(offset, node.align);
                 align = align.max(node.align);
-                let param = Param { name: name.clone(), offset, node };
+                let param = Param {
+                    name: name.clone(),
+                    offset,
+                    node,
+                };
                 offset = offset.saturating_add(param.node.size);
                 param
             })
@@ -175,8 +196,14 @@ impl Node {
             Type::S64 => Self::scalar(Kind::S64, 8),
             Type::F64 => Self::scalar(Kind::F64, 8),
             // Above 2^63 a u64 needs an object on the Lua side.
-            Type::U64 => Self { allocates: true, ..Self::scalar(Kind::U64, 8) },
-            Type::Char => Self { allocates: true, ..Self::scalar(Kind::Char, 4) },
+            Type::U64 => Self {
+                allocates: true,
+                ..Self::scalar(Kind::U64, 8)
+            },
+            Type::Char => Self {
+                allocates: true,
+                ..Self::scalar(Kind::Char, 4)
+            },
             Type::String => Self::pointer(Kind::String),
             Type::List(t) if **t == Type::U8 => Self::pointer(Kind::Bytes),
             Type::List(t) => Self::pointer(Kind::List(Box::new(Self::new(t)))),
@@ -184,40 +211,80 @@ impl Node {
                 let element = Self::new(t);
                 let (size, align) = (element.size.saturating_mul(*n), element.align);
                 let flat = element.flat.saturating_mul(*n as usize);
-                Self { kind: Kind::FixedList(Box::new(element), *n), size, align, flat, nilable: false, allocates: true }
+                Self {
+                    kind: Kind::FixedList(Box::new(element), *n),
+                    size,
+                    align,
+                    flat,
+                    nilable: false,
+                    allocates: true,
+                }
             }
             Type::Tuple(types) => {
                 let fields = types.iter().enumerate().map(|(i, ty)| (i.to_string(), ty));
                 Self::aggregate(Kind::Tuple, fields)
             }
-            Type::Record { fields, .. } => {
-                Self::aggregate(Kind::Record, fields.iter().map(|field| (field.name.to_string(), &field.ty)))
-            }
+            Type::Record { fields, .. } => Self::aggregate(
+                Kind::Record,
+                fields.iter().map(|field| (field.name.to_string(), &field.ty)),
+            ),
             Type::Option(t) => {
                 let some = Box::new(Self::new(t));
                 let (offset, size, align, flat) = payload(1, [&*some]);
                 let nested = some.nilable;
                 let allocates = nested || some.allocates;
-                Self { kind: Kind::Option { some, offset, nested }, size, align, flat, nilable: true, allocates }
+                Self {
+                    kind: Kind::Option { some, offset, nested },
+                    size,
+                    align,
+                    flat,
+                    nilable: true,
+                    allocates,
+                }
             }
             Type::Result { ok, err } => {
-                let side = |t: &Option<Arc<Type>>| t.as_ref().map(|t| Box::new(Self::new(t)));
-                let (ok, err) = (side(ok), side(err));
-                let (offset, size, align, flat) = payload(1, [&ok, &err].into_iter().flatten().map(|node| &**node));
-                Self { kind: Kind::Result { ok, err, offset }, size, align, flat, nilable: false, allocates: true }
+                let compiled = |t: &Option<Arc<Type>>| t.as_ref().map(|t| Box::new(Self::new(t)));
+                let (ok, err) = (compiled(ok), compiled(err));
+                let (offset, size, align, flat) =
+                    payload(1, [&ok, &err].into_iter().flatten().map(|node| &**node));
+                Self {
+                    kind: Kind::Result { ok, err, offset },
+                    size,
+                    align,
+                    flat,
+                    nilable: false,
+                    allocates: true,
+                }
             }
             Type::Variant { cases, .. } => Self::variant(cases),
             Type::Enum { cases, .. } => {
                 let tag = discriminant_size(cases.len());
-                let kind = Kind::Enum { cases: cases.iter().map(|name| Key::new(name)).collect(), tag };
-                Self { kind, size: tag, align: tag, flat: 1, nilable: false, allocates: true }
+                let kind = Kind::Enum {
+                    cases: cases.iter().map(|name| Key::new(name)).collect(),
+                    tag,
+                };
+                Self {
+                    kind,
+                    size: tag,
+                    align: tag,
+                    flat: 1,
+                    nilable: false,
+                    allocates: true,
+                }
             }
             Type::Flags { flags, .. } => Self::flags(flags),
-            Type::Own(name) => Self { allocates: true, ..Self::scalar(Kind::Own(name.clone()), 4) },
-            Type::Borrow(name) => Self { allocates: true, ..Self::scalar(Kind::Borrow(name.clone()), 4) },
-            Type::Future(_) | Type::Stream(_) | Type::ErrorContext => {
-                Self { allocates: true, ..Self::scalar(Kind::Opaque(ty.clone()), 4) }
-            }
+            Type::Own(name) => Self {
+                allocates: true,
+                ..Self::scalar(Kind::Own(name.clone()), 4)
+            },
+            Type::Borrow(name) => Self {
+                allocates: true,
+                ..Self::scalar(Kind::Borrow(name.clone()), 4)
+            },
+            Type::Future(_) | Type::Stream(_) | Type::ErrorContext => Self {
+                allocates: true,
+                ..Self::scalar(Kind::Opaque(ty.clone()), 4)
+            },
             Type::Map(..) => Self::pointer(Kind::Opaque(ty.clone())),
         }
     }
@@ -229,7 +296,10 @@ impl Node {
             Kind::List(node) | Kind::FixedList(node, _) | Kind::Option { some: node, .. } => node.is_opaque(),
             Kind::Record(fields) | Kind::Tuple(fields) => fields.iter().any(|field| field.node.is_opaque()),
             Kind::Result { ok, err, .. } => [ok, err].into_iter().flatten().any(|node| node.is_opaque()),
-            Kind::Variant { cases, .. } => cases.iter().filter_map(|case| case.payload.as_ref()).any(Self::is_opaque),
+            Kind::Variant { cases, .. } => cases
+                .iter()
+                .filter_map(|case| case.payload.as_ref())
+                .any(Self::is_opaque),
             _ => false,
         }
     }
@@ -238,24 +308,48 @@ impl Node {
     pub fn has_resources(&self) -> bool {
         match &self.kind {
             Kind::Own(_) | Kind::Borrow(_) => true,
-            Kind::List(node) | Kind::FixedList(node, _) | Kind::Option { some: node, .. } => node.has_resources(),
-            Kind::Record(fields) | Kind::Tuple(fields) => fields.iter().any(|field| field.node.has_resources()),
+            Kind::List(node) | Kind::FixedList(node, _) | Kind::Option { some: node, .. } => {
+                node.has_resources()
+            }
+            Kind::Record(fields) | Kind::Tuple(fields) => {
+                fields.iter().any(|field| field.node.has_resources())
+            }
             Kind::Result { ok, err, .. } => [ok, err].into_iter().flatten().any(|node| node.has_resources()),
-            Kind::Variant { cases, .. } => cases.iter().filter_map(|case| case.payload.as_ref()).any(Self::has_resources),
+            Kind::Variant { cases, .. } => cases
+                .iter()
+                .filter_map(|case| case.payload.as_ref())
+                .any(Self::has_resources),
             _ => false,
         }
     }
 
     fn scalar(kind: Kind, size: u32) -> Self {
-        Self { kind, size, align: size, flat: 1, nilable: false, allocates: false }
+        Self {
+            kind,
+            size,
+            align: size,
+            flat: 1,
+            nilable: false,
+            allocates: false,
+        }
     }
 
     /// A pointer and a length.
     fn pointer(kind: Kind) -> Self {
-        Self { kind, size: 8, align: 4, flat: 2, nilable: false, allocates: true }
+        Self {
+            kind,
+            size: 8,
+            align: 4,
+            flat: 2,
+            nilable: false,
+            allocates: true,
+        }
     }
 
-    fn aggregate<'a>(kind: fn(Box<[Field]>) -> Kind, parts: impl Iterator<Item = (String, &'a Type)>) -> Self {
+    fn aggregate<'a>(
+        kind: fn(Box<[Field]>) -> Kind,
+        parts: impl Iterator<Item = (String, &'a Type)>,
+    ) -> Self {
         let (mut offset, mut align, mut flat) = (0, 1, 0_usize);
         let fields = parts
             .map(|(name, ty)| {
@@ -268,17 +362,34 @@ impl Node {
                 field
             })
             .collect();
-        Self { kind: kind(fields), size: align_to(offset, align), align, flat, nilable: false, allocates: true }
+        Self {
+            kind: kind(fields),
+            size: align_to(offset, align),
+            align,
+            flat,
+            nilable: false,
+            allocates: true,
+        }
     }
 
     fn variant(cases: &[TypeCase]) -> Self {
         let cases: Box<[Case]> = cases
             .iter()
-            .map(|case| Case { key: Key::new(&case.name), payload: case.payload.as_ref().map(Self::new) })
+            .map(|case| Case {
+                key: Key::new(&case.name),
+                payload: case.payload.as_ref().map(Self::new),
+            })
             .collect();
         let tag = discriminant_size(cases.len());
         let (offset, size, align, flat) = payload(tag, cases.iter().filter_map(|case| case.payload.as_ref()));
-        Self { kind: Kind::Variant { cases, tag, offset }, size, align, flat, nilable: false, allocates: true }
+        Self {
+            kind: Kind::Variant { cases, tag, offset },
+            size,
+            align,
+            flat,
+            nilable: false,
+            allocates: true,
+        }
     }
 
     fn flags(flags: &[Arc<str>]) -> Self {
@@ -286,12 +397,27 @@ impl Node {
             0 => (0, 1),
             1..=8 => (1, 1),
             9..=16 => (2, 2),
-            n => (u32::try_from(n.div_ceil(32)).unwrap_or(u32::MAX).saturating_mul(4), 4),
+            n => (
+                u32::try_from(n.div_ceil(32))
+                    .unwrap_or(u32::MAX)
+                    .saturating_mul(4),
+                4,
+            ),
         };
         let flat = flags.len().div_ceil(32);
         let bit = Self::scalar(Kind::Bool, 0);
-        let flags = flags.iter().map(|name| Field::new(name, 0, bit.clone())).collect();
-        Self { kind: Kind::Flags { flags }, size, align, flat, nilable: false, allocates: true }
+        let flags = flags
+            .iter()
+            .map(|name| Field::new(name, 0, bit.clone()))
+            .collect();
+        Self {
+            kind: Kind::Flags { flags },
+            size,
+            align,
+            flat,
+            nilable: false,
+            allocates: true,
+        }
     }
 }
 
@@ -299,7 +425,12 @@ impl Field {
     fn new(name: &str, offset: u32, node: Node) -> Self {
         let snake = names::snake(name);
         let snake = (snake != name).then(|| Key::new(&snake));
-        Self { key: Key::new(name), snake, offset, node }
+        Self {
+            key: Key::new(name),
+            snake,
+            offset,
+            node,
+        }
     }
 }
 
@@ -313,7 +444,12 @@ fn payload<'a>(tag: u32, payloads: impl IntoIterator<Item = &'a Node>) -> (u32, 
     }
     let offset = align_to(tag, align);
     let align = align.max(tag);
-    (offset, align_to(offset.saturating_add(size), align), align, 1 + flat)
+    (
+        offset,
+        align_to(offset.saturating_add(size), align),
+        align,
+        1 + flat,
+    )
 }
 
 /// Bytes of the discriminant of a variant with `cases` cases.

@@ -38,7 +38,10 @@ impl std::error::Error for SignatureError {}
 
 impl SignatureError {
     pub(crate) fn new(message: impl Into<String>, offset: Option<usize>) -> Self {
-        Self { message: message.into(), offset }
+        Self {
+            message: message.into(),
+            offset,
+        }
     }
 
     /// Line and column of the place in `text`, the text that was read; both from 1, columns in characters.
@@ -76,7 +79,9 @@ impl Signature {
         let params = function.params.iter();
         Self {
             name: function.name.as_str().into(),
-            params: params.map(|param| (param.name.as_str().into(), from_type(resolve, &param.ty))).collect(),
+            params: params
+                .map(|param| (param.name.as_str().into(), from_type(resolve, &param.ty)))
+                .collect(),
             result: function.result.as_ref().map(|ty| from_type(resolve, ty)),
             is_async: matches!(
                 function.kind,
@@ -87,21 +92,37 @@ impl Signature {
 
     /// Whether a call needs an engine with asynchronous components.
     pub fn needs_async_engine(&self) -> bool {
-        self.is_async || self.params.iter().map(|(_, ty)| ty).chain(&self.result).any(Type::is_async)
+        self.is_async
+            || self
+                .params
+                .iter()
+                .map(|(_, ty)| ty)
+                .chain(&self.result)
+                .any(Type::is_async)
     }
 
     /// The signature as a Lua caller sees it: `transform_users(users: {User}) -> {UserView}, error`.
     pub fn to_lua(&self) -> String {
-        let params: Vec<_> =
-            self.params.iter().map(|(name, ty)| format!("{}: {}", names::snake(name), ty.to_lua())).collect();
+        let params: Vec<_> = self
+            .params
+            .iter()
+            .map(|(name, ty)| format!("{}: {}", names::snake(name), ty.to_lua()))
+            .collect();
         let result = match &self.result {
             None => String::new(),
             Some(Type::Result { ok, .. }) => {
-                format!(" -> {}, error", ok.as_ref().map_or_else(|| "true".to_owned(), |ok| ok.to_lua()))
+                format!(
+                    " -> {}, error",
+                    ok.as_ref().map_or_else(|| "true".to_owned(), |ok| ok.to_lua())
+                )
             }
             Some(ty) => format!(" -> {}", ty.to_lua()),
         };
-        format!("{}({}){result}", names::snake(short_name(&self.name)), params.join(", "))
+        format!(
+            "{}({}){result}",
+            names::snake(short_name(&self.name)),
+            params.join(", ")
+        )
     }
 }
 
@@ -112,8 +133,18 @@ fn short_name(name: &str) -> &str {
 
 impl fmt::Display for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let params: Vec<_> = self.params.iter().map(|(name, ty)| format!("{}: {ty}", Name(name))).collect();
-        write!(f, "{}: {}func({})", Name(&self.name), if self.is_async { "async " } else { "" }, params.join(", "))?;
+        let params: Vec<_> = self
+            .params
+            .iter()
+            .map(|(name, ty)| format!("{}: {ty}", Name(name)))
+            .collect();
+        write!(
+            f,
+            "{}: {}func({})",
+            Name(&self.name),
+            if self.is_async { "async " } else { "" },
+            params.join(", ")
+        )?;
         if let Some(result) = &self.result {
             write!(f, " -> {result}")?;
         }
@@ -143,7 +174,9 @@ fn from_type(resolve: &Resolve, ty: &wit_parser::Type) -> Type {
 }
 
 fn from_definition(resolve: &Resolve, id: TypeId) -> Type {
-    let Some(definition) = resolve.types.get(id) else { return Type::ErrorContext };
+    let Some(definition) = resolve.types.get(id) else {
+        return Type::ErrorContext;
+    };
     let name = || definition.name.as_deref().unwrap_or("anonymous").into();
     let inner = |ty: &wit_parser::Type| Arc::new(from_type(resolve, ty));
     match &definition.kind {
@@ -152,7 +185,10 @@ fn from_definition(resolve: &Resolve, id: TypeId) -> Type {
             fields: record
                 .fields
                 .iter()
-                .map(|field| TypeField { name: field.name.as_str().into(), ty: from_type(resolve, &field.ty) })
+                .map(|field| TypeField {
+                    name: field.name.as_str().into(),
+                    ty: from_type(resolve, &field.ty),
+                })
                 .collect(),
         },
         TypeDefKind::Variant(variant) => Type::Variant {
@@ -166,17 +202,22 @@ fn from_definition(resolve: &Resolve, id: TypeId) -> Type {
                 })
                 .collect(),
         },
-        TypeDefKind::Enum(cases) => {
-            Type::Enum { name: name(), cases: cases.cases.iter().map(|case| case.name.as_str().into()).collect() }
+        TypeDefKind::Enum(cases) => Type::Enum {
+            name: name(),
+            cases: cases.cases.iter().map(|case| case.name.as_str().into()).collect(),
+        },
+        TypeDefKind::Flags(flags) => Type::Flags {
+            name: name(),
+            flags: flags.flags.iter().map(|flag| flag.name.as_str().into()).collect(),
+        },
+        TypeDefKind::Tuple(tuple) => {
+            Type::Tuple(tuple.types.iter().map(|ty| from_type(resolve, ty)).collect())
         }
-        TypeDefKind::Flags(flags) => {
-            Type::Flags { name: name(), flags: flags.flags.iter().map(|flag| flag.name.as_str().into()).collect() }
-        }
-        TypeDefKind::Tuple(tuple) => Type::Tuple(tuple.types.iter().map(|ty| from_type(resolve, ty)).collect()),
         TypeDefKind::Option(ty) => Type::Option(inner(ty)),
-        TypeDefKind::Result(result) => {
-            Type::Result { ok: result.ok.as_ref().map(inner), err: result.err.as_ref().map(inner) }
-        }
+        TypeDefKind::Result(result) => Type::Result {
+            ok: result.ok.as_ref().map(inner),
+            err: result.err.as_ref().map(inner),
+        },
         TypeDefKind::List(ty) => Type::List(inner(ty)),
         TypeDefKind::FixedLengthList(ty, n) => Type::FixedList(inner(ty), *n),
         TypeDefKind::Map(key, value) => Type::Map(inner(key), inner(value)),
@@ -191,5 +232,10 @@ fn from_definition(resolve: &Resolve, id: TypeId) -> Type {
 }
 
 fn resource_name(resolve: &Resolve, id: TypeId) -> Arc<str> {
-    resolve.types.get(id).and_then(|definition| definition.name.as_deref()).unwrap_or("resource").into()
+    resolve
+        .types
+        .get(id)
+        .and_then(|definition| definition.name.as_deref())
+        .unwrap_or("resource")
+        .into()
 }

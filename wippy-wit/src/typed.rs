@@ -117,7 +117,9 @@ fn packed(array: Vec<Value>, nilable: bool) -> Value {
     if let Value::Table(table) = &mut array
         && nilable
     {
-        table.pairs.push((Value::string(well_known::N.name()), Value::Integer(n)));
+        table
+            .pairs
+            .push((Value::string(well_known::N.name()), Value::Integer(n)));
     }
     array
 }
@@ -127,7 +129,8 @@ fn record(fields: &[Field], reader: &mut dyn Reader) -> Result<Value, Error> {
     let mut parts = Vec::with_capacity(fields.len());
     for field in fields {
         accept::field(reader, field)?;
-        let part = value(&field.node, reader).map_err(|error| error.at_field(&names::snake(field.key.name())))?;
+        let part =
+            value(&field.node, reader).map_err(|error| error.at_field(&names::snake(field.key.name())))?;
         reader.leave();
         parts.push((field.key.name(), part));
     }
@@ -140,7 +143,9 @@ fn table<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
 }
 
 fn option(some: &Node, nested: bool, reader: &mut dyn Reader) -> Result<Value, Error> {
-    let Some(payload) = accept::option(reader, nested)? else { return Ok(Value::Nil) };
+    let Some(payload) = accept::option(reader, nested)? else {
+        return Ok(Value::Nil);
+    };
     if payload == Payload::Absent {
         return value(some, reader);
     }
@@ -151,21 +156,33 @@ fn option(some: &Node, nested: bool, reader: &mut dyn Reader) -> Result<Value, E
 
 fn result(ok: Option<&Node>, err: Option<&Node>, reader: &mut dyn Reader) -> Result<Value, Error> {
     let (is_ok, payload) = accept::result(reader, ok, err)?;
-    let (key, node) = if is_ok { (&*well_known::OK, ok) } else { (&*well_known::ERR, err) };
+    let (key, node) = if is_ok {
+        (&*well_known::OK, ok)
+    } else {
+        (&*well_known::ERR, err)
+    };
     let (Some(node), Payload::Entered) = (node, payload) else {
         return Ok(table([(key.name(), Value::Boolean(true))]));
     };
     let payload = value(node, reader).map_err(|error| error.at_field(key.name()))?;
     reader.leave();
-    let tag = if node.nilable && !is_ok { Value::string(key.name()) } else { Value::Nil };
+    let tag = if node.nilable && !is_ok {
+        Value::string(key.name())
+    } else {
+        Value::Nil
+    };
     Ok(table([(key.name(), payload), (well_known::TAG.name(), tag)]))
 }
 
 fn variant(cases: &[Case], reader: &mut dyn Reader) -> Result<Value, Error> {
     let (index, payload) = accept::variant(reader, cases)?;
-    let Some(case) = cases.get(index) else { return Ok(Value::Nil) };
+    let Some(case) = cases.get(index) else {
+        return Ok(Value::Nil);
+    };
     let tag = (well_known::TAG.name(), Value::string(case.key.name()));
-    let (Some(node), Payload::Entered) = (&case.payload, payload) else { return Ok(table([tag])) };
+    let (Some(node), Payload::Entered) = (&case.payload, payload) else {
+        return Ok(table([tag]));
+    };
     let payload = value(node, reader).map_err(|error| error.at_field(case.key.name()))?;
     reader.leave();
     Ok(table([tag, (well_known::VALUE.name(), payload)]))
@@ -197,7 +214,10 @@ fn map(key: &Node, element: &Node, reader: &mut dyn Reader) -> Result<Value, Err
         let name = Value::Integer(i64::try_from(index + 1).unwrap_or(i64::MAX));
         let name = value(key, &mut ValueReader::value(&name)).map_err(|error| error.at_index(index))?;
         reader.enter_index(index)?;
-        pairs.push((name, value(element, reader).map_err(|error| error.at_index(index))?));
+        pairs.push((
+            name,
+            value(element, reader).map_err(|error| error.at_index(index))?,
+        ));
         reader.leave();
     }
     let mut position = 0;
@@ -211,8 +231,14 @@ fn map(key: &Node, element: &Node, reader: &mut dyn Reader) -> Result<Value, Err
         let label = crate::cursor::key_text(&datum);
         let name = value(key, reader).map_err(|error| error.at_field(&label))?;
         reader.enter_value();
-        pairs.push((name, value(element, reader).map_err(|error| error.at_field(&label))?));
+        pairs.push((
+            name,
+            value(element, reader).map_err(|error| error.at_field(&label))?,
+        ));
         reader.leave();
     }
-    Ok(Value::Table(Box::new(crate::Table { array: Vec::new(), pairs })))
+    Ok(Value::Table(Box::new(crate::Table {
+        array: Vec::new(),
+        pairs,
+    })))
 }

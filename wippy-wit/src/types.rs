@@ -25,11 +25,26 @@ pub enum Type {
     FixedList(Arc<Type>, u32),
     Tuple(Arc<[Type]>),
     Option(Arc<Type>),
-    Result { ok: Option<Arc<Type>>, err: Option<Arc<Type>> },
-    Record { name: Arc<str>, fields: Arc<[TypeField]> },
-    Variant { name: Arc<str>, cases: Arc<[TypeCase]> },
-    Enum { name: Arc<str>, cases: Arc<[Arc<str>]> },
-    Flags { name: Arc<str>, flags: Arc<[Arc<str>]> },
+    Result {
+        ok: Option<Arc<Type>>,
+        err: Option<Arc<Type>>,
+    },
+    Record {
+        name: Arc<str>,
+        fields: Arc<[TypeField]>,
+    },
+    Variant {
+        name: Arc<str>,
+        cases: Arc<[TypeCase]>,
+    },
+    Enum {
+        name: Arc<str>,
+        cases: Arc<[Arc<str>]>,
+    },
+    Flags {
+        name: Arc<str>,
+        flags: Arc<[Arc<str>]>,
+    },
     Map(Arc<Type>, Arc<Type>),
     Own(Arc<str>),
     Borrow(Arc<str>),
@@ -69,7 +84,10 @@ impl Type {
             Self::Tuple(types) => types.iter().any(Self::is_async),
             Self::Result { ok, err } => [ok, err].into_iter().flatten().any(|t| t.is_async()),
             Self::Record { fields, .. } => fields.iter().any(|f| f.ty.is_async()),
-            Self::Variant { cases, .. } => cases.iter().filter_map(|c| c.payload.as_ref()).any(Self::is_async),
+            Self::Variant { cases, .. } => cases
+                .iter()
+                .filter_map(|c| c.payload.as_ref())
+                .any(Self::is_async),
             Self::Map(k, v) => k.is_async() || v.is_async(),
             _ => false,
         }
@@ -79,27 +97,35 @@ impl Type {
     pub fn to_lua(&self) -> String {
         match self {
             Self::Bool => "boolean".into(),
-            Self::U8 | Self::U16 | Self::U32 | Self::U64 | Self::S8 | Self::S16 | Self::S32 | Self::S64 => "integer".into(),
+            Self::U8 | Self::U16 | Self::U32 | Self::U64 | Self::S8 | Self::S16 | Self::S32 | Self::S64 => {
+                "integer".into()
+            }
             Self::F32 | Self::F64 => "number".into(),
             Self::Char | Self::String => "string".into(),
             Self::ErrorContext => "error".into(),
             Self::List(t) if **t == Self::U8 => "string".into(),
             Self::List(t) | Self::FixedList(t, _) => format!("{{{}}}", t.to_lua()),
-            Self::Tuple(types) => format!("{{{}}}", types.iter().map(Self::to_lua).collect::<Vec<_>>().join(", ")),
+            Self::Tuple(types) => format!(
+                "{{{}}}",
+                types.iter().map(Self::to_lua).collect::<Vec<_>>().join(", ")
+            ),
             Self::Option(t) if matches!(**t, Self::Result { .. }) => format!("({})?", t.to_lua()),
             Self::Option(t) => format!("{}?", t.to_lua()),
             Self::Result { ok, err } => {
-                let side = |t: &Option<Arc<Self>>| t.as_ref().map_or_else(|| "true".to_owned(), |t| t.to_lua());
+                let side =
+                    |t: &Option<Arc<Self>>| t.as_ref().map_or_else(|| "true".to_owned(), |t| t.to_lua());
                 format!("{{ok: {}}} | {{err: {}}}", side(ok), side(err))
             }
-            Self::Record { name, .. } | Self::Variant { name, .. } | Self::Enum { name, .. } | Self::Flags { name, .. } => {
-                pascal(name)
-            }
+            Self::Record { name, .. }
+            | Self::Variant { name, .. }
+            | Self::Enum { name, .. }
+            | Self::Flags { name, .. }
+            | Self::Own(name)
+            | Self::Borrow(name) => pascal(name),
             Self::Map(k, v) => format!("{{[{}]: {}}}", k.to_lua(), v.to_lua()),
-            Self::Own(name) | Self::Borrow(name) => pascal(name),
-            Self::Future(t) | Self::Stream(t) => {
-                t.as_ref().map_or_else(|| "channel".to_owned(), |t| format!("channel<{}>", t.to_lua()))
-            }
+            Self::Future(t) | Self::Stream(t) => t
+                .as_ref()
+                .map_or_else(|| "channel".to_owned(), |t| format!("channel<{}>", t.to_lua())),
         }
     }
 }
@@ -109,7 +135,12 @@ fn pascal(name: &str) -> String {
     name.split('-')
         .flat_map(|part| {
             let mut chars = part.chars();
-            chars.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(chars).collect::<Vec<_>>()
+            chars
+                .next()
+                .map(|first| first.to_ascii_uppercase())
+                .into_iter()
+                .chain(chars)
+                .collect::<Vec<_>>()
         })
         .collect()
 }
@@ -117,7 +148,7 @@ fn pascal(name: &str) -> String {
 impl fmt::Display for Type {
     /// The type as WIT writes it; named types by their name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let optional = |t: &Option<Arc<Self>>| t.as_ref().map_or_else(|| "_".to_owned(), |t| t.to_string());
+        let optional = |t: &Option<Arc<Self>>| t.as_ref().map_or_else(|| "_".to_owned(), ToString::to_string);
         match self {
             Self::Bool => f.write_str("bool"),
             Self::U8 => f.write_str("u8"),
@@ -136,11 +167,22 @@ impl fmt::Display for Type {
             Self::List(t) => write!(f, "list<{t}>"),
             Self::FixedList(t, n) => write!(f, "list<{t}, {n}>"),
             Self::Tuple(types) => {
-                write!(f, "tuple<{}>", types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+                write!(
+                    f,
+                    "tuple<{}>",
+                    types
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                )
             }
             Self::Option(t) => write!(f, "option<{t}>"),
             Self::Result { ok: None, err: None } => f.write_str("result"),
-            Self::Result { ok: Some(ok), err: None } => write!(f, "result<{ok}>"),
+            Self::Result {
+                ok: Some(ok),
+                err: None,
+            } => write!(f, "result<{ok}>"),
             Self::Result { ok, err } => write!(f, "result<{}, {}>", optional(ok), optional(err)),
             Self::Record { name, .. }
             | Self::Variant { name, .. }
@@ -161,10 +203,49 @@ impl fmt::Display for Type {
 pub(crate) struct Name<'a>(pub(crate) &'a str);
 
 const KEYWORDS: [&str; 43] = [
-    "use", "type", "func", "u8", "u16", "u32", "u64", "s8", "s16", "s32", "s64", "f32", "f64", "char", "resource",
-    "own", "borrow", "record", "flags", "variant", "enum", "bool", "string", "option", "result", "future", "stream",
-    "error-context", "list", "map", "as", "from", "static", "interface", "tuple", "import", "export", "world",
-    "package", "constructor", "include", "with", "async",
+    "use",
+    "type",
+    "func",
+    "u8",
+    "u16",
+    "u32",
+    "u64",
+    "s8",
+    "s16",
+    "s32",
+    "s64",
+    "f32",
+    "f64",
+    "char",
+    "resource",
+    "own",
+    "borrow",
+    "record",
+    "flags",
+    "variant",
+    "enum",
+    "bool",
+    "string",
+    "option",
+    "result",
+    "future",
+    "stream",
+    "error-context",
+    "list",
+    "map",
+    "as",
+    "from",
+    "static",
+    "interface",
+    "tuple",
+    "import",
+    "export",
+    "world",
+    "package",
+    "constructor",
+    "include",
+    "with",
+    "async",
 ];
 
 impl fmt::Display for Name<'_> {

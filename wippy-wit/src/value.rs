@@ -1,6 +1,6 @@
 //! [`Value`]: an owned, sendable value, for the places where one must outlive its source or change threads.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     Datum, Error, Foreign, Key, Reader, WriteError, Writer,
@@ -33,7 +33,7 @@ pub enum Value {
 }
 
 /// The parts of a [`Value::Table`].
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct Table {
     /// The elements at indices 1, 2, …
     pub array: Vec<Value>,
@@ -69,13 +69,22 @@ impl Value {
 
     /// An array.
     pub fn array(elements: impl IntoIterator<Item = Self>) -> Self {
-        Self::Table(Box::new(Table { array: elements.into_iter().collect(), pairs: Vec::new() }))
+        Self::Table(Box::new(Table {
+            array: elements.into_iter().collect(),
+            pairs: Vec::new(),
+        }))
     }
 
     /// A table keyed by names.
     pub fn record<N: AsRef<[u8]>>(fields: impl IntoIterator<Item = (N, Self)>) -> Self {
-        let pairs = fields.into_iter().map(|(name, value)| (Self::string(name), value)).collect();
-        Self::Table(Box::new(Table { array: Vec::new(), pairs }))
+        let pairs = fields
+            .into_iter()
+            .map(|(name, value)| (Self::string(name), value))
+            .collect();
+        Self::Table(Box::new(Table {
+            array: Vec::new(),
+            pairs,
+        }))
     }
 
     /// The value under `name`, if this is a table that has it.
@@ -88,7 +97,11 @@ impl Value {
 
     /// The text, if this is a string of UTF-8.
     pub fn as_str(&self) -> Option<&str> {
-        if let Self::String(bytes) = self { std::str::from_utf8(bytes).ok() } else { None }
+        if let Self::String(bytes) = self {
+            std::str::from_utf8(bytes).ok()
+        } else {
+            None
+        }
     }
 
     /// Whether this is nil.
@@ -125,6 +138,16 @@ impl PartialEq for Value {
             (Self::Foreign(a), Self::Foreign(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }
+    }
+}
+
+impl PartialEq for Table {
+    /// The pairs may come in any order.
+    fn eq(&self, other: &Self) -> bool {
+        let within = |some: &Self, all: &Self| some.pairs.iter().all(|pair| all.pairs.contains(pair));
+        self.array == other.array
+            && (self.pairs == other.pairs
+                || self.pairs.len() == other.pairs.len() && within(self, other) && within(other, self))
     }
 }
 
@@ -169,91 +192,138 @@ static NIL: Value = Value::Nil;
 /// A cursor over owned values.
 #[derive(Debug)]
 pub struct ValueReader<'a> {
-    root: Root<'a>,
-    /// Where the cursor came from, outermost first; the last is where it stands. Empty at the root.
-    path: Vec<&'a Value>,
-    /// For each pair that was entered by key, its value.
+    root: Place<'a>,
+    /// What was entered, outermost first; the last is where the cursor stands. Empty at the root.
+    path: Vec<Place<'a>>,
+}
+
+#[derive(Debug)]
+struct Place<'a> {
+    stands_on: Standing<'a>,
+    /// On a pair's key, the value that belongs to it.
     pair: Option<&'a Value>,
+    /// Elements that a sparse array has among its pairs, once they were asked for.
+    sparse: Option<HashMap<i64, &'a Value>>,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Root<'a> {
+enum Standing<'a> {
     Arguments(&'a [Value]),
     Value(&'a Value),
+}
+
+impl<'a> Place<'a> {
+    fn new(value: &'a Value) -> Self {
+        Self {
+            stands_on: Standing::Value(value),
+            pair: None,
+            sparse: None,
+        }
+    }
+
+    fn elements(&self) -> &'a [Value] {
+        match self.stands_on {
+            Standing::Arguments(arguments) => arguments,
+            Standing::Value(Value::Table(table)) => &table.array,
+            Standing::Value(_) => &[],
+        }
+    }
+
+    fn pairs(&self) -> &'a [(Value, Value)] {
+        match self.stands_on {
+            Standing::Value(Value::Table(table)) => &table.pairs,
+            Standing::Value(_) | Standing::Arguments(_) => &[],
+        }
+    }
+
+    fn element(&mut self, index: usize) -> &'a Value {
+        if let Some(element) = self.elements().get(index) {
+            return element;
+        }
+        let pairs = self.pairs();
+        let sparse = self.sparse.get_or_insert_with(|| {
+            let element = |(key, value): &'a (Value, Value)| match key {
+                Value::Integer(key) => Some((*key, value)),
+                _ => None,
+            };
+            pairs.iter().filter_map(element).collect()
+        });
+        let key = i64::try_from(index).unwrap_or(i64::MAX).saturating_add(1);
+        sparse.get(&key).copied().unwrap_or(&NIL)
+    }
 }
 
 impl<'a> ValueReader<'a> {
     /// A cursor over an argument list.
     pub fn arguments(arguments: &'a [Value]) -> Self {
-        Self { root: Root::Arguments(arguments), path: Vec::new(), pair: None }
+        let root = Place {
+            stands_on: Standing::Arguments(arguments),
+            pair: None,
+            sparse: None,
+        };
+        Self {
+            root,
+            path: Vec::new(),
+        }
     }
 
     /// A cursor that starts on one value.
     pub fn value(value: &'a Value) -> Self {
-        Self { root: Root::Value(value), path: Vec::new(), pair: None }
-    }
-
-    fn current(&self) -> Option<&'a Value> {
-        match (self.path.last(), self.root) {
-            (Some(value), _) => Some(value),
-            (None, Root::Value(value)) => Some(value),
-            (None, Root::Arguments(_)) => None,
+        Self {
+            root: Place::new(value),
+            path: Vec::new(),
         }
     }
 
-    fn elements(&self) -> &'a [Value] {
-        match (self.current(), self.root) {
-            (Some(Value::Table(table)), _) => &table.array,
-            (None, Root::Arguments(arguments)) => arguments,
-            _ => &[],
-        }
-    }
-
-    fn pairs(&self) -> &'a [(Value, Value)] {
-        match self.current() {
-            Some(Value::Table(table)) => &table.pairs,
-            _ => &[],
-        }
+    fn place(&mut self) -> &mut Place<'a> {
+        self.path.last_mut().unwrap_or(&mut self.root)
     }
 }
 
 impl Reader for ValueReader<'_> {
     fn datum(&mut self) -> Datum<'_> {
-        self.current().map_or(Datum::Table, Value::datum)
+        match self.place().stands_on {
+            Standing::Arguments(_) => Datum::Table,
+            Standing::Value(value) => value.datum(),
+        }
     }
 
     fn len(&mut self) -> usize {
-        self.elements().len()
+        self.place().elements().len()
     }
 
     fn enter_index(&mut self, index: usize) -> Result<(), Error> {
-        let element = self.elements().get(index).unwrap_or(&NIL);
-        self.path.push(element);
+        let element = self.place().element(index);
+        self.path.push(Place::new(element));
         Ok(())
     }
 
     fn enter_key(&mut self, key: &Key) -> Result<(), Error> {
         let name = key.name().as_bytes();
-        let found = self.pairs().iter().find(|(key, _)| matches!(key, Value::String(text) if **text == *name));
-        self.path.push(found.map_or(&NIL, |(_, value)| value));
+        let mut pairs = self.place().pairs().iter();
+        let found = pairs.find(|(key, _)| matches!(key, Value::String(text) if **text == *name));
+        self.path.push(Place::new(found.map_or(&NIL, |(_, value)| value)));
         Ok(())
     }
 
     fn enter_pair(&mut self, position: &mut u64) -> Result<bool, Error> {
         // Array elements are pairs too; their keys are made on the spot, which a borrowed cursor cannot hold, so
         // callers of `enter_pair` walk the array by index first and this cursor only shows the rest.
-        let Some((key, value)) = usize::try_from(*position).ok().and_then(|at| self.pairs().get(at)) else {
+        let pairs = self.place().pairs();
+        let Some((key, value)) = usize::try_from(*position).ok().and_then(|at| pairs.get(at)) else {
             return Ok(false);
         };
         *position += 1;
-        self.path.push(key);
-        self.pair = Some(value);
+        self.path.push(Place {
+            pair: Some(value),
+            ..Place::new(key)
+        });
         Ok(true)
     }
 
     fn enter_value(&mut self) {
-        self.path.pop();
-        self.path.push(self.pair.take().unwrap_or(&NIL));
+        let value = self.path.pop().and_then(|place| place.pair).unwrap_or(&NIL);
+        self.path.push(Place::new(value));
     }
 
     fn leave(&mut self) {
@@ -261,10 +331,15 @@ impl Reader for ValueReader<'_> {
     }
 
     fn stray_key(&mut self, len: usize) -> Option<String> {
-        if self.elements().len() > len {
+        if self.place().elements().len() > len {
             return Some((len + 1).to_string());
         }
-        self.pairs().first().map(|(key, _)| crate::cursor::key_text(&key.datum()))
+        let in_array = |key: &Value| match key {
+            Value::Integer(key) => usize::try_from(*key).is_ok_and(|key| (1..=len).contains(&key)),
+            _ => false,
+        };
+        let stray = self.place().pairs().iter().find(|(key, _)| !in_array(key));
+        stray.map(|(key, _)| crate::cursor::key_text(&key.datum()))
     }
 }
 
@@ -340,7 +415,7 @@ impl Writer for ValueWriter {
                 table.array.push(value);
             } else if let Some(slot) = table.array.get_mut(index) {
                 *slot = value;
-            } else if let Ok(key) = i64::try_from(index) {
+            } else if let (Ok(key), false) = (i64::try_from(index), value.is_nil()) {
                 table.pairs.push((Value::Integer(key.saturating_add(1)), value));
             }
         }

@@ -73,7 +73,10 @@ pub fn parse_argument(ty: &Type, text: &str) -> Result<Value, Error> {
         },
         Type::Enum { .. } => conform(ty, &Value::string(trimmed.strip_prefix('%').unwrap_or(trimmed))),
         Type::List(element) if **element == Type::U8 => {
-            let numbers = trimmed.starts_with('[').then(|| compound(ty, trimmed).ok()).flatten();
+            let numbers = trimmed
+                .starts_with('[')
+                .then(|| compound(ty, trimmed).ok())
+                .flatten();
             Ok(numbers.unwrap_or_else(|| Value::string(text)))
         }
         Type::Option(_) if trimmed == "none" => Ok(Value::Nil),
@@ -96,10 +99,16 @@ fn integer(ty: &Type, text: &str) -> Result<Value, Error> {
         (Ok(value), _) => Value::Integer(value),
         (_, Ok(value)) => Value::Unsigned(value),
         // Too many digits for any integer type: the float is out of range as well, and the message says so.
-        _ if text.trim_start_matches(['+', '-']).bytes().all(|byte| byte.is_ascii_digit()) => match text.parse() {
-            Ok(value) => Value::Float(value),
-            Err(_) => return Err(Error::expected(ty, quoted(text))),
-        },
+        _ if text
+            .trim_start_matches(['+', '-'])
+            .bytes()
+            .all(|byte| byte.is_ascii_digit()) =>
+        {
+            match text.parse() {
+                Ok(value) => Value::Float(value),
+                Err(_) => return Err(Error::expected(ty, quoted(text))),
+            }
+        }
         _ => return Err(Error::expected(ty, quoted(text))),
     };
     conform(ty, &value)
@@ -107,7 +116,9 @@ fn integer(ty: &Type, text: &str) -> Result<Value, Error> {
 
 /// JSON, a bare name, or WAVE; whichever fits first.
 fn compound(ty: &Type, text: &str) -> Result<Value, Error> {
-    let json = serde_json::from_str(text).ok().map(|json| conform(ty, &json::to_value(&json)?));
+    let json = serde_json::from_str(text)
+        .ok()
+        .map(|json| conform(ty, &json::to_value(&json)?));
     let json_error = match json {
         Some(Ok(value)) => return Ok(value),
         Some(Err(error)) => Some(error),
@@ -124,7 +135,11 @@ fn compound(ty: &Type, text: &str) -> Result<Value, Error> {
 /// The beginning of what was typed.
 fn quoted(text: &str) -> String {
     let shown: String = text.chars().take(32).collect();
-    if shown.len() < text.len() { format!("`{shown}…`") } else { format!("`{shown}`") }
+    if shown.len() < text.len() {
+        format!("`{shown}…`")
+    } else {
+        format!("`{shown}`")
+    }
 }
 
 fn parse_error(error: &ParserError) -> Error {
@@ -161,25 +176,38 @@ fn wave_type(ty: &Type) -> Result<WaveType, Error> {
         Type::Char => WaveType::CHAR,
         Type::String => WaveType::STRING,
         Type::List(element) | Type::FixedList(element, _) => WaveType::list(wave_type(element)?),
-        Type::Tuple(types) => {
-            empty(WaveType::tuple(types.iter().map(wave_type).collect::<Result<Vec<_>, _>>()?), "a tuple")?
-        }
+        Type::Tuple(types) => empty(
+            WaveType::tuple(types.iter().map(wave_type).collect::<Result<Vec<_>, _>>()?),
+            "a tuple",
+        )?,
         Type::Option(some) => WaveType::option(wave_type(some)?),
         Type::Result { ok, err } => {
             let side = |ty: &Option<std::sync::Arc<Type>>| ty.as_deref().map(wave_type).transpose();
             WaveType::result(side(ok)?, side(err)?)
         }
         Type::Record { fields, .. } => {
-            let fields = fields.iter().map(|field| Ok((&*field.name, wave_type(&field.ty)?)));
-            empty(WaveType::record(fields.collect::<Result<Vec<_>, Error>>()?), "a record")?
+            let fields = fields
+                .iter()
+                .map(|field| Ok((&*field.name, wave_type(&field.ty)?)));
+            empty(
+                WaveType::record(fields.collect::<Result<Vec<_>, Error>>()?),
+                "a record",
+            )?
         }
         Type::Variant { cases, .. } => {
-            let cases =
-                cases.iter().map(|case| Ok((&*case.name, case.payload.as_ref().map(wave_type).transpose()?)));
-            empty(WaveType::variant(cases.collect::<Result<Vec<_>, Error>>()?), "a variant")?
+            let cases = cases
+                .iter()
+                .map(|case| Ok((&*case.name, case.payload.as_ref().map(wave_type).transpose()?)));
+            empty(
+                WaveType::variant(cases.collect::<Result<Vec<_>, Error>>()?),
+                "a variant",
+            )?
         }
         Type::Enum { cases, .. } => empty(WaveType::enum_ty(cases.iter().map(|case| &**case)), "an enum")?,
-        Type::Flags { flags, .. } => empty(WaveType::flags(flags.iter().map(|flag| &**flag)), "a set of flags")?,
+        Type::Flags { flags, .. } => empty(
+            WaveType::flags(flags.iter().map(|flag| &**flag)),
+            "a set of flags",
+        )?,
         Type::Own(name) | Type::Borrow(name) => {
             return Err(Error::new(format!("resource {name} has no text form")));
         }
@@ -208,9 +236,12 @@ fn from_wave(ty: &Type, value: &WaveValue) -> Value {
         Type::List(element) | Type::FixedList(element, _) => {
             Value::array(value.unwrap_list().map(|value| from_wave(element, &value)))
         }
-        Type::Tuple(types) => {
-            Value::array(types.iter().zip(value.unwrap_tuple()).map(|(ty, value)| from_wave(ty, &value)))
-        }
+        Type::Tuple(types) => Value::array(
+            types
+                .iter()
+                .zip(value.unwrap_tuple())
+                .map(|(ty, value)| from_wave(ty, &value)),
+        ),
         Type::Option(some) => match value.unwrap_option() {
             None => Value::Nil,
             Some(value) if some.is_nilable() => Value::record([("some", from_wave(some, &value))]),
@@ -228,13 +259,17 @@ fn from_wave(ty: &Type, value: &WaveValue) -> Value {
             Value::record([("tag", Value::from(name)), (name, payload)])
         }
         Type::Record { fields, .. } => Value::record(
-            fields.iter().zip(value.unwrap_record()).map(|(field, (name, value))| {
-                (name.as_bytes().to_vec(), from_wave(&field.ty, &value))
-            }),
+            fields
+                .iter()
+                .zip(value.unwrap_record())
+                .map(|(field, (name, value))| (name.as_bytes().to_vec(), from_wave(&field.ty, &value))),
         ),
         Type::Variant { cases, .. } => {
             let (name, payload) = value.unwrap_variant();
-            let ty = cases.iter().find(|case| *case.name == *name).and_then(|case| case.payload.as_ref());
+            let ty = cases
+                .iter()
+                .find(|case| *case.name == *name)
+                .and_then(|case| case.payload.as_ref());
             let payload = match (ty, payload) {
                 (Some(ty), Some(payload)) => from_wave(ty, &payload),
                 _ => Value::Nil,
@@ -242,13 +277,18 @@ fn from_wave(ty: &Type, value: &WaveValue) -> Value {
             Value::record([("tag", Value::from(&*name)), ("value", payload)])
         }
         Type::Enum { .. } => Value::string(value.unwrap_enum().as_bytes()),
-        Type::Flags { .. } => {
-            Value::record(value.unwrap_flags().map(|name| (name.as_bytes().to_vec(), Value::Boolean(true))))
-        }
+        Type::Flags { .. } => Value::record(
+            value
+                .unwrap_flags()
+                .map(|name| (name.as_bytes().to_vec(), Value::Boolean(true))),
+        ),
         // These have no WAVE type, so there is no value of them either.
-        Type::Own(_) | Type::Borrow(_) | Type::ErrorContext | Type::Map(..) | Type::Future(_) | Type::Stream(_) => {
-            Value::Nil
-        }
+        Type::Own(_)
+        | Type::Borrow(_)
+        | Type::ErrorContext
+        | Type::Map(..)
+        | Type::Future(_)
+        | Type::Stream(_) => Value::Nil,
     }
 }
 
@@ -279,15 +319,18 @@ fn to_wave(ty: &Type, wave: &WaveType, value: &Value) -> Result<WaveValue, Error
                 _ => array(value)
                     .iter()
                     .enumerate()
-                    .map(|(index, value)| to_wave(element, &inner, value).map_err(|error| error.at_index(index)))
+                    .map(|(index, value)| {
+                        to_wave(element, &inner, value).map_err(|error| error.at_index(index))
+                    })
                     .collect::<Result<_, _>>()?,
             };
             WaveValue::make_list(wave, elements)
         }
         Type::Tuple(types) => {
             let parts = types.iter().zip(wave.tuple_element_types()).zip(array(value));
-            let elements =
-                parts.map(|((ty, wave), value)| to_wave(ty, &wave, value)).collect::<Result<Vec<_>, _>>()?;
+            let elements = parts
+                .map(|((ty, wave), value)| to_wave(ty, &wave, value))
+                .collect::<Result<Vec<_>, _>>()?;
             WaveValue::make_tuple(wave, elements)
         }
         Type::Option(some) => {
@@ -306,7 +349,11 @@ fn to_wave(ty: &Type, wave: &WaveType, value: &Value) -> Result<WaveValue, Error
                 (Some(ty), Some(wave)) => to_wave(ty, &wave, part(value, name)).map(Some),
                 _ => Ok(None),
             };
-            let payload = if is_err { Err(side(err, err_type, "err")?) } else { Ok(side(ok, ok_type, "ok")?) };
+            let payload = if is_err {
+                Err(side(err, err_type, "err")?)
+            } else {
+                Ok(side(ok, ok_type, "ok")?)
+            };
             WaveValue::make_result(wave, payload)
         }
         Type::Record { fields, .. } => {
@@ -318,7 +365,10 @@ fn to_wave(ty: &Type, wave: &WaveType, value: &Value) -> Result<WaveValue, Error
         }
         Type::Variant { cases, .. } => {
             let tag = value.get("tag").and_then(Value::as_str).unwrap_or_default();
-            let case = cases.iter().zip(wave.variant_cases()).find(|(case, _)| *case.name == *tag);
+            let case = cases
+                .iter()
+                .zip(wave.variant_cases())
+                .find(|(case, _)| *case.name == *tag);
             let payload = match case.map(|(case, (_, wave))| (&case.payload, wave)) {
                 Some((Some(ty), Some(wave))) => Some(to_wave(ty, &wave, part(value, "value"))?),
                 _ => None,
@@ -330,7 +380,12 @@ fn to_wave(ty: &Type, wave: &WaveType, value: &Value) -> Result<WaveValue, Error
             let set = flags.iter().filter(|flag| value.get(flag).is_some());
             WaveValue::make_flags(wave, set.map(|flag| &**flag))
         }
-        Type::Own(_) | Type::Borrow(_) | Type::ErrorContext | Type::Map(..) | Type::Future(_) | Type::Stream(_) => {
+        Type::Own(_)
+        | Type::Borrow(_)
+        | Type::ErrorContext
+        | Type::Map(..)
+        | Type::Future(_)
+        | Type::Stream(_) => {
             return Err(Error::new(format!("{ty} has no text form")));
         }
     };

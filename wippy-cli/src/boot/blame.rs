@@ -27,21 +27,19 @@ pub(super) fn wasm(entry: &Entry, guest: &Guest, error: &Error, sources: &Source
 /// A file that cannot be read.
 pub(super) fn unreadable(entry: &Entry, fs: &EntryId, path: &str, error: &io::Error) -> Diagnostic {
     let diagnostic = Diagnostic::error("unreadable-file", format!("`{}`: `{path}` cannot be read", entry.id));
-    match error.kind() {
-        io::ErrorKind::NotFound => diagnostic.primary(entry.span_at("path"), format!("no such file in `{fs}`")),
-        io::ErrorKind::PermissionDenied => {
-            diagnostic.primary(entry.span_at("path"), format!("outside of `{fs}`, or not permitted"))
-        }
-        _ => diagnostic.primary(entry.span_at("path"), error.to_string()),
-    }
+    let reasons = [
+        (io::ErrorKind::NotFound, format!("no such file in `{fs}`")),
+        (io::ErrorKind::PermissionDenied, format!("outside of `{fs}`, or not permitted")),
+        (io::ErrorKind::IsADirectory, "it is a folder".to_owned()),
+    ];
+    let known = reasons.into_iter().find(|(kind, _)| *kind == error.kind());
+    diagnostic.primary(entry.span_at("path"), known.map_or_else(|| error.to_string(), |(_, reason)| reason))
 }
 
 fn message(error: &Error) -> String {
-    match error {
-        // The hashes are long; each has its own line.
-        Error::HashMismatch { .. } => "the file does not have the hash that the entry gives".to_owned(),
-        other => other.to_string(),
-    }
+    // The hashes are long, and both stand below: one in the source line, one in its label.
+    let is_hash = matches!(error, Error::HashMismatch { .. });
+    if is_hash { "the file does not have the hash that the entry gives".to_owned() } else { error.to_string() }
 }
 
 fn label(error: &Error) -> Option<String> {

@@ -52,11 +52,6 @@ impl Directories {
         self.paths.get(id).map(|folder| folder.path.as_path())
     }
 
-    /// All folders by their entries.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&EntryId, &Path)> {
-        self.paths.iter().map(|(id, folder)| (id, folder.path.as_path()))
-    }
-
     /// Reads a file in the folder of `id`; neither `..` nor links lead out of it.
     pub(super) fn read(&self, id: &EntryId, path: &str) -> io::Result<Vec<u8>> {
         let folder = self.path(id).ok_or(io::ErrorKind::NotFound)?;

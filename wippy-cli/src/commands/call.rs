@@ -18,7 +18,7 @@ pub(super) fn run(shared: &Shared, args: &CallArgs) -> Result<ExitCode, Failure>
     let (directory, config) = configured(shared, Occasion::Command)?;
     let words = with_input(&args.arguments)?;
     let loading = Instant::now();
-    with_app(&directory, config, async |app| {
+    with_app(&directory, &config, async |app| {
         let loaded = loading.elapsed();
         let calling = Instant::now();
         let result = call(app, args, &words).await;

@@ -14,7 +14,7 @@ use crate::{
 pub(super) fn run(shared: &Shared, args: &LintArgs) -> Result<ExitCode, Failure> {
     let directory = directory(shared)?;
     let (problems, entries) = match Config::read(&directory, shared) {
-        Ok(config) => App::check(&directory, config),
+        Ok(config) => App::check(&directory, &config),
         Err(problems) => (problems, 0),
     };
     if args.json {

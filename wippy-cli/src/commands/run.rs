@@ -22,26 +22,26 @@ pub(super) fn run(shared: &Shared, args: RunArgs) -> Result<ExitCode, Failure> {
     let occasion = if request == RunRequest::Serve { Occasion::Serving } else { Occasion::Command };
     let (directory, config) = configured(shared, occasion)?;
     match request {
-        RunRequest::Serve => serve(&directory, config),
-        RunRequest::List(args) => list(&directory, config, &args),
-        RunRequest::Command { name, arguments } => with_app(&directory, config, async |app| {
+        RunRequest::Serve => serve(&directory, &config),
+        RunRequest::List(args) => list(&directory, &config, &args),
+        RunRequest::Command { name, arguments } => with_app(&directory, &config, async |app| {
             let command = app.command(&name)?;
             execute(app, &command.id, None, &arguments, &format!("wippy run {name}")).await
         }),
-        RunRequest::Execute { id, host, arguments } => with_app(&directory, config, async |app| {
+        RunRequest::Execute { id, host, arguments } => with_app(&directory, &config, async |app| {
             execute(app, &id, host.as_ref(), &arguments, &format!("wippy run -x {id}")).await
         }),
     }
 }
 
-fn serve(directory: &Path, config: Config) -> Result<ExitCode, Failure> {
+fn serve(directory: &Path, config: &Config) -> Result<ExitCode, Failure> {
     with_app(directory, config, async |app| {
         app.serve(shutdown::requested()).await?;
         Ok(ExitCode::SUCCESS)
     })
 }
 
-fn list(directory: &Path, config: Config, args: &ListArgs) -> Result<ExitCode, Failure> {
+fn list(directory: &Path, config: &Config, args: &ListArgs) -> Result<ExitCode, Failure> {
     with_app(directory, config, async |app| {
         let commands = app.commands();
         if args.json {

@@ -9,9 +9,9 @@ use crate::{
     telemetry::Occasion,
 };
 
-pub(super) fn run(shared: &Shared, args: TestArgs) -> Result<ExitCode, Failure> {
+pub(super) fn run(shared: &Shared, args: &TestArgs) -> Result<ExitCode, Failure> {
     let (directory, config) = configured(shared, Occasion::Command)?;
-    with_app(&directory, config, async |app| {
+    with_app(&directory, &config, async |app| {
         let commands = app.commands();
         let mut tests = commands.iter().filter(|command| command.use_case.as_deref() == Some("test"));
         match (tests.next(), tests.next()) {

@@ -126,14 +126,12 @@ fn merge(lower: &mut Node, upper: Node) {
         return;
     };
     for (key, field) in fields.iter() {
-        match map.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, below)) => {
-                below.key_span = field.key_span;
-                merge(&mut below.node, field.node.clone());
-            }
-            None => {
-                map.insert(key, field.key_span, field.node.clone());
-            }
+        let below = map.iter_mut().find(|(known, _)| *known == key).map(|(_, below)| below);
+        if let Some(below) = below {
+            below.key_span = field.key_span;
+            merge(&mut below.node, field.node.clone());
+            continue;
         }
+        map.insert(key, field.key_span, field.node.clone());
     }
 }

@@ -158,6 +158,6 @@ pub(super) fn park_error(core: &Core, error: CallError) {
 }
 
 /// The error that ends an invocation whose deadline has passed.
-pub(super) fn deadline_error() -> CallError {
+pub(crate) fn deadline_error() -> CallError {
     CallError::new(ErrorKind::Timeout, "the script did not end before its deadline")
 }

@@ -114,7 +114,7 @@ unsafe fn drive(l: *mut lua_State, inner: *mut lua_State, arguments: c_int, mode
         if core.terminated.get() && status != ffi::LUA_OK && status != ffi::LUA_YIELD {
             // The end of an invocation is nobody's to catch.
             ffi::lua_xmove(inner, l, 1);
-            return ffi::lua_error(l);
+            ffi::lua_error(l);
         }
         if status == ffi::LUA_OK || status == ffi::LUA_YIELD {
             if ffi::lua_checkstack(l, results + 1) == 0 {

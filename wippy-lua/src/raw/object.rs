@@ -120,11 +120,6 @@ pub(crate) fn foreign(lua: &Lua, value: &Value) -> Option<Arc<dyn Foreign>> {
     look(lua, value, Kind::Foreign, |address| unsafe { (*address.cast::<Arc<dyn Foreign>>()).clone() })
 }
 
-/// Whether `value` is an error object.
-pub(crate) fn is_error_object(lua: &Lua, value: &Value) -> bool {
-    foreign(lua, value).is_some_and(|foreign| foreign.as_any().is::<CallError>())
-}
-
 /// The number that `value` is: an integer, or an unsigned one beyond those.
 pub(crate) fn integer_or_unsigned(lua: &Lua, value: &Value) -> Option<i128> {
     match value {
@@ -161,4 +156,19 @@ pub(crate) fn unsigned(lua: &Lua, value: u64) -> mlua::Result<Value> {
     }
     // SAFETY: the closure owns nothing.
     unsafe { lua.exec_raw((), |l| push_unsigned(l, value)) }
+}
+
+/// The metatable of the errors that mlua raises.
+///
+/// # Errors
+/// When memory does not suffice.
+pub(crate) fn failure_metatable(lua: &Lua) -> mlua::Result<mlua::Table> {
+    let failure = Value::Error(Box::new(mlua::Error::runtime("")));
+    // SAFETY: the closure owns nothing; the error is its argument and has a metatable.
+    unsafe {
+        lua.exec_raw(failure, |l| {
+            ffi::lua_getmetatable(l, -1);
+            ffi::lua_remove(l, -2);
+        })
+    }
 }

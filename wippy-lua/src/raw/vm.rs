@@ -395,7 +395,7 @@ impl Vm {
     fn raised(&self, thread: *mut lua_State) -> (mlua::Result<LuaValue>, String) {
         // SAFETY: the coroutine is dead, its error at the top; the closures own nothing.
         unsafe {
-            let trace = self.lua.exec_raw::<mlua::String>((), |l| {
+            let trace = self.lua.exec_raw::<mlua::LuaString>((), |l| {
                 ffi::luaL_traceback(l, thread, ptr::null(), 0);
             });
             let value = self.lua.exec_raw((), |l| {

@@ -2,7 +2,8 @@
 
 use indexmap::IndexMap;
 
-use crate::schema::decoder::{Decoder, json, named};
+use crate::schema::decoder::Decoder;
+use crate::schema::read::{json, named};
 
 /// Any fields.
 #[derive(Clone, Debug, Default, PartialEq)]

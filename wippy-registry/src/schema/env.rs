@@ -3,10 +3,10 @@
 use indexmap::IndexMap;
 
 use crate::id::EntryId;
-use crate::schema::decoder::{
-    Decoder, Target, boolean, list, named, non_empty, plain, reference, some, text,
-};
+use crate::schema::decoder::Decoder;
 use crate::schema::fs::mode;
+use crate::schema::read::{boolean, list, named, non_empty, plain, reference, some, text};
+use crate::schema::reference::Target;
 use crate::yaml::Node;
 
 const FILE_MODE: u32 = 0o644;

@@ -1,6 +1,7 @@
 //! `fs.directory`: a directory that guests and services may use.
 
-use crate::schema::decoder::{Decoder, boolean, choice, non_empty};
+use crate::schema::decoder::Decoder;
+use crate::schema::read::{boolean, choice, non_empty};
 use crate::yaml::{Node, Value};
 
 const MODE: u32 = 0o755;

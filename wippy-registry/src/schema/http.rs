@@ -6,12 +6,14 @@ use indexmap::IndexMap;
 
 use crate::diagnostic::Diagnostic;
 use crate::id::EntryId;
-use crate::schema::decoder::{
-    Decoder, Fields, Target, boolean, choice, fields, list, named, non_empty, plain, positive, reference,
-    text,
-};
+use crate::schema::decoder::Decoder;
 use crate::schema::duration::duration;
+use crate::schema::fields::{Fields, fields};
 use crate::schema::lifecycle::{self, Lifecycle};
+use crate::schema::read::{
+    boolean, choice, list, named, non_empty, plain, positive, reference, text, written,
+};
+use crate::schema::reference::Target;
 use crate::suggest;
 use crate::yaml::Node;
 
@@ -263,12 +265,11 @@ pub(crate) fn endpoint(decoder: &mut Decoder<'_>) -> Option<Endpoint> {
 }
 
 fn method(node: &Node, decoder: &mut Decoder<'_>) -> Option<String> {
-    let written = text(node, decoder)?;
-    let method = written.to_ascii_uppercase();
+    let method = text(node, decoder)?.to_ascii_uppercase();
     if METHODS.contains(&method.as_str()) {
         return Some(method);
     }
-    let message = format!("`{}`: `{written}` is not an HTTP method", decoder.path());
+    let message = format!("`{}`: `{}` is not an HTTP method", decoder.path(), written(node));
     decoder.report(
         Diagnostic::error("invalid-value", message)
             .primary(node.written_span(), "")
@@ -282,7 +283,11 @@ fn path_pattern(node: &Node, decoder: &mut Decoder<'_>) -> Option<String> {
     match check_pattern(&path) {
         Ok(()) => Some(path),
         Err(reason) => {
-            let message = format!("`{}`: path `{path}` cannot be matched: {reason}", decoder.path());
+            let message = format!(
+                "`{}`: path `{}` cannot be matched: {reason}",
+                decoder.path(),
+                written(node)
+            );
             decoder.report(Diagnostic::error("invalid-path", message).primary(node.written_span(), ""));
             None
         }

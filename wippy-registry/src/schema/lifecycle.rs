@@ -5,10 +5,11 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use crate::id::EntryId;
-use crate::schema::decoder::{
-    Decoder, Fields, Target, boolean, count, fields, json, list, named, number, reference, text,
-};
+use crate::schema::decoder::Decoder;
 use crate::schema::duration::duration;
+use crate::schema::fields::{Fields, fields};
+use crate::schema::read::{boolean, count, json, list, named, number, reference, text};
+use crate::schema::reference::Target;
 
 /// How an entry starts and stops.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,12 +3,13 @@
 use indexmap::IndexMap;
 
 use crate::id::EntryId;
-use crate::schema::decoder::{
-    Decoder, Fields, Target, fields, json, list, named, non_empty, reference, source,
-};
+use crate::schema::decoder::Decoder;
+use crate::schema::fields::{Fields, fields};
 use crate::schema::lifecycle::{SecurityContext, security};
 use crate::schema::pool::{Pool, pool};
 use crate::schema::process::{Command, command};
+use crate::schema::read::{json, list, named, non_empty, reference, source};
+use crate::schema::reference::Target;
 use crate::source::SourceText;
 
 /// A function in Lua.

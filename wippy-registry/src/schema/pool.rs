@@ -1,6 +1,8 @@
 //! `pool`: how many instances of a function there are and who shares them.
 
-use crate::schema::decoder::{Decoder, Fields, choice, count, non_empty, positive};
+use crate::schema::decoder::Decoder;
+use crate::schema::fields::Fields;
+use crate::schema::read::{choice, count, non_empty, positive};
 
 const INLINE: &str = "inline";
 const IMPLICIT_MAX_SIZE: u32 = 100;

@@ -2,10 +2,11 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::id::EntryId;
-use crate::schema::decoder::{
-    Decoder, Fields, Target, boolean, fields, json, list, non_empty, positive, reference, text,
-};
+use crate::schema::decoder::Decoder;
+use crate::schema::fields::{Fields, fields};
 use crate::schema::lifecycle::{self, Lifecycle};
+use crate::schema::read::{boolean, json, list, non_empty, positive, reference, text};
+use crate::schema::reference::Target;
 use crate::yaml::Node;
 
 /// Where processes run.

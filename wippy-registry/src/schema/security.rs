@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use crate::diagnostic::Diagnostic;
 use crate::id::EntryId;
-use crate::schema::decoder::{
-    Decoder, Fields, Target, choice, declared_id, fields, json, list, non_empty, one_or_list, positive,
-    reference, some, source, text,
-};
+use crate::schema::decoder::Decoder;
 use crate::schema::duration::duration;
+use crate::schema::fields::{Fields, fields};
+use crate::schema::read::{
+    choice, declared_id, json, list, non_empty, one_or_list, positive, reference, some, source, text,
+};
+use crate::schema::reference::Target;
 use crate::source::SourceText;
 use crate::yaml::Node;
 

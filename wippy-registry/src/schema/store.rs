@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::schema::decoder::{Decoder, count};
+use crate::schema::decoder::Decoder;
 use crate::schema::duration::duration;
 use crate::schema::lifecycle::{self, Lifecycle};
+use crate::schema::read::count;
 
 const MAX_SIZE: u64 = 10_000;
 const CLEANUP_INTERVAL: Duration = Duration::from_mins(5);

@@ -2,9 +2,10 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::id::EntryId;
-use crate::schema::decoder::{
-    Decoder, Fields, Target, boolean, fields, list, non_empty, plain, reference, text,
-};
+use crate::schema::decoder::Decoder;
+use crate::schema::fields::{Fields, fields};
+use crate::schema::read::{boolean, list, non_empty, plain, reference, text};
+use crate::schema::reference::Target;
 use crate::source::Span;
 use crate::yaml::Node;
 

@@ -4,12 +4,12 @@ use std::fmt;
 
 use crate::diagnostic::Diagnostic;
 use crate::id::EntryId;
-use crate::schema::decoder::{
-    Decoder, Fields, Target, choice, count, fields, list, non_empty, positive, reference, source, text,
-    written,
-};
+use crate::schema::decoder::Decoder;
+use crate::schema::fields::{Fields, fields};
 use crate::schema::pool::{Pool, pool};
 use crate::schema::process::{Command, command};
+use crate::schema::read::{choice, count, list, non_empty, positive, reference, source, text, written};
+use crate::schema::reference::Target;
 use crate::schema::wasi::{Wasi, wasi};
 use crate::source::SourceText;
 use crate::yaml::Node;

@@ -3,4 +3,5 @@
 mod calls;
 mod misbehaving;
 mod preparing;
+mod resources;
 mod support;

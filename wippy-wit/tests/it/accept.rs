@@ -77,8 +77,11 @@ fn floats() {
     "#);
     let ty = ty("f32");
     // Rounded once: by way of an f64 this would become 2^60.
-    let above_the_middle = (1_i64 << 60) + (1 << 36) + 1;
-    assert_eq!(conform(&ty, &Value::Integer(above_the_middle)), Ok(Value::Float(f64::from((1_u64 << 60) as f32 + 1.4e11))));
+    let above_the_middle = Value::Integer((1 << 60) + (1 << 36) + 1);
+    assert_eq!(
+        conform(&ty, &above_the_middle),
+        Ok(Value::Float(2_f64.powi(60) + 2_f64.powi(37)))
+    );
 }
 
 #[test]
@@ -159,6 +162,25 @@ fn holes() {
 }
 
 #[test]
+fn sparse_arrays() {
+    let sparse = Value::Table(Box::new(wippy_wit::Table {
+        array: vec![Value::Integer(1)],
+        pairs: vec![
+            (Value::Integer(3), Value::Integer(3)),
+            (Value::from("n"), Value::Integer(4)),
+        ],
+    }));
+    let canonical = conform(&ty("list<option<u8>>"), &sparse).unwrap();
+    let Value::Table(table) = &canonical else {
+        panic!("{canonical:?}")
+    };
+    assert_eq!(
+        table.array,
+        [Value::Integer(1), Value::Nil, Value::Integer(3), Value::Nil]
+    );
+}
+
+#[test]
 fn tuples() {
     insta::assert_snapshot!(outcomes("tuple<u8, string>", &["[1, \"a\"]", "[1]", "[1, \"a\", 2]", "[\"a\", 1]", "{}", "1"]), @r#"
     [1, "a"] -> [1,"a"]
@@ -176,7 +198,7 @@ fn tuples() {
     [1] -- expected tuple of 3 elements, got 1
     [1, 2, 3, 4] -- expected tuple of 3 elements, got 4
     {"n": 1} -- expected tuple of 3 elements, got 1
-    [1, null, 3] -- expected tuple of 3 elements, got 3
+    [1, null, 3] -- [2]: expected u8, got nil
     "#);
 }
 
@@ -329,7 +351,10 @@ fn enums_and_flags() {
 
 #[test]
 fn deep_paths() {
-    let message = outcomes("list<user>", &["[{\"name\": \"a\", \"tag_count\": 1}, {\"name\": \"b\", \"tag_count\": \"c\"}]"]);
+    let message = outcomes(
+        "list<user>",
+        &["[{\"name\": \"a\", \"tag_count\": 1}, {\"name\": \"b\", \"tag_count\": \"c\"}]"],
+    );
     insta::assert_snapshot!(message, @r#"[{"name": "a", "tag_count": 1}, {"name": "b", "tag_count": "c"}] -- [2].tag_count: expected u32, got string"#);
 }
 

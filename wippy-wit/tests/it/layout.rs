@@ -37,20 +37,38 @@ fn check(resolve: &Resolve, sizes: &SizeAlign, ty: &wit_parser::Type, node: &Nod
     let wit_parser::Type::Id(id) = ty else { return };
     match (&resolve.types[*id].kind, &node.kind) {
         (TypeDefKind::Record(record), Kind::Record(fields)) => {
-            check_fields(resolve, sizes, &record.fields.iter().map(|field| field.ty).collect::<Vec<_>>(), fields);
+            check_fields(
+                resolve,
+                sizes,
+                &record.fields.iter().map(|field| field.ty).collect::<Vec<_>>(),
+                fields,
+            );
         }
-        (TypeDefKind::Tuple(tuple), Kind::Tuple(fields)) => check_fields(resolve, sizes, &tuple.types, fields),
-        (TypeDefKind::List(element), Kind::List(node)) | (TypeDefKind::FixedLengthList(element, _), Kind::FixedList(node, _)) => {
+        (TypeDefKind::Tuple(tuple), Kind::Tuple(fields)) => {
+            check_fields(resolve, sizes, &tuple.types, fields);
+        }
+        (TypeDefKind::List(element), Kind::List(node))
+        | (TypeDefKind::FixedLengthList(element, _), Kind::FixedList(node, _)) => {
             check(resolve, sizes, element, node);
         }
         (TypeDefKind::List(element), Kind::Bytes) => assert_eq!(*element, wit_parser::Type::U8),
-        (TypeDefKind::Option(some), Kind::Option { some: node, offset, nested }) => {
-            let expected = sizes.payload_offset(wit_parser::Int::U8, [Some(some)]).size_wasm32();
+        (
+            TypeDefKind::Option(some),
+            Kind::Option {
+                some: node,
+                offset,
+                nested,
+            },
+        ) => {
+            let expected = sizes
+                .payload_offset(wit_parser::Int::U8, [Some(some)])
+                .size_wasm32();
             assert_eq!((expected, *nested), (*offset as usize, node.nilable));
             check(resolve, sizes, some, node);
         }
         (TypeDefKind::Result(result), Kind::Result { ok, err, offset }) => {
-            let expected = sizes.payload_offset(wit_parser::Int::U8, [result.ok.as_ref(), result.err.as_ref()]);
+            let expected =
+                sizes.payload_offset(wit_parser::Int::U8, [result.ok.as_ref(), result.err.as_ref()]);
             assert_eq!(expected.size_wasm32(), *offset as usize);
             for (ty, node) in [(&result.ok, ok), (&result.err, err)] {
                 assert_eq!(ty.is_some(), node.is_some());
@@ -60,7 +78,8 @@ fn check(resolve: &Resolve, sizes: &SizeAlign, ty: &wit_parser::Type, node: &Nod
             }
         }
         (TypeDefKind::Variant(variant), Kind::Variant { cases, tag, offset }) => {
-            let expected = sizes.payload_offset(variant.tag(), variant.cases.iter().map(|case| case.ty.as_ref()));
+            let expected =
+                sizes.payload_offset(variant.tag(), variant.cases.iter().map(|case| case.ty.as_ref()));
             assert_eq!(expected.size_wasm32(), *offset as usize);
             assert_eq!(int_size(variant.tag()), *tag);
             for (expected, case) in variant.cases.iter().zip(cases) {
@@ -79,8 +98,18 @@ fn check(resolve: &Resolve, sizes: &SizeAlign, ty: &wit_parser::Type, node: &Nod
 }
 
 fn check_fields(resolve: &Resolve, sizes: &SizeAlign, types: &[wit_parser::Type], fields: &[Field]) {
-    let offsets: Vec<_> = sizes.field_offsets(types).into_iter().map(|(offset, _)| offset.size_wasm32()).collect();
-    assert_eq!(offsets, fields.iter().map(|field| field.offset as usize).collect::<Vec<_>>());
+    let offsets: Vec<_> = sizes
+        .field_offsets(types)
+        .into_iter()
+        .map(|(offset, _)| offset.size_wasm32())
+        .collect();
+    assert_eq!(
+        offsets,
+        fields
+            .iter()
+            .map(|field| field.offset as usize)
+            .collect::<Vec<_>>()
+    );
     for (ty, field) in types.iter().zip(fields) {
         check(resolve, sizes, ty, &field.node);
     }
@@ -106,7 +135,15 @@ fn int_size(int: wit_parser::Int) -> u32 {
 fn many_cases_need_a_wider_discriminant() {
     for (count, size) in [(1, 1), (256, 1), (257, 2)] {
         let cases = (0..count).map(|index| format!("c{index}").into()).collect();
-        assert_eq!(Node::new(&Type::Enum { name: "e".into(), cases }).size, size, "{count} cases");
+        assert_eq!(
+            Node::new(&Type::Enum {
+                name: "e".into(),
+                cases
+            })
+            .size,
+            size,
+            "{count} cases"
+        );
     }
 }
 

@@ -1,5 +1,15 @@
 //! What this crate promises, checked through its public face.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the arm for all others is what a test is not about"
+)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test's way to fail, also in its functions"
+)]
+
 mod accept;
 mod document;
 mod json;
@@ -29,4 +39,28 @@ fn conform(ty: &Type, value: &Value) -> Result<Value, Error> {
 /// A value written as JSON, which is dense enough for tests.
 fn dynamic(json: &str) -> Value {
     wippy_wit::json::to_value(&serde_json::from_str(json).unwrap()).unwrap()
+}
+
+#[test]
+fn keys_may_be_tables() {
+    let key = Value::record([("a", Value::record([("b", Value::Integer(1))]))]);
+    let pairs = vec![(key, Value::Integer(2)), (Value::Integer(7), Value::Integer(3))];
+    let value = Value::Table(Box::new(wippy_wit::Table {
+        array: Vec::new(),
+        pairs,
+    }));
+    assert_eq!(Value::read(&mut ValueReader::value(&value)), Ok(value));
+}
+
+#[test]
+fn pairs_have_no_order() {
+    let (a, b) = (("a", Value::Integer(1)), ("b", Value::Integer(2)));
+    assert_eq!(
+        Value::record([a.clone(), b.clone()]),
+        Value::record([b, a.clone()])
+    );
+    assert_ne!(
+        Value::record([a.clone(), a.clone()]),
+        Value::record([a, ("b", Value::Integer(2))])
+    );
 }

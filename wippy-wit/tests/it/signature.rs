@@ -8,8 +8,8 @@ use wippy_wit::{Document, Kind, Node, Plan};
 fn cases() {
     insta::glob!("../../../fixtures/cases/wit/signature", "*.wit", |path| {
         let text = std::fs::read_to_string(path).unwrap();
-        insta::with_settings!({ description => &text, omit_expression => true }, {
-            insta::assert_snapshot!(described(&text));
+        insta::with_settings!({ omit_expression => true }, {
+            insta::assert_snapshot!(format!("{text}----\n{}", described(&text)));
         });
     });
 }
@@ -19,7 +19,9 @@ fn described(text: &str) -> String {
     let document = match Document::parse(text) {
         Ok(document) => document,
         Err(error) => {
-            let place = error.line_column(text).map_or(String::new(), |(line, column)| format!("{line}:{column}: "));
+            let place = error
+                .line_column(text)
+                .map_or(String::new(), |(line, column)| format!("{line}:{column}: "));
             return format!("error: {place}{error}");
         }
     };
@@ -35,7 +37,13 @@ fn described(text: &str) -> String {
             plan.params_flat, plan.params_size, plan.params_align
         );
         for param in &plan.params {
-            let _ = writeln!(out, "  {:<3} {}: {}", param.offset, param.name, layout(&param.node));
+            let _ = writeln!(
+                out,
+                "  {:<3} {}: {}",
+                param.offset,
+                param.name,
+                layout(&param.node)
+            );
         }
         if let Some(result) = &plan.result {
             let _ = writeln!(out, "result:   {}", layout(result));
@@ -53,8 +61,10 @@ fn layout(node: &Node) -> String {
     }
     match &node.kind {
         Kind::Record(fields) => {
-            let fields: Vec<_> =
-                fields.iter().map(|field| format!("{} {}: {}", field.offset, field.key.name(), layout(&field.node))).collect();
+            let fields: Vec<_> = fields
+                .iter()
+                .map(|field| format!("{} {}: {}", field.offset, field.key.name(), layout(&field.node)))
+                .collect();
             let _ = write!(out, " {{{}}}", fields.join(", "));
         }
         Kind::Option { offset, .. } | Kind::Result { offset, .. } | Kind::Variant { offset, .. } => {

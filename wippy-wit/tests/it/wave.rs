@@ -155,10 +155,18 @@ fn types_without_text() {
         ("error-context", "error-context has no text form"),
     ] {
         assert_eq!(wave::parse(&ty(text), "1").unwrap_err().to_string(), message);
-        assert_eq!(wave::print(&ty(text), &mut ValueReader::value(&Value::Nil)).unwrap_err().to_string(), message);
+        assert_eq!(
+            wave::print(&ty(text), &mut ValueReader::value(&Value::Nil))
+                .unwrap_err()
+                .to_string(),
+            message
+        );
     }
     let handle = ty_with("resource counter;", "borrow<counter>");
-    assert_eq!(wave::parse(&handle, "1").unwrap_err().to_string(), "resource counter has no text form");
+    assert_eq!(
+        wave::parse(&handle, "1").unwrap_err().to_string(),
+        "resource counter has no text form"
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `wippy wasm stub`: annotations for the Lua language server, so that an editor completes and checks
 //! `funcs.call("app:add", 1, 2)`.
 
-use std::{collections::BTreeMap, process::ExitCode};
+use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
 
 use wippy_registry::EntryId;
 use wippy_wit::{Signature, Type, names};
@@ -16,7 +16,7 @@ use crate::{
 
 pub(super) fn run(shared: &Shared, ids: &[EntryId]) -> Result<ExitCode, Failure> {
     let (directory, config) = configured(shared, Occasion::Command)?;
-    with_app(&directory, config, async |app| {
+    with_app(&directory, &config, async |app| {
         if let Some(unknown) = ids.iter().find(|id| !app.has_function(id)) {
             return Err(app.unknown_function(unknown));
         }
@@ -40,7 +40,7 @@ fn document<'a>(functions: impl Iterator<Item = (&'a EntryId, &'a Signature)>) -
             }
             Some(ty) => format!(": {}?, any", form(ty, &mut classes)),
         };
-        overloads.push_str(&format!("---@overload fun(id: \"{id}\"{params}){result}\n"));
+        let _ = writeln!(overloads, "---@overload fun(id: \"{id}\"{params}){result}");
     }
     let classes: String = classes.into_values().collect();
     format!("---@meta funcs\n\n{classes}local funcs = {{}}\n\n{overloads}function funcs.call(id, ...) end\n\nreturn funcs\n")
@@ -72,10 +72,8 @@ fn form(ty: &Type, classes: &mut BTreeMap<String, String>) -> String {
                 classes.insert(name.clone(), String::new());
                 let lines = fields.iter().map(|field| {
                     let optional = if matches!(field.ty, Type::Option(_)) { "?" } else { "" };
-                    let inner = match &field.ty {
-                        Type::Option(some) => form(some, classes),
-                        other => form(other, classes),
-                    };
+                    let inner = if let Type::Option(some) = &field.ty { some } else { &field.ty };
+                    let inner = form(inner, classes);
                     format!("---@field {}{optional} {inner}\n", names::snake(&field.name))
                 });
                 let text = format!("---@class {name}\n{}\n", lines.collect::<String>());
@@ -90,7 +88,26 @@ fn form(ty: &Type, classes: &mut BTreeMap<String, String>) -> String {
             });
             parenthesised(&each.collect::<Vec<_>>().join("|"))
         }
-        other => other.to_lua(),
+        Type::Bool
+        | Type::U8
+        | Type::U16
+        | Type::U32
+        | Type::U64
+        | Type::S8
+        | Type::S16
+        | Type::S32
+        | Type::S64
+        | Type::F32
+        | Type::F64
+        | Type::Char
+        | Type::String
+        | Type::List(_)
+        | Type::Result { .. }
+        | Type::ErrorContext
+        | Type::Own(_)
+        | Type::Borrow(_)
+        | Type::Future(_)
+        | Type::Stream(_) => ty.to_lua(),
     }
 }
 

@@ -1,0 +1,156 @@
+//! A fresh state with nothing in it but what is harmless.
+
+use std::sync::Arc;
+
+use mlua::{Lua, LuaOptions, StdLib, Table, Value as LuaValue, Variadic};
+
+use crate::{
+    errors, modules, numbers,
+    raw::{self, Metatables, Vm},
+    require,
+    worker::Program,
+};
+
+/// The globals of the base library that a script gets. What is not here does not exist: `dofile`, `load`, `loadfile`,
+/// `collectgarbage`, `warn`, and of course `io`, `package` and most of `os` and `debug`.
+const BASE: &[&str] = &[
+    "_VERSION", "assert", "error", "getmetatable", "ipairs", "next", "pairs", "pcall", "rawequal", "rawget", "rawlen",
+    "rawset", "select", "setmetatable", "tonumber", "tostring", "type", "xpcall",
+];
+
+/// Tables of functions that are given whole, after [`PRELUDE`] has seen to them.
+const LIBRARIES: &[&str] = &["coroutine", "math", "string", "table", "utf8"];
+
+/// Functions of the standard library that a script could block a thread with, or hide code in, made safe.
+const PRELUDE: &str = include_str!("prelude.lua");
+
+/// Makes the state for a program: globals, `require`, limits.
+///
+/// # Errors
+/// When the memory limit does not suffice.
+pub(crate) fn new(program: &Arc<Program>) -> mlua::Result<Vm> {
+    let libraries =
+        StdLib::COROUTINE | StdLib::TABLE | StdLib::STRING | StdLib::UTF8 | StdLib::MATH | StdLib::OS;
+    let lua = Lua::new_with(libraries, LuaOptions::default())?;
+    lua.set_memory_limit(program.config.memory_limit)?;
+    let vm = Vm::new(lua, program.config.instruction_budget)?;
+    let lua = vm.lua();
+    vm.set_metatables(&Metatables {
+        error: errors::metatable(lua)?,
+        foreign: foreign_metatable(lua)?,
+        unsigned: numbers::metatable(lua)?,
+    })?;
+    patch_failures(lua)?;
+    lua.set_app_data(modules::Tasks::default());
+
+    let globals = safe_globals(lua)?;
+    let environment = modules::Environment::new(program);
+    for (name, value) in modules::globals(lua, &environment)? {
+        globals.raw_set(name, value)?;
+    }
+    let everything = lua.globals();
+    for name in names(&everything)? {
+        everything.raw_set(name, LuaValue::Nil)?;
+    }
+    for pair in globals.pairs::<LuaValue, LuaValue>() {
+        let (name, value) = pair?;
+        everything.raw_set(name, value)?;
+    }
+    everything.raw_set("_G", &everything)?;
+    lua.set_named_registry_value(PRISTINE, globals)?;
+    require::install(lua, program, environment, &everything)?;
+    Ok(vm)
+}
+
+fn names(table: &Table) -> mlua::Result<Vec<LuaValue>> {
+    table.pairs::<LuaValue, LuaValue>().map(|pair| pair.map(|(name, _)| name)).collect()
+}
+
+/// Where the globals are kept as they were before any script ran.
+const PRISTINE: &str = "wippy.globals";
+
+/// Globals for a library: the same values in a table of its own.
+///
+/// # Errors
+/// When memory does not suffice.
+pub(crate) fn copy_globals(lua: &Lua) -> mlua::Result<Table> {
+    let pristine: Table = lua.named_registry_value(PRISTINE)?;
+    let globals = lua.create_table()?;
+    for pair in pristine.pairs::<LuaValue, LuaValue>() {
+        let (name, value) = pair?;
+        globals.raw_set(name, value)?;
+    }
+    globals.raw_set("_G", &globals)?;
+    Ok(globals)
+}
+
+/// A table of the harmless globals.
+fn safe_globals(lua: &Lua) -> mlua::Result<Table> {
+    let all = lua.globals();
+    let globals = lua.create_table()?;
+    for name in BASE {
+        globals.raw_set(*name, all.raw_get::<LuaValue>(*name)?)?;
+    }
+    for name in LIBRARIES {
+        globals.raw_set(*name, all.raw_get::<LuaValue>(*name)?)?;
+    }
+    let os: Table = all.raw_get("os")?;
+    let safe_os = lua.create_table()?;
+    for name in ["clock", "date", "difftime", "time"] {
+        safe_os.raw_set(name, os.raw_get::<LuaValue>(name)?)?;
+    }
+    globals.raw_set("os", safe_os)?;
+    let debug = lua.create_table()?;
+    debug.raw_set("traceback", lua.create_function(traceback)?)?;
+    globals.raw_set("debug", debug)?;
+    globals.raw_set("errors", errors::open(lua)?)?;
+    replace_coroutines(lua, &globals.raw_get("coroutine")?)?;
+    lua.load(PRELUDE).set_name("=prelude").call::<()>(&globals)?;
+    Ok(globals)
+}
+
+fn replace_coroutines(lua: &Lua, table: &Table) -> mlua::Result<()> {
+    let functions = raw::coroutine_functions(lua)?;
+    table.raw_set("resume", functions.resume)?;
+    table.raw_set("wrap", functions.wrap)?;
+    table.raw_set("yield", functions.yielding)?;
+    table.raw_set("close", functions.close)?;
+    table.raw_set("running", functions.running)?;
+    table.raw_set("isyieldable", functions.isyieldable)?;
+    table.raw_set("spawn", functions.spawn)
+}
+
+/// `debug.traceback([message [, level]])`; a message that is no string is returned as it is.
+fn traceback(lua: &Lua, arguments: Variadic<LuaValue>) -> mlua::Result<LuaValue> {
+    let message = match arguments.first() {
+        None | Some(LuaValue::Nil) => None,
+        Some(LuaValue::String(text)) => Some(text.to_string_lossy()),
+        Some(other) => return Ok(other.clone()),
+    };
+    let level = arguments.get(1).and_then(LuaValue::as_usize).unwrap_or(1);
+    Ok(LuaValue::String(lua.traceback(message.as_deref(), level)?))
+}
+
+/// What scripts see of things that they only pass along.
+fn foreign_metatable(lua: &Lua) -> mlua::Result<Table> {
+    let metatable = lua.create_table()?;
+    metatable.raw_set(
+        "__tostring",
+        lua.create_function(|lua, value: LuaValue| {
+            Ok(raw::foreign(lua, &value).map_or_else(|| "userdata".to_owned(), |foreign| foreign.type_name().to_owned()))
+        })?,
+    )?;
+    metatable.raw_set("__metatable", "userdata")?;
+    Ok(metatable)
+}
+
+/// Errors that mlua raises from callbacks get the methods of error objects, so that scripts need not tell them apart.
+fn patch_failures(lua: &Lua) -> mlua::Result<()> {
+    let ours = errors::metatable(lua)?;
+    let theirs = raw::failure_metatable(lua)?;
+    for name in ["__index", "__tostring", "__concat", "__name", "__metatable"] {
+        theirs.raw_set(name, ours.raw_get::<LuaValue>(name)?)?;
+    }
+    Ok(())
+}
+

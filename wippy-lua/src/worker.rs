@@ -1,0 +1,177 @@
+//! [`Worker`]: one state with a script loaded into it.
+
+use std::{future::poll_fn, sync::Arc};
+
+use mlua::{Function, Value as LuaValue};
+use wippy_security::{CallError, Context, ErrorKind};
+use wippy_wit::{Reader, Value, ValueReader, Writer};
+
+use crate::{
+    Config, Error, Services, Source, check, errors, modules,
+    raw::{self, End, Kept, Vm},
+    require, sandbox,
+};
+
+/// A script with everything that a state for it is made of.
+pub(crate) struct Program {
+    pub(crate) source: Source,
+    pub(crate) services: Services,
+    pub(crate) config: Config,
+}
+
+impl Program {
+    /// Compiles the script and its libraries once, to find what is wrong with them.
+    ///
+    /// # Errors
+    /// When a text is not Lua or a listed module does not exist.
+    pub(crate) fn new(source: Source, services: Services, config: Config) -> Result<Arc<Self>, Error> {
+        check::check(Some(&source.id), &source.name, &source.text)?;
+        require::check_modules(&source.id, &source.modules)?;
+        for library in source.imports.values() {
+            require::check_library(library)?;
+        }
+        Ok(Arc::new(Self { source, services, config }))
+    }
+}
+
+/// A state with a script loaded into it.
+pub(crate) struct Worker {
+    program: Arc<Program>,
+    chunk: Kept,
+    /// The method, once the chunk has run.
+    method: Option<Kept>,
+    /// Whether the last call returned, with a value or an error.
+    is_clean: bool,
+    vm: Vm,
+}
+
+impl Worker {
+    /// Makes a fresh state. The script's chunk runs with the first call.
+    ///
+    /// # Errors
+    /// When the state cannot be made.
+    pub(crate) fn new(program: Arc<Program>) -> Result<Self, CallError> {
+        let state = |error: mlua::Error| Error::State { id: program.source.id.clone(), reason: error.to_string() };
+        let vm = sandbox::new(&program).map_err(state)?;
+        let source = &program.source;
+        let chunk = check::compile(vm.lua(), Some(&source.id), &source.name, &source.text, None)?;
+        let chunk = vm.keep(&chunk).map_err(state)?;
+        Ok(Self { program, chunk, method: None, is_clean: false, vm })
+    }
+
+    /// Calls the method.
+    ///
+    /// # Errors
+    /// What the method returns as its error or raises, or what keeps it from being called.
+    pub(crate) async fn call(
+        &mut self,
+        context: Context,
+        arguments: &mut dyn Reader,
+        result: &mut dyn Writer,
+    ) -> Result<(), CallError> {
+        self.is_clean = false;
+        let method = match self.method {
+            Some(method) => method,
+            None => self.load(&context).await?,
+        };
+        self.vm.begin(method, context, arguments).map_err(|error| error.context(&self.program.source.id))?;
+        self.run().await?;
+        self.is_clean = true;
+        match self.vm.copy_result(result) {
+            Ok(()) => Ok(()),
+            Err(Some(error)) => Err(error),
+            Err(None) => Err(self.returned_error()),
+        }
+    }
+
+    /// Whether the state may serve another call. Makes it ready for one.
+    pub(crate) fn is_reusable(&self) -> bool {
+        self.is_clean && self.vm.is_reusable()
+    }
+
+    /// Forgets the call that ended.
+    pub(crate) fn reset(&mut self) {
+        if let Some(tasks) = self.vm.lua().app_data_ref::<modules::Tasks>() {
+            tasks.end();
+        }
+        self.vm.reset();
+    }
+
+    /// Runs the chunk and finds the method in what it returns.
+    async fn load(&mut self, context: &Context) -> Result<Kept, CallError> {
+        self.vm.begin(self.chunk, context.clone(), &mut ValueReader::arguments(&[]))?;
+        self.run().await?;
+        let returned = self.vm.take().map_err(|error| errors::from_mlua(&error, None))?;
+        let method = self.find(returned.front())?;
+        let method = self.vm.keep(&method).map_err(|error| errors::from_mlua(&error, None))?;
+        self.method = Some(method);
+        Ok(method)
+    }
+
+    /// The method in the table that the chunk returned. A chunk may also return the function itself.
+    fn find(&self, returned: Option<&LuaValue>) -> Result<Function, CallError> {
+        let Source { id, name, method, .. } = &self.program.source;
+        let table = match returned {
+            Some(LuaValue::Table(table)) => table,
+            Some(LuaValue::Function(function)) => return Ok(function.clone()),
+            other => {
+                let found = other.map_or("nothing", LuaValue::type_name);
+                return Err(CallError::invalid(format!(
+                    "`{name}` must return a table of functions (`return {{ {method} = {method} }}`), it returns {found}"
+                )));
+            }
+        };
+        if let Ok(LuaValue::Function(function)) = table.raw_get::<LuaValue>(&**method) {
+            return Ok(function);
+        }
+        let mut known: Vec<String> = table
+            .pairs::<LuaValue, LuaValue>()
+            .filter_map(Result::ok)
+            .filter(|(_, value)| value.is_function())
+            .filter_map(|(key, _)| key.as_string().map(|key| format!("`{}`", key.to_string_lossy())))
+            .collect();
+        known.sort();
+        let known = if known.is_empty() { "no functions".to_owned() } else { known.join(", ") };
+        let message = format!("`{id}` has no method `{method}`: `{name}` returns {known}");
+        Err(CallError::new(ErrorKind::NotFound, message))
+    }
+
+    /// Runs what was begun to its end.
+    async fn run(&mut self) -> Result<(), CallError> {
+        match poll_fn(|waking| self.vm.poll(waking)).await {
+            End::Returned if !self.vm.is_terminated() => Ok(()),
+            End::Returned => Err(raw::deadline_error()),
+            End::Raised => Err(self.raised()),
+        }
+    }
+
+    fn raised(&mut self) -> CallError {
+        let (value, trace) = self.vm.take_raised();
+        if self.vm.is_terminated() {
+            return raw::deadline_error().with_stack(trace);
+        }
+        match value {
+            Ok(value) => errors::from_lua(self.vm.lua(), &value, Some(&trace)),
+            Err(error) => errors::from_mlua(&error, Some(&trace)),
+        }
+    }
+
+    /// The second value that the method returned.
+    fn returned_error(&mut self) -> CallError {
+        match self.vm.take() {
+            Ok(values) => errors::from_lua(self.vm.lua(), values.get(1).unwrap_or(&LuaValue::Nil), None),
+            Err(error) => errors::from_mlua(&error, None),
+        }
+    }
+}
+
+/// The value that was built by `writer`, for those who want an owned one.
+pub(crate) async fn call_for_value(
+    worker: &mut Worker,
+    context: Context,
+    arguments: &[Value],
+) -> Result<Value, CallError> {
+    let mut result = wippy_wit::ValueWriter::default();
+    worker.call(context, &mut ValueReader::arguments(arguments), &mut result).await?;
+    Ok(result.finish())
+}

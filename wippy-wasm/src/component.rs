@@ -1,0 +1,164 @@
+//! [`Component`]: a compiled binary with its exported functions, shared by every entry that names the same bytes.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
+
+use wasmtime::component::{
+    __internal::{ComponentTypes, InterfaceType},
+    ComponentExportIndex,
+};
+use wippy_wit::{Kind, Node, Plan};
+
+use crate::{
+    Error,
+    exports::{ExportedFunction, Surface},
+};
+
+/// A compiled binary and what it exports.
+pub(crate) struct Component {
+    pub(crate) compiled: wasmtime::component::Component,
+    pub(crate) surface: Surface,
+    methods: Box<[Arc<Method>]>,
+}
+
+/// An exported function with its plan, which is compiled when it is first wanted.
+pub(crate) struct Method {
+    pub(crate) function: ExportedFunction,
+    pub(crate) index: ComponentExportIndex,
+    plan: OnceLock<Plan>,
+    pub(crate) param_handles: HandleTypes,
+    pub(crate) result_handles: HandleTypes,
+}
+
+impl Component {
+    /// Brings together a compiled component and its surface.
+    pub(crate) fn new(compiled: wasmtime::component::Component, surface: Surface) -> Result<Self, Error> {
+        let method = |function: &ExportedFunction| {
+            Ok(Arc::new(Method {
+                index: export_index(&compiled, function)?,
+                function: function.clone(),
+                plan: OnceLock::new(),
+                param_handles: HandleTypes::default(),
+                result_handles: HandleTypes::default(),
+            }))
+        };
+        let methods = surface.exports.iter().map(method).collect::<Result<_, Error>>()?;
+        Ok(Self { compiled, surface, methods })
+    }
+
+    /// The method that `function` is.
+    pub(crate) fn method(&self, function: &ExportedFunction) -> Option<&Arc<Method>> {
+        self.methods.iter().find(|method| method.function == *function)
+    }
+
+    /// The method `name` of the resource `resource` of `interface`, in either case convention.
+    pub(crate) fn resource_method(&self, interface: Option<&str>, resource: &str, name: &str) -> Option<&Arc<Method>> {
+        self.methods.iter().find(|method| {
+            method.function.interface.as_deref() == interface
+                && method
+                    .function
+                    .signature
+                    .name
+                    .strip_prefix("[method]")
+                    .and_then(|path| path.split_once('.'))
+                    .is_some_and(|(of, found)| of == resource && wippy_wit::names::same(found, name))
+        })
+    }
+}
+
+impl Method {
+    /// The plan of its signature.
+    pub(crate) fn plan(&self) -> &Plan {
+        self.plan.get_or_init(|| Plan::new(self.function.signature.clone()))
+    }
+
+    /// Whether its arguments or its result hold handles of resources.
+    pub(crate) fn has_resources(&self) -> bool {
+        let plan = self.plan();
+        plan.params.iter().map(|param| &param.node).chain(&plan.result).any(Node::has_resources)
+    }
+}
+
+fn export_index(
+    component: &wasmtime::component::Component,
+    function: &ExportedFunction,
+) -> Result<ComponentExportIndex, Error> {
+    let missing = || Error::UnknownMethod { method: function.path(), exports: Vec::new() };
+    let interface = match &function.interface {
+        Some(name) => Some(component.get_export_index(None, &**name).ok_or_else(missing)?),
+        None => None,
+    };
+    component.get_export_index(interface.as_ref(), &*function.signature.name).ok_or_else(missing)
+}
+
+/// The engine's types of the handles in a plan, found by walking both trees once.
+#[derive(Default)]
+pub(crate) struct HandleTypes(OnceLock<HashMap<usize, InterfaceType>>);
+
+impl HandleTypes {
+    /// The engine's type of `node`, which is a part of one of `roots`; `list` is the tuple type of the roots.
+    pub(crate) fn of<'a>(
+        &self,
+        node: &Node,
+        roots: impl Iterator<Item = &'a Node>,
+        types: &ComponentTypes,
+        list: InterfaceType,
+    ) -> Option<InterfaceType> {
+        let map = self.0.get_or_init(|| {
+            let mut map = HashMap::new();
+            if let InterfaceType::Tuple(list) = list {
+                for (root, ty) in roots.zip(&types[list].types) {
+                    walk(root, *ty, types, &mut map);
+                }
+            }
+            map
+        });
+        map.get(&address(node)).copied()
+    }
+}
+
+/// Plans are never moved, so a node's address names it.
+fn address(node: &Node) -> usize {
+    std::ptr::from_ref(node) as usize
+}
+
+fn walk(node: &Node, ty: InterfaceType, types: &ComponentTypes, map: &mut HashMap<usize, InterfaceType>) {
+    match (&node.kind, ty) {
+        (Kind::Own(_) | Kind::Borrow(_), _) => {
+            map.insert(address(node), ty);
+        }
+        (Kind::List(element), InterfaceType::List(list)) => walk(element, types[list].element, types, map),
+        (Kind::FixedList(element, _), InterfaceType::FixedLengthList(list)) => {
+            walk(element, types[list].element, types, map);
+        }
+        (Kind::Option { some, .. }, InterfaceType::Option(option)) => walk(some, types[option].ty, types, map),
+        (Kind::Record(fields), InterfaceType::Record(record)) => {
+            for (field, ty) in fields.iter().zip(&types[record].fields) {
+                walk(&field.node, ty.ty, types, map);
+            }
+        }
+        (Kind::Tuple(fields), InterfaceType::Tuple(tuple)) => {
+            for (field, ty) in fields.iter().zip(&types[tuple].types) {
+                walk(&field.node, *ty, types, map);
+            }
+        }
+        (Kind::Result { ok, err, .. }, InterfaceType::Result(result)) => {
+            let result = &types[result];
+            for (node, ty) in [(ok, result.ok), (err, result.err)] {
+                if let (Some(node), Some(ty)) = (node, ty) {
+                    walk(node, ty, types, map);
+                }
+            }
+        }
+        (Kind::Variant { cases, .. }, InterfaceType::Variant(variant)) => {
+            for (case, (_, ty)) in cases.iter().zip(&types[variant].cases) {
+                if let (Some(node), Some(ty)) = (&case.payload, ty) {
+                    walk(node, *ty, types, map);
+                }
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,119 @@
+//! Resources: handles of things inside an instance, their methods, and what ends them.
+
+use std::sync::Arc;
+
+use wippy_security::{CallError, Context, Dispatcher, DispatcherConfig, Handle, Object};
+use wippy_wasm::{PoolConfig, WasmFunction};
+use wippy_wit::{Value, ValueReader, ValueWriter};
+
+use crate::support::{Wants, call_named, id, prepare};
+
+/// A context that knows every function of the `counters` guest by its short name.
+fn counters() -> Context {
+    let dispatcher = Dispatcher::new(DispatcherConfig::default());
+    for (name, method) in [
+        ("counter", "counters#[constructor]counter"),
+        ("merge", "counters#merge"),
+        ("checked", "counters#checked"),
+        ("total", "counters#total"),
+        ("consume", "counters#consume"),
+        ("make", "counters#make"),
+        ("explode", "counters#explode"),
+    ] {
+        let module = prepare("counters", method, Wants::default()).unwrap();
+        dispatcher.insert(id(name), Arc::new(WasmFunction::new(module, PoolConfig::default())));
+    }
+    Context::root(dispatcher)
+}
+
+fn object(value: &Value) -> Arc<dyn Object> {
+    let Value::Foreign(foreign) = value else { panic!("expected a handle, got {value:?}") };
+    Handle::of(&**foreign).unwrap().object().clone()
+}
+
+async fn method(context: &Context, handle: &Value, name: &str, arguments: &[Value]) -> Result<Value, CallError> {
+    let (mut reader, mut writer) = (ValueReader::arguments(arguments), ValueWriter::default());
+    let object = object(handle);
+    context.dispatcher().call_object(context, &object, name, &mut reader, &mut writer)?.await?;
+    Ok(writer.finish())
+}
+
+async fn counter(context: &Context, start: i64) -> Value {
+    call_named(context, "counter", &[Value::Integer(start)]).await.unwrap()
+}
+
+#[tokio::test]
+async fn constructors_and_methods() {
+    let context = counters();
+    let handle = counter(&context, 5).await;
+    assert_eq!(method(&context, &handle, "increment", &[Value::Integer(2)]).await, Ok(Value::Integer(7)));
+    assert_eq!(method(&context, &handle, "value", &[]).await, Ok(Value::Integer(7)));
+    let error = method(&context, &handle, "increment", &[Value::from("2")]).await.unwrap_err();
+    assert_eq!(error.message(), "test:counter: argument 1 (by): expected s32, got string");
+    let error = method(&context, &handle, "increment", &[]).await.unwrap_err();
+    assert!(error.message().starts_with("test:counter: expected 1 argument, got 0"), "{error}");
+    let error = method(&context, &handle, "explode", &[]).await.unwrap_err();
+    assert_eq!(error.message(), "the resource counter has no method `explode`");
+}
+
+#[tokio::test]
+async fn handles_are_lent_and_given() {
+    let context = counters();
+    let Ok(Value::Table(made)) = call_named(&context, "make", &[Value::Integer(3)]).await else { panic!() };
+    let [first, second, third] = <[Value; 3]>::try_from(made.array).unwrap();
+    for (handle, by) in [(&first, 1), (&second, 10), (&third, 100)] {
+        method(&context, handle, "increment", &[Value::Integer(by)]).await.unwrap();
+    }
+    let all = Value::array([first.clone(), second.clone(), third.clone()]);
+    let before = call_named(&context, "total", &[all.clone()]).await.unwrap();
+    assert_eq!(call_named(&context, "total", &[all]).await.unwrap(), before, "a borrow takes nothing");
+
+    call_named(&context, "consume", &[third.clone()]).await.unwrap();
+    let error = method(&context, &third, "value", &[]).await.unwrap_err();
+    assert!(error.message().contains("the resource counter is closed"), "{error}");
+    assert!(method(&context, &first, "value", &[]).await.is_ok());
+}
+
+#[tokio::test]
+async fn handles_of_another_instance_are_refused() {
+    let context = counters();
+    let (one, other) = (counter(&context, 1).await, counter(&context, 2).await);
+    let error = call_named(&context, "total", &[Value::array([one, other])]).await.unwrap_err();
+    assert_eq!(
+        error.message(),
+        "test:counter: argument 1 (counters)[2]: the resource counter belongs to another instance"
+    );
+    let error = call_named(&context, "consume", &[Value::Integer(4)]).await.unwrap_err();
+    assert!(error.message().ends_with("expected resource counter, got integer"), "{error}");
+}
+
+#[tokio::test]
+async fn closing_ends_a_handle() {
+    let context = counters();
+    let handle = counter(&context, 1).await;
+    object(&handle).close().await.unwrap();
+    object(&handle).close().await.unwrap();
+    let error = method(&context, &handle, "value", &[]).await.unwrap_err();
+    assert!(error.message().contains("is closed"), "{error}");
+}
+
+#[tokio::test]
+async fn a_trap_closes_all_handles_of_its_instance() {
+    let context = counters();
+    let Ok(Value::Table(made)) = call_named(&context, "make", &[Value::Integer(2)]).await else { panic!() };
+    assert!(call_named(&context, "explode", &[made.array[0].clone()]).await.is_err());
+    for handle in &made.array {
+        let error = method(&context, handle, "value", &[]).await.unwrap_err();
+        assert_eq!(error.message(), "the resource is closed: its instance failed");
+    }
+}
+
+/// The engine of these tests has 256 slots: were instances not released with their last handle, it would run out.
+#[tokio::test]
+async fn instances_go_with_their_last_handle() {
+    let context = counters();
+    for round in 0..1000 {
+        let handle = counter(&context, round).await;
+        assert_eq!(method(&context, &handle, "value", &[]).await, Ok(Value::Integer(round)));
+    }
+}
