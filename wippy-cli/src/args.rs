@@ -130,7 +130,7 @@ pub struct RunArgs {
 }
 
 /// What a `wippy run` line asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum RunRequest {
     /// Serve until told to stop.
     Serve,
@@ -155,9 +155,12 @@ pub enum RunRequest {
 }
 
 /// `wippy run list`
-#[derive(Debug, Clone, PartialEq, Eq, Parser)]
-#[command(name = "wippy run list", about = "List the commands of the application")]
+#[derive(Debug, Parser)]
+#[command(name = "wippy run list", bin_name = "wippy run list", about = "List the commands of the application")]
 pub struct ListArgs {
+    /// Options that may stand on either side of `list`.
+    #[command(flatten)]
+    pub shared: Shared,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -268,6 +271,21 @@ pub struct Override {
     pub field: String,
     /// The value, as YAML.
     pub value: String,
+}
+
+impl Shared {
+    /// Adds options that were typed further behind: lists go on, single values are replaced.
+    pub fn extend(&mut self, later: Self) {
+        self.directory = later.directory.or(self.directory.take());
+        self.config.extend(later.config);
+        self.profile = later.profile.or(self.profile.take());
+        self.set.extend(later.set);
+        self.overrides.extend(later.overrides);
+        self.verbose = self.verbose.saturating_add(later.verbose);
+        self.console |= later.console;
+        self.silent |= later.silent;
+        self.json_logs |= later.json_logs;
+    }
 }
 
 impl RunArgs {

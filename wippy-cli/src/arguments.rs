@@ -3,7 +3,10 @@
 //! Where there is a signature it decides: `007` is text for a `string` and the number 7 for a `u8`. Where there is
 //! none, a word is JSON if it can be, else text.
 
-use wippy_wit::{Signature, Type, Value, wave};
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+use wippy_wit::{Node, Signature, Type, Value, json, wave};
 
 use crate::Failure;
 
@@ -22,8 +25,7 @@ pub(crate) fn typed(signature: &Signature, words: &[String], invocation: &str) -
         return Err(wrong(wrong_count(signature, required, words.len())));
     }
     let pairs = signature.params.iter().zip(words).enumerate();
-    let parse = |(index, ((name, ty), word)): (usize, (&(_, Type), &String))| {
-        let name: &std::sync::Arc<str> = name;
+    let parse = |(index, ((name, ty), word)): (usize, (&(Arc<str>, Type), &String))| {
         wave::parse_argument(ty, word).map_err(|error| wrong(format!("argument {} ({name}): {error}", index + 1)))
     };
     pairs.map(parse).collect()
@@ -46,8 +48,8 @@ pub(crate) fn untyped(words: &[String]) -> Vec<Value> {
 }
 
 fn from_json(word: &str) -> Option<Value> {
-    let json = serde_json::from_str(word).ok()?;
-    wippy_wit::json::to_value(&json).ok()
+    let document = serde_json::from_str(word).ok()?;
+    json::to_value(&document).ok()
 }
 
 /// The parameters as a usage line shows them: `<name: string> [times: u32]`.
@@ -69,13 +71,26 @@ fn is_optional(ty: &Type) -> bool {
     matches!(ty, Type::Option(_))
 }
 
-/// A value for people: strings as they are, everything else as JSON; nothing for nil.
-pub(crate) fn display(value: &Value) -> Result<Option<Vec<u8>>, wippy_wit::Error> {
+/// What a function gave, as JSON in the form of its type; by its looks where there is no signature.
+pub(crate) fn to_json(signature: Option<&Signature>, value: &Value) -> Result<Json, wippy_wit::Error> {
+    match signature.and_then(returned) {
+        Some(ty) => json::from_typed(&Node::new(ty), value),
+        None => json::from_value(value),
+    }
+}
+
+/// The type of what a caller gets: an error of a `result` never comes as a value.
+fn returned(signature: &Signature) -> Option<&Type> {
+    if let Some(Type::Result { ok, .. }) = &signature.result { ok.as_deref() } else { signature.result.as_ref() }
+}
+
+/// What a process gave, for people: strings as they are, everything else as JSON; nothing for nil.
+pub(crate) fn display(signature: Option<&Signature>, value: &Value) -> Result<Option<Vec<u8>>, wippy_wit::Error> {
     if let Value::String(bytes) = value {
         return Ok(Some(bytes.to_vec()));
     }
     if value.is_nil() {
         return Ok(None);
     }
-    Ok(Some(format!("{:#}", wippy_wit::json::from_value(value)?).into_bytes()))
+    Ok(Some(format!("{:#}", to_json(signature, value)?).into_bytes()))
 }

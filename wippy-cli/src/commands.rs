@@ -30,7 +30,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
     let shared = &args.shared;
     match args.command {
         Command::Init(args) => init::run(shared, &args),
-        Command::Run(args) => run::run(shared, args),
+        Command::Run(run) => run::run(args.shared, run),
         Command::Call(args) => call::run(shared, &args),
         Command::Test(args) => test::run(shared, &args),
         Command::Lint(args) => lint::run(shared, &args),

@@ -43,12 +43,12 @@ pub struct Config {
     pub wasm: WasmConfig,
 }
 
-/// `wippy.lock` and flags say which field of which entry has another value.
+/// A field of an entry that has another value than its author wrote.
 #[derive(Debug, Clone)]
 pub struct FieldOverride {
-    /// Entry and field.
+    /// Entry, field, and the value as YAML.
     pub target: Override,
-    /// The value as YAML text, and what to call its place in messages.
+    /// What messages call the place that says so.
     pub origin: String,
 }
 

@@ -79,7 +79,9 @@ impl Failure {
 fn report_call(error: &CallError) {
     let retryable = if error.retryable() { " (retryable)" } else { "" };
     output::error(&format!("{}: {}{retryable}", error.kind(), error.message()), &[]);
+    let repeats = error.details().as_str() == Some(error.message());
     if !error.details().is_nil()
+        && !repeats
         && let Ok(details) = wippy_wit::json::from_value(error.details())
     {
         output::tell(&format!("  details: {details}"));

@@ -378,7 +378,7 @@ fn lower_flat<T>(
             lower_fields(cx, fields, reader, slots, |reader, index, _| reader.enter_index(index), at_element)?;
         }
         Kind::FixedList(element, length) => {
-            fixed_length(reader, element, *length)?;
+            accept::fixed_list(reader, element, *length)?;
             for (index, slots) in slots.chunks_mut(element.flat.max(1)).enumerate() {
                 reader.enter_index(index)?;
                 lower_flat(cx, element, reader, slots).map_err(|error| at(error, |error| error.at_index(index)))?;
@@ -388,14 +388,16 @@ fn lower_flat<T>(
         Kind::Option { some, nested, .. } => {
             if let Some(payload) = accept::option(reader, *nested)? {
                 *first = ValRaw::u32(1);
-                lower_payload_flat(cx, some, payload, reader, rest)?;
+                lower_payload_flat(cx, some, payload, reader, rest)
+                    .map_err(|error| at(error, |error| some_step(error, *nested)))?;
             }
         }
         Kind::Result { ok, err, .. } => {
             let (is_ok, payload) = accept::result(reader, ok.as_deref(), err.as_deref())?;
             *first = ValRaw::u32(u32::from(!is_ok));
             if let (Some(node), Payload::Entered) = (if is_ok { ok } else { err }, payload) {
-                lower_payload_flat(cx, node, payload, reader, rest)?;
+                lower_payload_flat(cx, node, payload, reader, rest)
+                    .map_err(|error| at(error, |error| error.at_field(side_name(is_ok))))?;
             }
         }
         Kind::Variant { cases, .. } => {
@@ -438,6 +440,15 @@ fn at_field(error: Error, _: usize, field: &Field) -> Error {
 
 fn at_element(error: Error, index: usize, _: &Field) -> Error {
     error.at_index(index)
+}
+
+fn side_name(is_ok: bool) -> &'static str {
+    if is_ok { "ok" } else { "err" }
+}
+
+/// Only options that need a wrapper are a step of the path.
+fn some_step(error: Error, nested: bool) -> Error {
+    if nested { error.at_field("some") } else { error }
 }
 
 fn lower_fields<T>(
@@ -522,14 +533,15 @@ fn store<T>(
             }
         }
         Kind::FixedList(element, length) => {
-            fixed_length(reader, element, *length)?;
+            accept::fixed_list(reader, element, *length)?;
             store_elements(cx, element, reader, offset, *length as usize)?;
         }
         Kind::Option { some, offset: payload_at, nested } => match accept::option(reader, *nested)? {
             None => put(cx, offset, [0])?,
             Some(payload) => {
                 put(cx, offset, [1])?;
-                store_payload(cx, some, payload, reader, offset + *payload_at as usize)?;
+                store_payload(cx, some, payload, reader, offset + *payload_at as usize)
+                    .map_err(|error| at(error, |error| some_step(error, *nested)))?;
             }
         },
         Kind::Result { ok, err, offset: payload_at } => {
@@ -537,7 +549,7 @@ fn store<T>(
             put(cx, offset, [u8::from(!is_ok)])?;
             if let (Some(node), Payload::Entered) = (if is_ok { ok } else { err }, payload) {
                 store_payload(cx, node, payload, reader, offset + *payload_at as usize)
-                    .map_err(|error| at(error, |error| error.at_field(if is_ok { "ok" } else { "err" })))?;
+                    .map_err(|error| at(error, |error| error.at_field(side_name(is_ok))))?;
             }
         }
         Kind::Variant { cases, tag, offset: payload_at } => {
@@ -592,14 +604,6 @@ fn store_elements<T>(
         reader.leave();
     }
     Ok(())
-}
-
-fn fixed_length(reader: &mut dyn Reader, element: &Node, length: u32) -> Result<(), Error> {
-    let found = accept::list(reader, element)?;
-    if found == length as usize {
-        return Ok(());
-    }
-    Err(Error::expected(format_args!("a list of {length} elements"), format_args!("{found}")))
 }
 
 /// Puts a string, bytes or a list into memory of the guest's own and gives its pointer and length.
@@ -1007,13 +1011,8 @@ fn lift_flat(
             tag => return Err(Trouble::BadDiscriminant(tag)),
         },
         Kind::Result { ok, err, .. } => {
-            let (key, node) = result_side(first.get_u32(), ok.as_deref(), err.as_deref())?;
-            writer.table(0, 1)?;
-            match node {
-                Some(node) => lift_flat(lifter, node, &mut payload, writer)?,
-                None => writer.boolean(true),
-            }
-            writer.set_key(key);
+            let side = result_side(first.get_u32(), ok.as_deref(), err.as_deref())?;
+            write_side(side, writer, |node, writer| lift_flat(lifter, node, &mut payload, writer))?;
         }
         Kind::Variant { cases, .. } => {
             let case = case_of(first.get_u32(), cases)?;
@@ -1074,13 +1073,9 @@ fn load(lifter: &mut Lifter<'_, '_>, node: &Node, offset: usize, writer: &mut dy
             tag => return Err(Trouble::BadDiscriminant(tag.into())),
         },
         Kind::Result { ok, err, offset: payload_at } => {
-            let (key, node) = result_side(lifter.byte(offset)?.into(), ok.as_deref(), err.as_deref())?;
-            writer.table(0, 1)?;
-            match node {
-                Some(node) => load(lifter, node, offset + *payload_at as usize, writer)?,
-                None => writer.boolean(true),
-            }
-            writer.set_key(key);
+            let side = result_side(lifter.byte(offset)?.into(), ok.as_deref(), err.as_deref())?;
+            let place = offset + *payload_at as usize;
+            write_side(side, writer, |node, writer| load(lifter, node, place, writer))?;
         }
         Kind::Variant { cases, tag, offset: payload_at } => {
             let case = case_of(lifter.tag(offset, *tag)?, cases)?;
@@ -1227,16 +1222,38 @@ fn wrapped(
     Ok(())
 }
 
-fn result_side<'a>(
-    tag: u32,
-    ok: Option<&'a Node>,
-    err: Option<&'a Node>,
-) -> Result<(&'static wippy_wit::Key, Option<&'a Node>), Trouble> {
+/// A side of a `result`.
+struct Side<'a> {
+    is_ok: bool,
+    payload: Option<&'a Node>,
+}
+
+fn result_side<'a>(tag: u32, ok: Option<&'a Node>, err: Option<&'a Node>) -> Result<Side<'a>, Trouble> {
     match tag {
-        0 => Ok((&well_known::OK, ok)),
-        1 => Ok((&well_known::ERR, err)),
+        0 => Ok(Side { is_ok: true, payload: ok }),
+        1 => Ok(Side { is_ok: false, payload: err }),
         tag => Err(Trouble::BadDiscriminant(tag)),
     }
+}
+
+fn write_side(
+    side: Side<'_>,
+    writer: &mut dyn Writer,
+    mut payload: impl FnMut(&Node, &mut dyn Writer) -> Result<(), Trouble>,
+) -> Result<(), Trouble> {
+    let key = if side.is_ok { &*well_known::OK } else { &*well_known::ERR };
+    writer.table(0, 1)?;
+    match side.payload {
+        Some(node) => payload(node, writer)?,
+        None => writer.boolean(true),
+    }
+    writer.set_key(key);
+    // A nil leaves no trace in a table, so an error that can be nil is told apart by its tag.
+    if !side.is_ok && side.payload.is_some_and(|node| node.nilable) {
+        writer.string(key.name().as_bytes());
+        writer.set_key(&well_known::TAG);
+    }
+    Ok(())
 }
 
 fn case_of(tag: u32, cases: &[Case]) -> Result<&Case, Trouble> {

@@ -42,7 +42,7 @@ async fn call(app: &App, args: &CallArgs, words: &[String]) -> Result<serde_json
         value = app.call(&args.id, values) => value?,
         () = shutdown::requested() => return Err(Failure::Interrupted),
     };
-    wippy_wit::json::from_value(&value)
+    arguments::to_json(app.signature(&args.id), &value)
         .map_err(|error| Failure::Other(format!("the result cannot be shown as JSON: {error}")))
 }
 

@@ -16,7 +16,7 @@ const WASM: [(&str, &str); 2] =
 
 pub(super) fn run(shared: &Shared, args: &InitArgs) -> Result<ExitCode, Failure> {
     let directory = shared.directory.as_deref().unwrap_or(Path::new("."));
-    let sources = directory.join(&args.src_dir);
+    let sources = directory.join(args.src_dir.trim_start_matches("./"));
     let mut files = vec![(directory.join("wippy.lock"), lock(args))];
     match args.template {
         Some(Template::Wasm) => {

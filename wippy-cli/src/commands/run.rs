@@ -4,6 +4,7 @@ use std::{path::Path, process::ExitCode};
 
 use serde_json::json;
 use wippy_registry::EntryId;
+use wippy_wit::Signature;
 
 use super::{configured, usage_error, with_app};
 use crate::{
@@ -14,13 +15,16 @@ use crate::{
     telemetry::Occasion,
 };
 
-pub(super) fn run(shared: &Shared, args: RunArgs) -> Result<ExitCode, Failure> {
-    let request = match args.request() {
+pub(super) fn run(mut shared: Shared, args: RunArgs) -> Result<ExitCode, Failure> {
+    let mut request = match args.request() {
         Ok(request) => request,
         Err(error) => return Ok(usage_error(&error)),
     };
-    let occasion = if request == RunRequest::Serve { Occasion::Serving } else { Occasion::Command };
-    let (directory, config) = configured(shared, occasion)?;
+    if let RunRequest::List(list) = &mut request {
+        shared.extend(std::mem::take(&mut list.shared));
+    }
+    let occasion = if matches!(request, RunRequest::Serve) { Occasion::Serving } else { Occasion::Command };
+    let (directory, config) = configured(&shared, occasion)?;
     match request {
         RunRequest::Serve => serve(&directory, &config),
         RunRequest::List(args) => list(&directory, &config, &args),
@@ -86,13 +90,13 @@ pub(super) async fn execute(
         exit = process.run(input) => exit?,
         () = shutdown::requested() => return Err(Failure::Interrupted),
     };
-    report(&exit)
+    report(&exit, app.signature(id))
 }
 
 /// Prints what a process returned. Its exit code is wippy's.
-fn report(exit: &Exit) -> Result<ExitCode, Failure> {
+fn report(exit: &Exit, signature: Option<&Signature>) -> Result<ExitCode, Failure> {
     if let Some(value) = &exit.value {
-        let shown = arguments::display(value)
+        let shown = arguments::display(signature, value)
             .map_err(|error| Failure::Other(format!("the result cannot be shown: {error}")))?;
         if let Some(mut bytes) = shown {
             bytes.push(b'\n');

@@ -1,0 +1,184 @@
+//! Deadlines, memory, preemption, and what a script must not reach.
+
+use std::time::{Duration, Instant};
+
+use wippy_lua::Config;
+use wippy_security::ErrorKind;
+use wippy_wit::Value;
+
+use crate::support::{App, text};
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_ends_a_sleeping_script() {
+    let app = App::new();
+    app.add("test:sleeps", "return { main = function() require('time').sleep('1h') end }");
+    let context = app.context().with_timeout(Duration::from_millis(20));
+    let error = app.call_in(&context, "test:sleeps", &[]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+}
+
+/// Busy scripts need the real clock.
+async fn busy(body: &str) -> wippy_security::CallError {
+    let app = App::new();
+    app.add("test:busy", &format!("return {{ main = function()\n{body}\nend }}"));
+    let started = Instant::now();
+    let context = app.context().with_timeout(Duration::from_millis(50));
+    let error = app.call_in(&context, "test:busy", &[]).await.unwrap_err();
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    error
+}
+
+#[tokio::test]
+async fn a_deadline_ends_a_busy_script() {
+    assert_eq!(busy("while true do end").await.kind(), ErrorKind::Timeout);
+}
+
+#[tokio::test]
+async fn a_deadline_cannot_be_caught() {
+    assert_eq!(busy("while true do pcall(function() while true do end end) end").await.kind(), ErrorKind::Timeout);
+    let body = "while true do pcall(coroutine.wrap(function() while true do end end)) end";
+    assert_eq!(busy(body).await.kind(), ErrorKind::Timeout);
+    let body = "table.sort({1, 2, 3}, function() while true do end end)";
+    assert_eq!(busy(body).await.kind(), ErrorKind::Timeout);
+    let body = "local t = setmetatable({}, {__close = function() while true do end end}) local x <close> = t";
+    assert_eq!(busy(body).await.kind(), ErrorKind::Timeout);
+}
+
+#[tokio::test]
+async fn a_process_that_never_blocks_can_be_dropped() {
+    let app = App::new();
+    let process = app.process("return { main = function() while true do end end }", Vec::new());
+    let outcome = tokio::time::timeout(Duration::from_millis(50), process).await;
+    assert!(outcome.is_err(), "the loop let others run");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_coroutine_lets_others_run() {
+    let app = App::new();
+    let body = "
+        local stop = false
+        coroutine.spawn(function() stop = true end)
+        local rounds = 0
+        while not stop do rounds = rounds + 1 end
+        return rounds > 0";
+    assert_eq!(app.run(body).await.unwrap(), Value::Boolean(true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_memory_limit_is_an_error_and_the_next_call_works() {
+    let mut app = App::new();
+    app.config = Config { memory_limit: 2 << 20, ..app.config };
+    app.add(
+        "test:memory",
+        "return { main = function(greedy)
+            if not greedy then return 'fine' end
+            local t = {}
+            for i = 1, 1e9 do t[i] = ('x'):rep(1000) .. i end
+        end }",
+    );
+    for _ in 0..3 {
+        let error = app.call("test:memory", &[Value::Boolean(true)]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Internal);
+        assert_eq!(error.details().get("limit"), Some(&Value::from("memory")), "{error}");
+        assert_eq!(app.call("test:memory", &[Value::Boolean(false)]).await.unwrap(), Value::from("fine"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn arguments_and_results_beyond_the_memory_limit_are_errors() {
+    let mut app = App::new();
+    app.config = Config { memory_limit: 2 << 20, ..app.config };
+    app.add("test:length", "return { main = function(text) return #text end }");
+    let large = Value::string(vec![b'x'; 8 << 20]);
+    let error = app.call("test:length", std::slice::from_ref(&large)).await.unwrap_err();
+    assert!(error.message().contains("memory limit"), "{error}");
+    assert_eq!(app.call("test:length", &["abc".into()]).await.unwrap(), Value::Integer(3));
+    // The result of a call that does not fit is an error value, and the caller goes on.
+    app.config.memory_limit = 64 << 20;
+    app.add("test:large", "return { main = function() return ('x'):rep(8 * 1024 * 1024) end }");
+    app.config.memory_limit = 2 << 20;
+    let body = "local v, err = require('funcs').call('test:large') return err:message()";
+    assert!(text(&app.run(body).await.unwrap()).contains("memory limit"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn endless_recursion_is_an_error() {
+    let app = App::new();
+    let error = app.run("local function f() return 1 + f() end return f()").await.unwrap_err();
+    assert!(error.message().contains("stack overflow"), "{error}");
+    let error = app.run("local t = setmetatable({}, {}) getmetatable(t).__index = function(t, k) return t[k] end return t.x");
+    let error = error.await.unwrap_err();
+    assert!(error.message().contains("stack overflow"), "{error}");
+    let error = app.run("local function f() coroutine.wrap(f)() end f()").await.unwrap_err();
+    assert!(error.message().contains("stack overflow"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn cyclic_and_deep_values_are_errors() {
+    let app = App::new();
+    let body = "local t = {} t.self = t local v, err = require('funcs').call('test:echo', t) return err:kind()";
+    assert_eq!(app.run(body).await.unwrap(), Value::from("INVALID"));
+    let body = "local t = {} for i = 1, 5000 do t = {t} end local v, err = require('funcs').call('test:echo', t)
+        return err:kind()";
+    assert_eq!(app.run(body).await.unwrap(), Value::from("INVALID"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_dangerous_is_in_reach() {
+    let app = App::new();
+    let body = "
+        local found = {}
+        for _, path in ipairs {
+            'io', 'package', 'load', 'loadstring', 'loadfile', 'dofile', 'collectgarbage', 'warn', 'os.execute', 'os.exit',
+            'os.getenv', 'os.remove', 'os.rename', 'os.tmpname', 'os.setlocale', 'string.dump', 'debug.getregistry',
+            'debug.sethook', 'debug.getinfo', 'debug.getupvalue', 'debug.setmetatable', 'debug.upvaluejoin',
+        } do
+            local value = _G
+            for name in path:gmatch('[^.]+') do value = type(value) == 'table' and value[name] or nil end
+            if value ~= nil then found[#found + 1] = path end
+        end
+        return table.concat(found, ' ')";
+    assert_eq!(text(&app.run(body).await.unwrap()), "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_globals_are_known() {
+    let app = App::new();
+    let body = "
+        local names = {}
+        for name in pairs(_G) do names[#names + 1] = name end
+        for name in pairs(os) do names[#names + 1] = 'os.' .. name end
+        for name in pairs(debug) do names[#names + 1] = 'debug.' .. name end
+        table.sort(names)
+        return table.concat(names, ' ')";
+    insta::assert_snapshot!(text(&app.run(body).await.unwrap()), @"");
+}
+
+#[tokio::test(start_paused = true)]
+async fn finalizers_and_metatables_are_out_of_reach() {
+    let app = App::new();
+    let body = "
+        local err = errors.new('x')
+        return {
+            pcall(setmetatable, {}, {__gc = print}), getmetatable(''), getmetatable(err), pcall(setmetatable, err, {}),
+            getmetatable(require('time').now()) ~= nil,
+        }";
+    let shown = wippy_wit::json::from_value(&app.run(body).await.unwrap()).unwrap().to_string();
+    insta::assert_snapshot!(shown, @"");
+}
+
+#[tokio::test]
+async fn loops_in_c_cannot_block_the_thread() {
+    let app = App::new();
+    let started = Instant::now();
+    for body in [
+        "table.move({}, 1, math.maxinteger - 1, 2)",
+        "table.insert(setmetatable({}, {__len = function() return 1 << 60 end}), 1, 'x')",
+        "table.remove(setmetatable({}, {__len = function() return 1 << 60 end}), 1)",
+        "table.sort(setmetatable({}, {__len = function() return 2^31 - 2 // 1 | 0 end}), rawequal)",
+    ] {
+        app.run(body).await.unwrap_err();
+    }
+    assert_eq!(app.run("return (''):rep(1 << 60)").await.unwrap(), Value::from(""));
+    assert!(started.elapsed() < Duration::from_secs(5));
+}

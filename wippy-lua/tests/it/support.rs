@@ -1,0 +1,241 @@
+//! An application in a few lines: a dispatcher, Rust handlers, and scripts.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use wippy_lua::{Config, Library, LuaFunction, LuaProcess, Services, Source, Terminal};
+use wippy_registry::EntryId;
+use wippy_security::{Call, CallError, Context, Dispatcher, DispatcherConfig, Handler, Permit};
+use wippy_wit::{DEPTH_MAX, Datum, Value, ValueReader, ValueWriter, copy};
+
+/// An application with the handlers `test:add`, `test:echo`, `test:sleep`, `test:never`, `test:fail`, `test:late`.
+pub(crate) struct App {
+    pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) config: Config,
+    pub(crate) services: Services,
+    /// How many calls of `test:never` are in progress.
+    pub(crate) waiting: Arc<AtomicUsize>,
+}
+
+pub(crate) fn id(text: &str) -> EntryId {
+    EntryId::parse(text).unwrap()
+}
+
+impl App {
+    pub(crate) fn new() -> Self {
+        let dispatcher = Dispatcher::new(DispatcherConfig::default());
+        let waiting = Arc::new(AtomicUsize::new(0));
+        dispatcher.insert(id("test:add"), Arc::new(Add));
+        dispatcher.insert(id("test:echo"), Arc::new(Echo));
+        dispatcher.insert(id("test:sleep"), Arc::new(Sleep));
+        dispatcher.insert(id("test:late"), Arc::new(Late));
+        dispatcher.insert(id("test:fail"), Arc::new(Fail));
+        dispatcher.insert(id("test:never"), Arc::new(Never { waiting: waiting.clone() }));
+        let config = Config { workers_max: 2, ..Config::default() };
+        Self { dispatcher, config, services: Services::default(), waiting }
+    }
+
+    /// Adds a function whose chunk returns `{ main = function ... }`, with all modules.
+    pub(crate) fn add(&self, name: &str, text: &str) -> &Self {
+        let function = LuaFunction::new(source(name, text), self.services.clone(), self.config.clone()).unwrap();
+        self.dispatcher.insert(id(name), function);
+        self
+    }
+
+    /// Calls with owned values.
+    pub(crate) async fn call_in(&self, context: &Context, name: &str, arguments: &[Value]) -> Result<Value, CallError> {
+        let function = self.dispatcher.resolve(&id(name))?;
+        let mut reader = ValueReader::arguments(arguments);
+        let mut writer = ValueWriter::default();
+        self.dispatcher.call(context, &function, &mut reader, &mut writer)?.await?;
+        Ok(writer.finish())
+    }
+
+    pub(crate) async fn call(&self, name: &str, arguments: &[Value]) -> Result<Value, CallError> {
+        self.call_in(&self.context(), name, arguments).await
+    }
+
+    pub(crate) fn context(&self) -> Context {
+        Context::root(self.dispatcher.clone())
+    }
+
+    /// Runs a script's `main` once.
+    pub(crate) async fn run(&self, body: &str) -> Result<Value, CallError> {
+        self.add("test:script", &format!("return {{ main = function(...)\n{body}\nend }}"));
+        self.call("test:script", &[]).await
+    }
+
+    /// Runs a process to its end.
+    pub(crate) async fn process(&self, text: &str, arguments: Vec<Value>) -> Result<Value, CallError> {
+        let process = LuaProcess::new(source("test:process", text), self.services.clone(), self.config.clone());
+        process.unwrap().run(self.context(), arguments).await
+    }
+}
+
+/// A source with all modules.
+pub(crate) fn source(name: &str, text: &str) -> Source {
+    Source {
+        id: id(name),
+        name: "src/script.lua".into(),
+        text: text.into(),
+        method: "main".into(),
+        modules: wippy_lua::MODULES.iter().map(|name| (*name).to_owned()).collect(),
+        imports: BTreeMap::new(),
+    }
+}
+
+pub(crate) fn library(name: &str, text: &str, modules: &[&str]) -> Arc<Library> {
+    Arc::new(Library {
+        id: id(name),
+        name: "src/library.lua".into(),
+        text: text.into(),
+        modules: modules.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>(),
+        imports: BTreeMap::new(),
+    })
+}
+
+/// A text as a value shows it.
+pub(crate) fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("expected a string, got {value:?}"))
+}
+
+/// Adds two integers.
+struct Add;
+
+#[async_trait]
+impl Handler for Add {
+    async fn invoke<'a>(self: Arc<Self>, _permit: Permit, call: Call<'a>) -> Result<(), CallError> {
+        let mut sum = 0;
+        for index in 0..call.arguments.len() {
+            call.arguments.enter_index(index)?;
+            match call.arguments.datum() {
+                Datum::Integer(value) => sum += value,
+                other => return Err(CallError::invalid(format!("expected an integer, got {}", other.type_name()))),
+            }
+            call.arguments.leave();
+        }
+        call.result.integer(sum);
+        Ok(())
+    }
+}
+
+/// Answers its first argument.
+struct Echo;
+
+#[async_trait]
+impl Handler for Echo {
+    async fn invoke<'a>(self: Arc<Self>, _permit: Permit, call: Call<'a>) -> Result<(), CallError> {
+        let Call { arguments, result, .. } = call;
+        arguments.enter_index(0)?;
+        result.scope(&mut |result| copy(arguments, result, DEPTH_MAX))?;
+        Ok(())
+    }
+}
+
+/// Sleeps for its first argument in milliseconds, then answers its second one.
+struct Sleep;
+
+#[async_trait]
+impl Handler for Sleep {
+    async fn invoke<'a>(self: Arc<Self>, _permit: Permit, call: Call<'a>) -> Result<(), CallError> {
+        call.arguments.enter_index(0)?;
+        let Datum::Integer(milliseconds) = call.arguments.datum() else { return Err(CallError::invalid("no time")) };
+        call.arguments.leave();
+        tokio::time::sleep(Duration::from_millis(milliseconds.unsigned_abs())).await;
+        // The arguments are read only now, from the suspended caller.
+        let Call { arguments, result, .. } = call;
+        arguments.enter_index(1)?;
+        result.scope(&mut |result| copy(arguments, result, DEPTH_MAX))?;
+        Ok(())
+    }
+}
+
+/// Writes its result first and waits afterwards.
+struct Late;
+
+#[async_trait]
+impl Handler for Late {
+    async fn invoke<'a>(self: Arc<Self>, _permit: Permit, call: Call<'a>) -> Result<(), CallError> {
+        let Call { arguments, result, .. } = call;
+        arguments.enter_index(0)?;
+        result.scope(&mut |result| copy(arguments, result, DEPTH_MAX))?;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        Ok(())
+    }
+}
+
+/// Fails with everything that an error can carry.
+struct Fail;
+
+#[async_trait]
+impl Handler for Fail {
+    async fn invoke<'a>(self: Arc<Self>, _permit: Permit, _call: Call<'a>) -> Result<(), CallError> {
+        let details = Value::record([("seconds", Value::from(30))]);
+        Err(CallError::new(wippy_security::ErrorKind::RateLimited, "slow down").with_details(details))
+    }
+}
+
+/// Never answers, and counts who waits.
+struct Never {
+    waiting: Arc<AtomicUsize>,
+}
+
+struct Waiting(Arc<AtomicUsize>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Handler for Never {
+    async fn invoke<'a>(self: Arc<Self>, _permit: Permit, _call: Call<'a>) -> Result<(), CallError> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let _waiting = Waiting(self.waiting.clone());
+        std::future::pending().await
+    }
+}
+
+/// A terminal in memory.
+#[derive(Default)]
+pub(crate) struct Screen {
+    pub(crate) output: Mutex<String>,
+    pub(crate) input: Mutex<Vec<String>>,
+}
+
+impl Terminal for Screen {
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        self.output.lock().unwrap().push_str(&String::from_utf8_lossy(bytes));
+        Ok(())
+    }
+
+    fn write_error(&self, bytes: &[u8]) -> io::Result<()> {
+        self.write(b"! ")?;
+        self.write(bytes)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn read(&self, _len: usize) -> io::Result<Vec<u8>> {
+        Ok(self.read_line()?.unwrap_or_default())
+    }
+
+    fn read_line(&self) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.input.lock().unwrap().pop().map(String::into_bytes))
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        vec!["--loud".to_owned()]
+    }
+}
