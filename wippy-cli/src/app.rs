@@ -4,7 +4,7 @@ mod process;
 
 use std::{path::Path, sync::Arc};
 
-use wippy_registry::{EntryId, LinkedEntry, Registry, schema, suggest};
+use wippy_registry::{Diagnostic, EntryId, LinkedEntry, Registry, schema, suggest};
 use wippy_security::{CallError, Context, Dispatcher};
 use wippy_wit::{Signature, Value, ValueReader, ValueWriter};
 
@@ -41,11 +41,22 @@ impl App {
     /// # Errors
     /// Everything that is wrong with the project, if anything keeps it from starting.
     pub fn load(directory: &Path, config: &Config) -> Result<Self, Problems> {
-        let (prepared, problems) = boot::prepare(boot::read(directory, config), config);
+        let (prepared, mut problems) = boot::prepare(boot::read(directory, config), config);
+        if !problems.has_errors()
+            && let Err(error) = prepared.directories.make()
+        {
+            let message = format!("a folder cannot be made: {error}");
+            problems
+                .diagnostics
+                .push(Diagnostic::error("missing-directory", message));
+        }
         if problems.has_errors() {
             return Err(problems);
         }
-        Ok(Self { prepared, warnings: problems })
+        Ok(Self {
+            prepared,
+            warnings: problems,
+        })
     }
 
     /// What is wrong with the project, and how many entries it has. Starts nothing.
@@ -81,7 +92,9 @@ impl App {
     pub async fn call(&self, id: &EntryId, arguments: Vec<Value>) -> Result<Value, CallError> {
         let function = self.dispatcher().resolve(id)?;
         let (mut reader, mut writer) = (ValueReader::arguments(&arguments), ValueWriter::default());
-        self.dispatcher().call(&self.context(), &function, &mut reader, &mut writer)?.await?;
+        self.dispatcher()
+            .call(&self.context(), &function, &mut reader, &mut writer)?
+            .await?;
         Ok(writer.finish())
     }
 
@@ -114,7 +127,10 @@ impl App {
 
     /// The WebAssembly functions that were asked for, or all, in the order of their ids.
     pub fn wasm_functions(&self) -> impl Iterator<Item = (&EntryId, &Signature)> {
-        self.prepared.functions.iter().map(|(id, function)| (id, function.wit_signature().as_ref()))
+        self.prepared
+            .functions
+            .iter()
+            .map(|(id, function)| (id, function.wit_signature().as_ref()))
     }
 
     /// The commands in the order of their names.
@@ -140,7 +156,8 @@ impl App {
             None => failure,
         };
         Err(match names.as_slice() {
-            [] => failure.help("the application has no commands; a process entry becomes one by `meta.command.name`"),
+            [] => failure
+                .help("the application has no commands; a process entry becomes one by `meta.command.name`"),
             names => failure.help(format!("the commands are: {}", names.join(", "))),
         })
     }
@@ -151,10 +168,16 @@ impl App {
         if let Some(entry) = ids().find(|entry| entry.id == *id) {
             let failure = Failure::usage(format!("`{id}` is a `{}`, which cannot be called", entry.kind));
             let is_process = self.prepared.processes.contains_key(id);
-            return if is_process { failure.help(format!("a process is run: `wippy run -x {id}`")) } else { failure };
+            return if is_process {
+                failure.help(format!("a process is run: `wippy run -x {id}`"))
+            } else {
+                failure
+            };
         }
         let failure = Failure::usage(format!("there is no function `{id}`"));
-        let functions = ids().filter(|entry| entry.kind.family() == "function").map(|entry| entry.id.as_str());
+        let functions = ids()
+            .filter(|entry| entry.kind.family() == "function")
+            .map(|entry| entry.id.as_str());
         match suggest::closest(id.as_str(), functions) {
             Some(near) => failure.help(format!("did you mean `{near}`?")),
             None => failure.help("`wippy registry list --kind 'function.*'` lists the functions"),
@@ -186,8 +209,17 @@ impl App {
 
     /// What starts with the application, dependencies first.
     fn services(&self) -> impl Iterator<Item = &EntryId> {
-        let starts = |entry: &&LinkedEntry| entry.config.lifecycle().is_some_and(|lifecycle| lifecycle.auto_start);
-        self.prepared.entries.iter().filter(starts).map(|entry| &entry.entry.id)
+        let starts = |entry: &&LinkedEntry| {
+            entry
+                .config
+                .lifecycle()
+                .is_some_and(|lifecycle| lifecycle.auto_start)
+        };
+        self.prepared
+            .entries
+            .iter()
+            .filter(starts)
+            .map(|entry| &entry.entry.id)
     }
 }
 

@@ -3,7 +3,7 @@
 //! Words behind the name of a command or function belong to it, not to wippy. [`RunArgs::request`] is where that
 //! rule is spelled out.
 
-use std::{path::PathBuf, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr};
 
 use clap::{ArgAction, Args as Group, Parser, Subcommand, ValueEnum};
 use wippy_registry::EntryId;
@@ -156,7 +156,11 @@ pub enum RunRequest {
 
 /// `wippy run list`
 #[derive(Debug, Parser)]
-#[command(name = "wippy run list", bin_name = "wippy run list", about = "List the commands of the application")]
+#[command(
+    name = "wippy run list",
+    bin_name = "wippy run list",
+    about = "List the commands of the application"
+)]
 pub struct ListArgs {
     /// Options that may stand on either side of `list`.
     #[command(flatten)]
@@ -168,8 +172,10 @@ pub struct ListArgs {
 
 /// `wippy call`
 #[derive(Debug, Group)]
-#[command(after_help = "Arguments are WAVE or JSON as the function's signature says; without a signature they are \
-                        JSON, or else text.\nAn argument that starts with `-` and is no number comes after `--`.")]
+#[command(
+    after_help = "Arguments are WAVE or JSON as the function's signature says; without a signature they are \
+                        JSON, or else text.\nAn argument that starts with `-` and is no number comes after `--`."
+)]
 pub struct CallArgs {
     /// The function
     #[arg(value_name = "NS:NAME")]
@@ -265,12 +271,19 @@ pub struct Setting {
 /// `-o app:compute:pool.max_size=4`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Override {
+    /// What is overridden.
+    pub target: Target,
+    /// The value, as YAML.
+    pub value: String,
+}
+
+/// `app:compute:pool.max_size`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
     /// The entry.
     pub entry: EntryId,
     /// The field, with dots for parts.
     pub field: String,
-    /// The value, as YAML.
-    pub value: String,
 }
 
 impl Shared {
@@ -304,18 +317,31 @@ impl RunArgs {
             Some(name) if name == "list" => {
                 RunRequest::List(ListArgs::try_parse_from(std::iter::once(name).chain(words))?)
             }
-            Some(name) => RunRequest::Command { name, arguments: words.collect() },
+            Some(name) => RunRequest::Command {
+                name,
+                arguments: words.collect(),
+            },
         })
     }
 }
 
 /// The one option that may stand behind the arguments: a final `--host NS:HOST`.
-fn split_host(mut words: Vec<String>, host: Option<EntryId>) -> Result<(Vec<String>, Option<EntryId>), clap::Error> {
-    let Some([option, value]) = words.last_chunk::<2>() else { return Ok((words, host)) };
+fn split_host(
+    mut words: Vec<String>,
+    host: Option<EntryId>,
+) -> Result<(Vec<String>, Option<EntryId>), clap::Error> {
+    let Some([option, value]) = words.last_chunk::<2>() else {
+        return Ok((words, host));
+    };
     if option != "--host" || host.is_some() {
         return Ok((words, host));
     }
-    let invalid = |error| clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("--host: {error}\n"));
+    let invalid = |error| {
+        clap::Error::raw(
+            clap::error::ErrorKind::ValueValidation,
+            format!("--host: {error}\n"),
+        )
+    };
     let host = value.parse().map_err(invalid)?;
     words.truncate(words.len() - 2);
     Ok((words, Some(host)))
@@ -326,7 +352,10 @@ impl FromStr for Setting {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
-            Some((path, value)) if !path.is_empty() => Ok(Self { path: path.to_owned(), value: value.to_owned() }),
+            Some((path, value)) if !path.is_empty() => Ok(Self {
+                path: path.to_owned(),
+                value: value.to_owned(),
+            }),
             Some(_) | None => Err("expected `section.path=value`".to_owned()),
         }
     }
@@ -336,13 +365,35 @@ impl FromStr for Override {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let form = || "expected `namespace:entry:field=value`".to_owned();
-        let (target, value) = text.split_once('=').ok_or_else(form)?;
-        let (entry, field) = target.rsplit_once(':').ok_or_else(form)?;
-        if field.is_empty() || !entry.contains(':') {
-            return Err(form());
+        let Some((target, value)) = text.split_once('=') else {
+            return Err("expected `namespace:entry:field=value`".to_owned());
+        };
+        Ok(Self {
+            target: target.parse()?,
+            value: value.to_owned(),
+        })
+    }
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.rsplit_once(':') {
+            Some((entry, field)) if entry.contains(':') && !field.is_empty() => {
+                let entry = EntryId::parse(entry).map_err(|error| error.to_string())?;
+                Ok(Self {
+                    entry,
+                    field: field.to_owned(),
+                })
+            }
+            Some(_) | None => Err(format!("expected `namespace:entry:field`, got `{text}`")),
         }
-        let entry = EntryId::parse(entry).map_err(|error| error.to_string())?;
-        Ok(Self { entry, field: field.to_owned(), value: value.to_owned() })
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}", self.entry, self.field)
     }
 }

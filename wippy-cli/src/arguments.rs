@@ -14,19 +14,28 @@ use crate::Failure;
 ///
 /// # Errors
 /// Wrong usage, with the usage line of `invocation`, when words are missing, left over, or do not fit their types.
-pub(crate) fn typed(signature: &Signature, words: &[String], invocation: &str) -> Result<Vec<Value>, Failure> {
+pub(crate) fn typed(
+    signature: &Signature,
+    words: &[String],
+    invocation: &str,
+) -> Result<Vec<Value>, Failure> {
     let wrong = |message: String| Failure::Usage {
         message,
         help: Vec::new(),
         usage: Some(format!("{invocation} {}", usage(signature)).trim_end().to_owned()),
     };
-    let required = signature.params.iter().rposition(|(_, ty)| !is_optional(ty)).map_or(0, |last| last + 1);
+    let required = signature
+        .params
+        .iter()
+        .rposition(|(_, ty)| !is_optional(ty))
+        .map_or(0, |last| last + 1);
     if words.len() < required || words.len() > signature.params.len() {
         return Err(wrong(wrong_count(signature, required, words.len())));
     }
     let pairs = signature.params.iter().zip(words).enumerate();
     let parse = |(index, ((name, ty), word)): (usize, (&(Arc<str>, Type), &String))| {
-        wave::parse_argument(ty, word).map_err(|error| wrong(format!("argument {} ({name}): {error}", index + 1)))
+        wave::parse_argument(ty, word)
+            .map_err(|error| wrong(format!("argument {} ({name}): {error}", index + 1)))
     };
     pairs.map(parse).collect()
 }
@@ -44,7 +53,10 @@ fn wrong_count(signature: &Signature, required: usize, given: usize) -> String {
 
 /// The arguments of a function that says nothing about them.
 pub(crate) fn untyped(words: &[String]) -> Vec<Value> {
-    words.iter().map(|word| from_json(word).unwrap_or_else(|| Value::from(word.as_str()))).collect()
+    words
+        .iter()
+        .map(|word| from_json(word).unwrap_or_else(|| Value::from(word.as_str())))
+        .collect()
 }
 
 fn from_json(word: &str) -> Option<Value> {
@@ -54,17 +66,29 @@ fn from_json(word: &str) -> Option<Value> {
 
 /// The parameters as a usage line shows them: `<name: string> [times: u32]`.
 pub(crate) fn usage(signature: &Signature) -> String {
-    let each: Vec<String> = signature.params.iter().map(|(name, ty)| parameter(name, ty)).collect();
+    let each: Vec<String> = signature
+        .params
+        .iter()
+        .map(|(name, ty)| parameter(name, ty))
+        .collect();
     each.join(" ")
 }
 
 fn parameter(name: &str, ty: &Type) -> String {
-    if let Type::Option(some) = ty { format!("[{name}: {}]", form(some)) } else { format!("<{name}: {}>", form(ty)) }
+    if let Type::Option(some) = ty {
+        format!("[{name}: {}]", form(some))
+    } else {
+        format!("<{name}: {}>", form(ty))
+    }
 }
 
 /// A type as somebody who types a value wants to see it: the cases of an enum rather than its name.
 fn form(ty: &Type) -> String {
-    if let Type::Enum { cases, .. } = ty { cases.join("|") } else { ty.to_string() }
+    if let Type::Enum { cases, .. } = ty {
+        cases.join("|")
+    } else {
+        ty.to_string()
+    }
 }
 
 fn is_optional(ty: &Type) -> bool {
@@ -81,11 +105,18 @@ pub(crate) fn to_json(signature: Option<&Signature>, value: &Value) -> Result<Js
 
 /// The type of what a caller gets: an error of a `result` never comes as a value.
 fn returned(signature: &Signature) -> Option<&Type> {
-    if let Some(Type::Result { ok, .. }) = &signature.result { ok.as_deref() } else { signature.result.as_ref() }
+    if let Some(Type::Result { ok, .. }) = &signature.result {
+        ok.as_deref()
+    } else {
+        signature.result.as_ref()
+    }
 }
 
 /// What a process gave, for people: strings as they are, everything else as JSON; nothing for nil.
-pub(crate) fn display(signature: Option<&Signature>, value: &Value) -> Result<Option<Vec<u8>>, wippy_wit::Error> {
+pub(crate) fn display(
+    signature: Option<&Signature>,
+    value: &Value,
+) -> Result<Option<Vec<u8>>, wippy_wit::Error> {
     if let Value::String(bytes) = value {
         return Ok(Some(bytes.to_vec()));
     }

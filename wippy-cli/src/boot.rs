@@ -29,6 +29,7 @@ pub(crate) struct Prepared {
     pub(crate) functions: BTreeMap<EntryId, Arc<WasmFunction>>,
     pub(crate) processes: BTreeMap<EntryId, Process>,
     pub(crate) entries: Vec<LinkedEntry>,
+    pub(crate) directories: Directories,
 }
 
 /// A process that can be started.
@@ -56,12 +57,6 @@ pub(crate) fn read(directory: &Path, config: &Config) -> Linked {
 pub(crate) fn prepare(linked: Linked, settings: &Config) -> (Prepared, Problems) {
     let mut diagnostics = linked.diagnostics.clone();
     let directories = Directories::find(&linked, &mut diagnostics);
-    if linked.is_ok()
-        && let Err(error) = directories.make()
-    {
-        let message = format!("a folder cannot be made: {error}");
-        diagnostics.push(Diagnostic::error("missing-directory", message));
-    }
     let environment = Arc::new(Environment::new(&linked, settings.clone()));
     let libraries = lua::libraries(&linked, &mut diagnostics);
     let compiler = wasm::Compiler::new(&linked, &directories, &environment, settings);
@@ -79,7 +74,7 @@ pub(crate) fn prepare(linked: Linked, settings: &Config) -> (Prepared, Problems)
             Ok(None)
         }
     });
-    let mut prepared = Prepared::new(&linked, settings);
+    let mut prepared = Prepared::new(&linked, directories, settings);
     for (entry, outcome) in linked.entries.iter().zip(outcomes) {
         match outcome {
             Ok(Some(ready)) => prepared.insert(entry.entry.id.clone(), ready),
@@ -90,14 +85,22 @@ pub(crate) fn prepare(linked: Linked, settings: &Config) -> (Prepared, Problems)
     (prepared, Problems::new(linked.sources, diagnostics))
 }
 
-/// The bytes of a WebAssembly entry; `None` when `id` is none.
+/// What a WebAssembly entry says about its module, and the module.
+pub(crate) struct Binary {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) wit: Option<Arc<str>>,
+}
+
+/// The module of a WebAssembly entry; `None` when `id` is none.
 ///
 /// # Errors
 /// When the entry's file cannot be read, or is not the one that it names.
-pub(crate) fn component(linked: &Linked, id: &EntryId) -> Result<Option<Vec<u8>>, Vec<Diagnostic>> {
-    let mut diagnostics = Vec::new();
-    let directories = Directories::find(linked, &mut diagnostics);
-    let Some(entry) = linked.get(id) else { return Ok(None) };
+pub(crate) fn binary(linked: &Linked, id: &EntryId) -> Result<Option<Binary>, Vec<Diagnostic>> {
+    let mut missing = Vec::new();
+    let directories = Directories::find(linked, &mut missing);
+    let Some(entry) = linked.get(id) else {
+        return Ok(None);
+    };
     let guest = if let schema::Config::WasmFunction(function) = &entry.config {
         &function.guest
     } else if let schema::Config::WasmProcess(process) = &entry.config {
@@ -105,14 +108,27 @@ pub(crate) fn component(linked: &Linked, id: &EntryId) -> Result<Option<Vec<u8>>
     } else {
         return Ok(None);
     };
-    wasm::bytes(entry, guest, &directories, &linked.sources).map(Some)
+    match wasm::bytes(entry, guest, &directories, &linked.sources) {
+        Ok(bytes) => {
+            let wit = guest.wit.as_ref().map(|wit| Arc::clone(&wit.text));
+            Ok(Some(Binary { bytes, wit }))
+        }
+        Err(wrong) => Err(if wrong.is_empty() { missing } else { wrong }),
+    }
 }
 
 impl Prepared {
-    fn new(linked: &Linked, config: &Config) -> Self {
-        let depth = config.wasm.limits.get("max_call_depth").and_then(|depth| u32::try_from(*depth).ok());
+    fn new(linked: &Linked, directories: Directories, config: &Config) -> Self {
+        let depth = config
+            .wasm
+            .limits
+            .get("max_call_depth")
+            .and_then(|depth| u32::try_from(*depth).ok());
         let defaults = DispatcherConfig::default();
-        let dispatcher = DispatcherConfig { depth_max: depth.unwrap_or(defaults.depth_max), strict: config.strict };
+        let dispatcher = DispatcherConfig {
+            depth_max: depth.unwrap_or(defaults.depth_max),
+            strict: config.strict,
+        };
         let registry = Registry::new();
         if linked.is_ok() {
             // What was linked without errors fits into an empty registry, which has no validators yet.
@@ -124,6 +140,7 @@ impl Prepared {
             functions: BTreeMap::new(),
             processes: BTreeMap::new(),
             entries: linked.entries.clone(),
+            directories,
         }
     }
 
@@ -143,4 +160,3 @@ impl Prepared {
         }
     }
 }
-

@@ -53,14 +53,21 @@ fn directory(shared: &Shared) -> Result<PathBuf, Failure> {
     if directory.is_dir() {
         return Ok(directory);
     }
-    Err(Failure::usage(format!("there is no folder `{}`", directory.display())))
+    Err(Failure::usage(format!(
+        "there is no folder `{}`",
+        directory.display()
+    )))
 }
 
 /// The folder and the configuration, with logs set up for the occasion.
 fn configured(shared: &Shared, occasion: Occasion) -> Result<(PathBuf, Config), Failure> {
     let directory = directory(shared)?;
     let config = Config::read(&directory, shared)?;
-    let logs = LogConfig { verbose: shared.verbose, silent: shared.silent, encoding: config.log_encoding };
+    let logs = LogConfig {
+        verbose: shared.verbose,
+        silent: shared.silent,
+        encoding: config.log_encoding,
+    };
     telemetry::install(occasion, logs);
     Ok((directory, config))
 }
@@ -95,6 +102,11 @@ fn runtime(config: &Config) -> Result<tokio::runtime::Runtime, Failure> {
     if let Some(workers) = config.workers.filter(|workers| *workers > 0) {
         builder.worker_threads(workers);
     }
-    let builder = builder.enable_all().thread_name("wippy").thread_stack_size(WORKER_STACK_BYTES);
-    builder.build().map_err(|error| Failure::Other(format!("threads could not be started: {error}")))
+    let builder = builder
+        .enable_all()
+        .thread_name("wippy")
+        .thread_stack_size(WORKER_STACK_BYTES);
+    builder
+        .build()
+        .map_err(|error| Failure::Other(format!("threads could not be started: {error}")))
 }

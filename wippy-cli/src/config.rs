@@ -6,16 +6,20 @@
 mod form;
 mod keys;
 mod layers;
+mod quote;
 
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    str::FromStr as _,
 };
 
-use wippy_registry::{Diagnostic, Node, SourceId, SourceMap};
+use wippy_registry::{Diagnostic, Node, SourceId, SourceMap, Span, yaml::Map};
+
+pub use self::quote::{FieldOverride, Quote};
 
 use crate::{
-    args::{Override, Shared},
+    args::{Override, Shared, Target},
     report::Problems,
 };
 
@@ -41,15 +45,6 @@ pub struct Config {
     pub lua: LuaConfig,
     /// How WebAssembly runs.
     pub wasm: WasmConfig,
-}
-
-/// A field of an entry that has another value than its author wrote.
-#[derive(Debug, Clone)]
-pub struct FieldOverride {
-    /// Entry, field, and the value as YAML.
-    pub target: Override,
-    /// What messages call the place that says so.
-    pub origin: String,
 }
 
 /// What log lines look like.
@@ -95,7 +90,11 @@ pub struct CacheConfig {
 
 impl Default for CacheConfig {
     fn default() -> Self {
-        Self { enabled: true, dir: None, max_bytes: None }
+        Self {
+            enabled: true,
+            dir: None,
+            max_bytes: None,
+        }
     }
 }
 
@@ -109,14 +108,14 @@ impl Config {
         let mut diagnostics = Vec::new();
         let root = layers::merged(directory, shared, &mut sources, &mut diagnostics);
         keys::check(&root, &mut diagnostics);
+        let overrides = overrides(&root, shared, &mut sources, &mut diagnostics);
         if diagnostics.iter().any(Diagnostic::is_error) {
             return Err(Problems { sources, diagnostics });
         }
-        let mut config = Self::from_node(&root, directory);
-        config.overrides.extend(shared.overrides.iter().map(|target| FieldOverride {
-            target: target.clone(),
-            origin: format!("-o {}:{}", target.entry, target.field),
-        }));
+        let mut config = Self {
+            overrides,
+            ..Self::from_node(&root, directory)
+        };
         if shared.json_logs {
             config.log_encoding = LogEncoding::Json;
         } else if shared.console {
@@ -133,12 +132,18 @@ impl Config {
             max_bytes: size(root, "wasm.cache.max_bytes"),
         };
         Self {
-            vars: pairs(root, "vars").filter_map(|(name, node)| Some((name.to_owned(), scalar(node)?))).collect(),
-            overrides: pairs(root, "override").filter_map(|(target, node)| file_override(target, node)).collect(),
+            vars: pairs(root, "vars")
+                .filter_map(|(name, node)| Some((name.to_owned(), scalar(node)?)))
+                .collect(),
+            overrides: Vec::new(),
             disable: root
                 .at("disable")
                 .and_then(Node::as_list)
-                .map(|ids| ids.iter().filter_map(|id| id.as_str().map(ToOwned::to_owned)).collect())
+                .map(|ids| {
+                    ids.iter()
+                        .filter_map(|id| id.as_str().map(ToOwned::to_owned))
+                        .collect()
+                })
                 .unwrap_or_default(),
             log_encoding: match text(root, "logger.encoding") {
                 Some("json") => LogEncoding::Json,
@@ -166,19 +171,64 @@ impl Config {
     }
 }
 
-/// Reads one YAML value that stands in a flag; `origin` is what messages call its place.
-pub(crate) fn parse_value(text: &str, origin: &str, sources: &mut SourceMap) -> Result<Node, Box<Diagnostic>> {
-    let id: SourceId = sources.add(origin, text);
-    wippy_registry::yaml::parse(sources, id)
+/// The overridden fields: those of the configuration, then those of flags.
+fn overrides(
+    root: &Node,
+    shared: &Shared,
+    sources: &mut SourceMap,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<FieldOverride> {
+    let mut overrides = Vec::new();
+    let fields = root.at("override").and_then(Node::as_map);
+    for (target, field) in fields.into_iter().flat_map(Map::iter) {
+        match Target::from_str(target) {
+            Ok(Target { entry, field: name }) => {
+                let value = Quote::new(field.key_span, &field.node, sources);
+                overrides.push(FieldOverride {
+                    entry,
+                    field: name,
+                    value,
+                });
+            }
+            Err(reason) => diagnostics.push(
+                Diagnostic::error("invalid-value", format!("`override`: {reason}"))
+                    .primary(field.key_span, ""),
+            ),
+        }
+    }
+    for Override { target, value } in &shared.overrides {
+        match flag_value("-o", &target.to_string(), value, sources) {
+            Ok((key, node)) => overrides.push(FieldOverride {
+                entry: target.entry.clone(),
+                field: target.field.clone(),
+                value: Quote::new(key, &node, sources),
+            }),
+            Err(diagnostic) => diagnostics.push(*diagnostic),
+        }
+    }
+    overrides
 }
 
-fn file_override(target: &str, node: &Node) -> Option<FieldOverride> {
-    let target = format!("{target}={}", node.to_json()).parse().ok()?;
-    Some(FieldOverride { target, origin: format!("{FILE_NAME}, override") })
+/// Reads the YAML value of a flag such as `--set path=value`; returns the place of the path too.
+fn flag_value(
+    flag: &str,
+    path: &str,
+    value: &str,
+    sources: &mut SourceMap,
+) -> Result<(Span, Node), Box<Diagnostic>> {
+    let id: SourceId = sources.add("(command line)", format!("{flag} {path}={value}"));
+    let key = flag.len() + 1..flag.len() + 1 + path.len();
+    let shift = key.end + 1;
+    let alone = sources.add(format!("{flag} {path}"), value);
+    let node = wippy_registry::yaml::parse(sources, alone)?;
+    Ok((Span::new(id, key), quote::moved(&node, id, shift)))
 }
 
 fn pairs<'n>(root: &'n Node, path: &str) -> impl Iterator<Item = (&'n str, &'n Node)> {
-    root.at(path).and_then(Node::as_map).into_iter().flat_map(|map| map.iter().map(|(key, field)| (key, &field.node)))
+    root.at(path)
+        .and_then(Node::as_map)
+        .into_iter()
+        .flat_map(|map| map.iter().map(|(key, field)| (key, &field.node)))
 }
 
 fn flag(root: &Node, path: &str) -> Option<bool> {

@@ -34,7 +34,11 @@ pub enum Failure {
 impl Failure {
     /// Wrong usage without a further hint.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self::Usage { message: message.into(), help: Vec::new(), usage: None }
+        Self::Usage {
+            message: message.into(),
+            help: Vec::new(),
+            usage: None,
+        }
     }
 
     /// Adds a next step, if it is wrong usage.

@@ -40,11 +40,17 @@ pub(crate) fn error(message: &str, help: &[String]) {
 pub(crate) fn table<const N: usize>(heading: [&str; N], rows: Vec<[String; N]>) {
     let heading = heading.map(ToOwned::to_owned);
     let widths: [usize; N] = std::array::from_fn(|column| {
-        let cells = std::iter::once(&heading).chain(&rows).filter_map(|row| row.get(column));
+        let cells = std::iter::once(&heading)
+            .chain(&rows)
+            .filter_map(|row| row.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
     });
     for row in std::iter::once(heading).chain(rows) {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let cells: Vec<String> = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
         line(cells.join("  ").trim_end());
     }
 }

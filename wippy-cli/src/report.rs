@@ -32,7 +32,11 @@ impl Problems {
     /// All problems with their source lines, for a terminal.
     pub fn render(&self) -> String {
         let renderer = Renderer::styled();
-        let each: Vec<String> = self.diagnostics.iter().map(|diagnostic| self.render_one(diagnostic, &renderer)).collect();
+        let each: Vec<String> = self
+            .diagnostics
+            .iter()
+            .map(|diagnostic| self.render_one(diagnostic, &renderer))
+            .collect();
         each.join("\n\n")
     }
 
@@ -41,19 +45,30 @@ impl Problems {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let mut group = Group::with_title(level.primary_title(diagnostic.message.as_str()).id(diagnostic.code));
+        let mut group = Group::with_title(
+            level
+                .primary_title(diagnostic.message.as_str())
+                .id(diagnostic.code),
+        );
         for source in self.sources_of(diagnostic) {
             group = group.elements(self.snippet(source, diagnostic));
         }
-        let notes = diagnostic.notes.iter().map(|note| Level::NOTE.message(note.as_str()));
-        let helps = diagnostic.help.iter().map(|help| Level::HELP.message(help.as_str()));
+        let notes = diagnostic
+            .notes
+            .iter()
+            .map(|note| Level::NOTE.message(note.as_str()));
+        let helps = diagnostic
+            .help
+            .iter()
+            .map(|help| Level::HELP.message(help.as_str()));
         renderer.render(&[group.elements(notes).elements(helps)])
     }
 
     /// The sources that a diagnostic points into, the primary one first.
     fn sources_of(&self, diagnostic: &Diagnostic) -> Vec<SourceId> {
         let mut found = Vec::new();
-        let (primary, related): (Vec<&Label>, Vec<&Label>) = diagnostic.labels.iter().partition(|label| label.primary);
+        let (primary, related): (Vec<&Label>, Vec<&Label>) =
+            diagnostic.labels.iter().partition(|label| label.primary);
         for label in primary.into_iter().chain(related) {
             if self.sources.get(label.span.source).is_some() && !found.contains(&label.span.source) {
                 found.push(label.span.source);
@@ -66,11 +81,19 @@ impl Problems {
         let source = self.sources.get(id)?;
         let labels = diagnostic.labels.iter().filter(|label| label.span.source == id);
         let annotations = labels.map(|label| {
-            let kind = if label.primary { AnnotationKind::Primary } else { AnnotationKind::Context };
+            let kind = if label.primary {
+                AnnotationKind::Primary
+            } else {
+                AnnotationKind::Context
+            };
             let text = (!label.text.is_empty()).then(|| label.text.clone());
             kind.span(first_line(label.span, source.text())).label(text)
         });
-        Some(Snippet::source(source.text().as_ref()).path(source.path()).annotations(annotations))
+        Some(
+            Snippet::source(source.text().as_ref())
+                .path(source.path())
+                .annotations(annotations),
+        )
     }
 
     fn json(&self) -> impl Iterator<Item = Json> {
@@ -108,30 +131,52 @@ fn first_line(span: Span, text: &str) -> std::ops::Range<usize> {
 
 /// The line under all problems: `error: 3 problems in 2 files; nothing was started`.
 pub fn summary(problems: &[Problems], consequence: &str) -> String {
-    let all = || problems.iter().flat_map(|part| part.diagnostics.iter().map(move |diagnostic| (part, diagnostic)));
+    let all = || {
+        problems
+            .iter()
+            .flat_map(|part| part.diagnostics.iter().map(move |diagnostic| (part, diagnostic)))
+    };
     let errors = all().filter(|(_, diagnostic)| diagnostic.is_error()).count();
     let warnings = all().count() - errors;
-    let files: BTreeSet<&str> =
-        all().filter_map(|(part, diagnostic)| part.sources.path(diagnostic.span()?)).collect();
-    let place = if files.is_empty() { String::new() } else { format!(" in {}", count(files.len(), "file")) };
+    let files: BTreeSet<&str> = all()
+        .filter_map(|(part, diagnostic)| part.sources.path(diagnostic.span()?))
+        .collect();
+    let place = if files.is_empty() {
+        String::new()
+    } else {
+        format!(" in {}", count(files.len(), "file"))
+    };
     match (errors, warnings) {
         (0, warnings) => format!("warning: {}{place}", count(warnings, "warning")),
         (errors, 0) => format!("error: {}{place}{consequence}", count(errors, "problem")),
         (errors, warnings) => {
-            format!("error: {} and {}{place}{consequence}", count(errors, "problem"), count(warnings, "warning"))
+            format!(
+                "error: {} and {}{place}{consequence}",
+                count(errors, "problem"),
+                count(warnings, "warning")
+            )
         }
     }
 }
 
 /// All problems as one JSON document.
 pub fn to_json(problems: &[Problems]) -> Json {
-    let errors: usize = problems.iter().flat_map(|part| &part.diagnostics).filter(|one| one.is_error()).count();
+    let errors: usize = problems
+        .iter()
+        .flat_map(|part| &part.diagnostics)
+        .filter(|one| one.is_error())
+        .count();
     json!({
         "errors": errors,
         "diagnostics": problems.iter().flat_map(Problems::json).collect::<Vec<_>>(),
     })
 }
 
+/// A number of things in words: `1 file`, `2 files`.
 fn count(number: usize, thing: &str) -> String {
-    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
+    if number == 1 {
+        format!("1 {thing}")
+    } else {
+        format!("{number} {thing}s")
+    }
 }

@@ -2,31 +2,50 @@
 
 use std::process;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Waits for the first SIGINT or SIGTERM. From then on a second one ends the program with code 130.
+/// Begins to listen at once; the future ends with the first SIGINT or SIGTERM. From then on a second one ends the
+/// program with code 130.
 ///
-/// Where signals cannot be listened to, it waits forever and the system's own handling stands.
-pub(crate) async fn requested() {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+/// Where signals cannot be listened to, the future never ends and the system's own handling stands.
+pub(crate) fn requested() -> impl Future<Output = ()> {
+    let signals = Signals::listen();
+    async move {
+        let Some(mut signals) = signals else {
+            return std::future::pending().await;
+        };
+        signals.next().await;
+        tokio::spawn(async move {
+            signals.next().await;
+            leave();
+        });
     }
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        leave();
-    });
 }
 
-#[expect(clippy::exit, reason = "the user asked twice; whatever still runs is not waited for")]
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> Option<Self> {
+        let interrupt = signal(SignalKind::interrupt()).ok()?;
+        let terminate = signal(SignalKind::terminate()).ok()?;
+        Some(Self { interrupt, terminate })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[expect(
+    clippy::exit,
+    reason = "the user asked twice; whatever still runs is not waited for"
+)]
 fn leave() -> ! {
     process::exit(130)
 }

@@ -4,9 +4,14 @@
 //! events (target `wippy::audit`) follow the same levels. `WIPPY_LOG` takes a filter in the usual form and replaces
 //! the flags.
 
-use std::io::{self, IsTerminal};
+use std::{
+    io::{self, IsTerminal},
+    sync::OnceLock,
+};
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    EnvFilter, Registry, fmt, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
+};
 
 use crate::config::LogEncoding;
 
@@ -30,16 +35,34 @@ pub(crate) struct LogConfig {
     pub(crate) encoding: LogEncoding,
 }
 
+/// The way to the filter that is at work.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
 /// Installs the subscriber. A second call changes nothing, so that tests can boot many applications.
 pub(crate) fn install(occasion: Occasion, config: LogConfig) {
-    let registry = tracing_subscriber::registry().with(filter(occasion, config));
-    let ansi = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let _ = match config.encoding {
-        LogEncoding::Console => registry.with(fmt::layer().with_writer(io::stderr).with_ansi(ansi)).try_init(),
-        LogEncoding::Json => {
-            registry.with(fmt::layer().json().flatten_event(true).with_writer(io::stderr)).try_init()
-        }
+    let (filter, handle) = reload::Layer::new(filter(occasion, config));
+    let registry = tracing_subscriber::registry().with(filter);
+    let ansi =
+        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let installed = match config.encoding {
+        LogEncoding::Console => registry
+            .with(fmt::layer().with_writer(io::stderr).with_ansi(ansi))
+            .try_init(),
+        LogEncoding::Json => registry
+            .with(fmt::layer().json().flatten_event(true).with_writer(io::stderr))
+            .try_init(),
     };
+    // Who asks for more logs wants to see them.
+    if installed.is_ok() && config.verbose == 0 {
+        let _ = FILTER.set(handle);
+    }
+}
+
+/// Logs nothing from now on: the terminal belongs to a process that wants it for itself.
+pub(crate) fn hide() {
+    if let Some(filter) = FILTER.get() {
+        let _ = filter.reload(EnvFilter::new("off"));
+    }
 }
 
 fn filter(occasion: Occasion, config: LogConfig) -> EnvFilter {

@@ -3,7 +3,7 @@
 use mlua::{Function, Lua, StdLib, Table, chunk::ChunkMode};
 use wippy_registry::EntryId;
 
-use crate::Error;
+use crate::{Error, annotations, tokens::tokens};
 
 /// Compiles `text` without running it. `name` is what errors call the file.
 ///
@@ -26,8 +26,8 @@ pub(crate) fn compile(
     text: &str,
     globals: Option<Table>,
 ) -> Result<Function, Error> {
-    // A short chunk name, so that the places in messages are whole: Lua cuts names at 60 bytes, from the left.
-    let chunk = lua.load(text).set_name(format!("@{name}")).set_mode(ChunkMode::Text);
+    let text = annotations::erase(text);
+    let chunk = lua.load(&*text).set_name(format!("@{name}")).set_mode(ChunkMode::Text);
     let chunk = match globals {
         Some(globals) => chunk.set_environment(globals),
         None => chunk,
@@ -36,6 +36,7 @@ pub(crate) fn compile(
 }
 
 /// Takes the parser's message `file:line: problem near token` apart.
+#[expect(clippy::wildcard_enum_match_arm, reason = "mlua's enums grow")]
 fn syntax(id: Option<&EntryId>, name: &str, error: &mlua::Error) -> Error {
     let text = match error {
         mlua::Error::SyntaxError { message, .. } => message.clone(),
@@ -69,137 +70,20 @@ pub struct Required {
 ///
 /// Comments and other strings are not looked into.
 pub fn required(text: &str) -> Vec<Required> {
-    Scanner { text, at: 0, line: 1, line_start: 0 }.collect()
-}
-
-/// Walks the text token by token, as far as telling code from comments and strings needs.
-struct Scanner<'a> {
-    text: &'a str,
-    at: usize,
-    line: usize,
-    line_start: usize,
-}
-
-impl Iterator for Scanner<'_> {
-    type Item = Required;
-
-    fn next(&mut self) -> Option<Required> {
-        while let Some(byte) = self.peek() {
-            match byte {
-                b'-' if self.rest().starts_with("--") => self.skip_comment(),
-                b'[' if self.long_bracket().is_some() => self.skip_long_bracket(),
-                b'"' | b'\'' => drop(self.string()),
-                byte if byte.is_ascii_alphabetic() || byte == b'_' => {
-                    if self.word() == "require"
-                        && let Some(required) = self.argument()
-                    {
-                        return Some(required);
-                    }
-                }
-                _ => self.step(),
-            }
-        }
-        None
-    }
-}
-
-impl<'a> Scanner<'a> {
-    fn rest(&self) -> &'a str {
-        self.text.get(self.at..).unwrap_or_default()
-    }
-
-    fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
-    }
-
-    fn step(&mut self) {
-        if self.peek() == Some(b'\n') {
-            self.line += 1;
-            self.line_start = self.at + 1;
-        }
-        self.at += 1;
-    }
-
-    fn step_over(&mut self, bytes: usize) {
-        for _ in 0..bytes {
-            self.step();
+    let tokens = tokens(text);
+    let mut found = Vec::new();
+    for (index, token) in tokens.iter().enumerate() {
+        let mut rest = tokens.iter().skip(index + 1);
+        let argument = rest.next().and_then(|next| if next.text == "(" { rest.next() } else { Some(next) });
+        if token.text == "require"
+            && let Some(argument) = argument
+            && let Some(name) = argument.plain_string()
+        {
+            let before = text.get(..argument.start).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            let column = argument.start - before.rfind('\n').map_or(0, |at| at + 1) + 2;
+            found.push(Required { name: name.to_owned(), line, column });
         }
     }
-
-    fn word(&mut self) -> &'a str {
-        let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
-        let len = self.rest().bytes().take_while(|byte| is_part(byte)).count();
-        let word = self.rest().get(..len).unwrap_or_default();
-        self.at += len;
-        word
-    }
-
-    fn skip_space(&mut self) {
-        while self.peek().is_some_and(|byte| byte.is_ascii_whitespace()) {
-            self.step();
-        }
-    }
-
-    fn skip_comment(&mut self) {
-        self.step_over(2);
-        if self.long_bracket().is_some() {
-            return self.skip_long_bracket();
-        }
-        while self.peek().is_some_and(|byte| byte != b'\n') {
-            self.step();
-        }
-    }
-
-    /// The number of `=` in the long bracket that begins here.
-    fn long_bracket(&self) -> Option<usize> {
-        let rest = self.text.as_bytes().get(self.at..)?.strip_prefix(b"[")?;
-        let level = rest.iter().take_while(|byte| **byte == b'=').count();
-        (rest.get(level) == Some(&b'[')).then_some(level)
-    }
-
-    fn skip_long_bracket(&mut self) {
-        let close = format!("]{}]", "=".repeat(self.long_bracket().unwrap_or_default()));
-        let len = self.rest().find(&close).map_or(self.rest().len(), |at| at + close.len());
-        self.step_over(len);
-    }
-
-    /// The contents of the short string that begins here, if it is a plain one.
-    fn string(&mut self) -> Option<&'a str> {
-        let quote = self.peek()?;
-        self.step();
-        let start = self.at;
-        let mut plain = true;
-        while let Some(byte) = self.peek() {
-            match byte {
-                b'\\' => {
-                    plain = false;
-                    self.step();
-                    self.step();
-                }
-                b'\n' => return None,
-                byte if byte == quote => {
-                    let contents = self.text.get(start..self.at);
-                    self.step();
-                    return contents.filter(|_| plain);
-                }
-                _ => self.step(),
-            }
-        }
-        None
-    }
-
-    /// The literal behind the word `require`, with or without parentheses.
-    fn argument(&mut self) -> Option<Required> {
-        self.skip_space();
-        if self.peek() == Some(b'(') {
-            self.step();
-            self.skip_space();
-        }
-        if !matches!(self.peek(), Some(b'"' | b'\'')) {
-            return None;
-        }
-        let (line, column) = (self.line, self.at - self.line_start + 2);
-        let name = self.string()?.to_owned();
-        Some(Required { name, line, column })
-    }
+    found
 }

@@ -29,6 +29,7 @@ pub(crate) fn from_lua(lua: &Lua, value: &LuaValue, trace: Option<&str>) -> Call
     if let Some(error) = object(lua, value) {
         return with_trace(error, trace);
     }
+    #[expect(clippy::wildcard_enum_match_arm, reason = "everything else is told by its text")]
     let error = match value {
         LuaValue::Error(error) => return from_mlua(error, trace),
         LuaValue::String(text) => from_message(&text.to_string_lossy()),
@@ -91,6 +92,7 @@ fn from_table(lua: &Lua, table: &Table) -> CallError {
 }
 
 /// Reads an error of mlua, which is what a callback of ours raises.
+#[expect(clippy::wildcard_enum_match_arm, reason = "mlua's enums grow")]
 pub(crate) fn from_mlua(error: &mlua::Error, trace: Option<&str>) -> CallError {
     match error {
         mlua::Error::CallbackError { traceback, cause } => {
@@ -143,10 +145,10 @@ fn display(error: &CallError) -> String {
 pub(crate) fn metatable(lua: &Lua) -> mlua::Result<Table> {
     let methods = lua.create_table()?;
     let this = |lua: &Lua, value: &LuaValue| -> mlua::Result<CallError> {
-        match value {
-            LuaValue::Error(error) => Ok(from_mlua(error, None)),
-            _ => object(lua, value).ok_or_else(|| mlua::Error::runtime("an error object is expected: use `err:kind()`")),
+        if let LuaValue::Error(error) = value {
+            return Ok(from_mlua(error, None));
         }
+        object(lua, value).ok_or_else(|| mlua::Error::runtime("an error object is expected: use `err:kind()`"))
     };
     methods.raw_set(
         "kind",

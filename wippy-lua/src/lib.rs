@@ -8,6 +8,7 @@
 //! A state starts with nothing but pure functions. Everything else comes through `require`, which gives what the entry
 //! declares and nothing more.
 
+mod annotations;
 mod check;
 mod error;
 mod errors;
@@ -22,6 +23,7 @@ mod sandbox;
 mod services;
 mod source;
 mod suspend;
+mod tokens;
 mod values;
 mod worker;
 

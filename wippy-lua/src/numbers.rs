@@ -16,8 +16,8 @@ pub(crate) fn metatable(lua: &Lua) -> mlua::Result<Table> {
         ("__add", i128::checked_add as fn(i128, i128) -> Option<i128>),
         ("__sub", i128::checked_sub),
         ("__mul", i128::checked_mul),
-        ("__idiv", |a, b| a.checked_div_euclid(b).map(|quotient| quotient - i128::from(b < 0 && a % b != 0) * 0)),
-        ("__mod", i128::checked_rem_euclid),
+        ("__idiv", floor_div),
+        ("__mod", floor_rem),
     ] {
         metatable.raw_set(name, lua.create_function(move |lua, pair| arithmetic(lua, pair, operation))?)?;
     }
@@ -32,6 +32,18 @@ pub(crate) fn metatable(lua: &Lua) -> mlua::Result<Table> {
     metatable.raw_set("__name", "u64")?;
     metatable.raw_set("__metatable", "u64")?;
     Ok(metatable)
+}
+
+/// Division that rounds towards minus infinity, as Lua's does.
+fn floor_div(a: i128, b: i128) -> Option<i128> {
+    let quotient = a.checked_div(b)?;
+    let inexact = quotient * b != a;
+    Some(if inexact && (a < 0) != (b < 0) { quotient - 1 } else { quotient })
+}
+
+/// What [`floor_div`] leaves; it has the sign of the divisor.
+fn floor_rem(a: i128, b: i128) -> Option<i128> {
+    floor_div(a, b).map(|quotient| a - quotient * b)
 }
 
 fn whole(lua: &Lua, value: &LuaValue) -> mlua::Result<i128> {

@@ -50,8 +50,16 @@ struct Loader {
     /// The modules that the entry may use, for itself and for its libraries.
     granted: BTreeSet<String>,
     entry: EntryId,
-    /// Modules by name and libraries by id, once loaded; `None` while a library's chunk runs.
-    loaded: Mutex<HashMap<String, Option<LuaValue>>>,
+    /// Modules by name and libraries by id.
+    loaded: Mutex<HashMap<String, Loaded>>,
+}
+
+/// How far something is loaded.
+#[derive(Clone)]
+enum Loaded {
+    /// Its chunk runs.
+    Running,
+    Done(LuaValue),
 }
 
 /// One script's view: what it declares.
@@ -96,10 +104,10 @@ fn require(lua: &Lua, loader: &Arc<Loader>, declared: &Declared, name: &str) -> 
         return load_module(lua, loader, name);
     }
     // What is a global anyway may be required without a word in the index.
-    match modules::GLOBALS.contains(&name) {
-        true => lua.globals().raw_get(name),
-        false => Err(mlua::Error::runtime(refusal(loader, declared, name))),
+    if modules::GLOBALS.contains(&name) {
+        return lua.globals().raw_get(name);
     }
+    Err(mlua::Error::runtime(refusal(loader, declared, name)))
 }
 
 /// Why `name` cannot be required, and what to do about it.
@@ -121,25 +129,25 @@ fn refusal(loader: &Loader, declared: &Declared, name: &str) -> String {
 }
 
 fn load_module(lua: &Lua, loader: &Loader, name: &str) -> mlua::Result<LuaValue> {
-    if let Some(Some(module)) = loader.get(name) {
+    if let Some(Loaded::Done(module)) = loader.get(name) {
         return Ok(module);
     }
     let module = LuaValue::Table(modules::open(lua, name, &loader.environment)?);
-    loader.set(name, Some(module.clone()));
+    loader.set(name, Loaded::Done(module.clone()));
     Ok(module)
 }
 
 fn load_library(lua: &Lua, loader: &Arc<Loader>, library: &Library) -> mlua::Result<LuaValue> {
     let id = library.id.as_str();
     match loader.get(id) {
-        Some(Some(value)) => return Ok(value),
-        Some(None) => return Err(mlua::Error::runtime(format!("the library `{id}` requires itself"))),
+        Some(Loaded::Done(value)) => return Ok(value),
+        Some(Loaded::Running) => return Err(mlua::Error::runtime(format!("the library `{id}` requires itself"))),
         None => {}
     }
-    loader.set(id, None);
+    loader.set(id, Loaded::Running);
     let value = run_library(lua, loader, library);
     match &value {
-        Ok(value) => loader.set(id, Some(value.clone())),
+        Ok(value) => loader.set(id, Loaded::Done(value.clone())),
         Err(_) => loader.forget(id),
     }
     value
@@ -156,11 +164,11 @@ fn run_library(lua: &Lua, loader: &Arc<Loader>, library: &Library) -> mlua::Resu
 }
 
 impl Loader {
-    fn get(&self, name: &str) -> Option<Option<LuaValue>> {
+    fn get(&self, name: &str) -> Option<Loaded> {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    fn set(&self, name: &str, value: Option<LuaValue>) {
+    fn set(&self, name: &str, value: Loaded) {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), value);
     }
 

@@ -101,7 +101,7 @@ fn safe_globals(lua: &Lua) -> mlua::Result<Table> {
     }
     globals.raw_set("os", safe_os)?;
     let debug = lua.create_table()?;
-    debug.raw_set("traceback", lua.create_function(traceback)?)?;
+    debug.raw_set("traceback", lua.create_function(|lua, arguments: Variadic<LuaValue>| traceback(lua, &arguments))?)?;
     globals.raw_set("debug", debug)?;
     globals.raw_set("errors", errors::open(lua)?)?;
     replace_coroutines(lua, &globals.raw_get("coroutine")?)?;
@@ -121,7 +121,7 @@ fn replace_coroutines(lua: &Lua, table: &Table) -> mlua::Result<()> {
 }
 
 /// `debug.traceback([message [, level]])`; a message that is no string is returned as it is.
-fn traceback(lua: &Lua, arguments: Variadic<LuaValue>) -> mlua::Result<LuaValue> {
+fn traceback(lua: &Lua, arguments: &[LuaValue]) -> mlua::Result<LuaValue> {
     let message = match arguments.first() {
         None | Some(LuaValue::Nil) => None,
         Some(LuaValue::String(text)) => Some(text.to_string_lossy()),

@@ -16,6 +16,9 @@ pub struct Actor {
 impl Actor {
     /// An actor about whom nothing more is known.
     pub fn new(id: impl Into<Arc<str>>) -> Self {
-        Self { id: id.into(), meta: Value::Nil }
+        Self {
+            id: id.into(),
+            meta: Value::Nil,
+        }
     }
 }

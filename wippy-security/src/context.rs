@@ -28,18 +28,26 @@ pub struct Context {
     depth: u32,
 }
 
+#[derive(Clone)]
 struct Shared {
     dispatcher: Arc<Dispatcher>,
     actor: Option<Arc<Actor>>,
     scope: Option<Arc<Scope>>,
     values: Arc<Values>,
+    call_id: Option<Arc<str>>,
 }
 
 impl Context {
     /// A context for an edge of the system: nobody acts, nothing is limited.
     pub fn root(dispatcher: Arc<Dispatcher>) -> Self {
         Self {
-            shared: Arc::new(Shared { dispatcher, actor: None, scope: None, values: Arc::default() }),
+            shared: Arc::new(Shared {
+                dispatcher,
+                actor: None,
+                scope: None,
+                values: Arc::default(),
+                call_id: None,
+            }),
             execution: Arc::default(),
             deadline: None,
             depth: 0,
@@ -50,8 +58,11 @@ impl Context {
     /// `process.security`.
     #[must_use]
     pub fn with_identity(&self, actor: Option<Arc<Actor>>, scope: Option<Arc<Scope>>) -> Self {
-        let (dispatcher, values) = (self.shared.dispatcher.clone(), self.shared.values.clone());
-        Self { shared: Arc::new(Shared { dispatcher, actor, scope, values }), ..self.clone() }
+        self.with_shared(Shared {
+            actor,
+            scope,
+            ..Shared::clone(&self.shared)
+        })
     }
 
     /// With request values added to those that are there.
@@ -59,32 +70,55 @@ impl Context {
     pub fn with_values(&self, added: Values) -> Self {
         let mut values = Values::clone(&self.shared.values);
         values.extend(added);
-        let shared = Shared {
-            dispatcher: self.shared.dispatcher.clone(),
-            actor: self.shared.actor.clone(),
-            scope: self.shared.scope.clone(),
+        self.with_shared(Shared {
             values: Arc::new(values),
-        };
-        Self { shared: Arc::new(shared), ..self.clone() }
+            ..Shared::clone(&self.shared)
+        })
+    }
+
+    /// With a name for what is done, under which the audit trail and the log speak of it. Edges give one to every
+    /// request; whatever is called on its behalf inherits it.
+    #[must_use]
+    pub fn with_call_id(&self, call_id: impl Into<Arc<str>>) -> Self {
+        self.with_shared(Shared {
+            call_id: Some(call_id.into()),
+            ..Shared::clone(&self.shared)
+        })
+    }
+
+    fn with_shared(&self, shared: Shared) -> Self {
+        Self {
+            shared: Arc::new(shared),
+            ..self.clone()
+        }
     }
 
     /// With a deadline `timeout` from now, unless an earlier one holds already.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         let deadline = Instant::now() + timeout;
-        Self { deadline: Some(self.deadline.map_or(deadline, |earlier| earlier.min(deadline))), ..self.clone() }
+        Self {
+            deadline: Some(self.deadline.map_or(deadline, |earlier| earlier.min(deadline))),
+            ..self.clone()
+        }
     }
 
     /// The same context for an execution of its own, which holds its own leases.
     #[must_use]
     pub fn with_own_execution(&self) -> Self {
-        Self { execution: Arc::default(), ..self.clone() }
+        Self {
+            execution: Arc::default(),
+            ..self.clone()
+        }
     }
 
     /// What a callee inherits: the same, one level deeper.
     #[must_use]
     pub fn child(&self) -> Self {
-        Self { depth: self.depth + 1, ..self.clone() }
+        Self {
+            depth: self.depth + 1,
+            ..self.clone()
+        }
     }
 
     /// By whom calls are made.
@@ -105,6 +139,11 @@ impl Context {
     /// The request values.
     pub fn values(&self) -> &Values {
         &self.shared.values
+    }
+
+    /// The name of the request that it belongs to, if an edge gave one.
+    pub fn call_id(&self) -> Option<&str> {
+        self.shared.call_id.as_deref()
     }
 
     /// When it must be over.

@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use wippy_registry::EntryId;
 use wippy_wit::{Reader, Writer};
 
-use crate::{Call, CallError, Context, ErrorKind, Handler, Object, guard};
+use crate::{Call, CallError, Context, ErrorKind, Handler, Object, Policies, guard};
 
 /// What holds for every call.
 #[derive(Debug, Clone)]
@@ -30,7 +30,10 @@ pub struct DispatcherConfig {
 
 impl Default for DispatcherConfig {
     fn default() -> Self {
-        Self { depth_max: 64, strict: false }
+        Self {
+            depth_max: 64,
+            strict: false,
+        }
     }
 }
 
@@ -38,6 +41,7 @@ impl Default for DispatcherConfig {
 pub struct Dispatcher {
     config: DispatcherConfig,
     table: ArcSwap<HashMap<EntryId, Arc<Function>>>,
+    policies: ArcSwap<Policies>,
     /// Serialises changes of the table.
     changing: Mutex<()>,
 }
@@ -53,7 +57,12 @@ pub struct Function {
 impl Dispatcher {
     /// An empty table.
     pub fn new(config: DispatcherConfig) -> Arc<Self> {
-        Arc::new(Self { config, table: ArcSwap::default(), changing: Mutex::default() })
+        Arc::new(Self {
+            config,
+            table: ArcSwap::default(),
+            policies: ArcSwap::default(),
+            changing: Mutex::default(),
+        })
     }
 
     /// Puts `handler` behind `id`. Calls in flight finish on what was there; later calls use the new one.
@@ -66,7 +75,12 @@ impl Dispatcher {
         }
         let mut next = HashMap::clone(&table);
         let handler = ArcSwapOption::new(Some(Arc::new(handler)));
-        let function = Function { id: id.clone(), handler, calls: AtomicU64::new(0), failures: AtomicU64::new(0) };
+        let function = Function {
+            id: id.clone(),
+            handler,
+            calls: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+        };
         next.insert(id, Arc::new(function));
         self.table.store(Arc::new(next));
     }
@@ -101,14 +115,25 @@ impl Dispatcher {
     ) -> Result<Calling<'a>, CallError> {
         let permit = guard::authorize(context, "funcs.call", function.id.as_str())?;
         let handler = function.handler.load();
-        let Some(handler) = handler.as_deref() else { return Err(not_found(&function.id)) };
+        let Some(handler) = handler.as_deref() else {
+            return Err(not_found(&function.id));
+        };
         if context.depth() >= self.config.depth_max {
             return Err(self.too_deep(&function.id));
         }
         let deadline = context.deadline();
-        let call = Call { context: context.child(), arguments, result };
+        let call = Call {
+            context: context.child(),
+            arguments,
+            result,
+        };
         let future = handler.clone().invoke(permit, call);
-        Ok(Calling { future, deadline, sleep: None, callee: Callee::Function(function.clone()) })
+        Ok(Calling {
+            future,
+            deadline,
+            sleep: None,
+            callee: Callee::Function(function.clone()),
+        })
     }
 
     /// Calls a method of an object for `context`; the permission is that for the function that made the object.
@@ -127,9 +152,28 @@ impl Dispatcher {
         if context.depth() >= self.config.depth_max {
             return Err(self.too_deep(object.entry()));
         }
-        let call = Call { context: context.child(), arguments, result };
+        let call = Call {
+            context: context.child(),
+            arguments,
+            result,
+        };
         let future = object.clone().invoke(permit, method, call);
-        Ok(Calling { future, deadline: context.deadline(), sleep: None, callee: Callee::Object(object.clone()) })
+        Ok(Calling {
+            future,
+            deadline: context.deadline(),
+            sleep: None,
+            callee: Callee::Object(object.clone()),
+        })
+    }
+
+    /// The policies and groups that scopes can be made of.
+    pub fn policies(&self) -> Arc<Policies> {
+        self.policies.load_full()
+    }
+
+    /// Puts other policies in place. Scopes that were made before stay as they are.
+    pub fn set_policies(&self, policies: Policies) {
+        self.policies.store(Arc::new(policies));
     }
 
     /// Whether an execution without actor or scope is refused.
@@ -147,7 +191,9 @@ impl Dispatcher {
 
 impl fmt::Debug for Dispatcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dispatcher").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Dispatcher")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -164,18 +210,26 @@ impl Function {
 
     /// The signature in Lua form, if the function has a fixed one.
     pub fn signature(&self) -> Option<String> {
-        self.handler.load().as_ref().and_then(|handler| handler.signature())
+        self.handler
+            .load()
+            .as_ref()
+            .and_then(|handler| handler.signature())
     }
 
     /// Calls so far, and how many of them failed.
     pub fn counts(&self) -> (u64, u64) {
-        (self.calls.load(Ordering::Relaxed), self.failures.load(Ordering::Relaxed))
+        (
+            self.calls.load(Ordering::Relaxed),
+            self.failures.load(Ordering::Relaxed),
+        )
     }
 }
 
 impl fmt::Debug for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Function").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Function")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -220,7 +274,9 @@ impl Future for Calling<'_> {
         let outcome = match this.future.as_mut().poll(cx) {
             Poll::Ready(outcome) => outcome,
             Poll::Pending => {
-                let Some(deadline) = this.deadline else { return Poll::Pending };
+                let Some(deadline) = this.deadline else {
+                    return Poll::Pending;
+                };
                 let sleep = this.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
                 match sleep.as_mut().poll(cx) {
                     Poll::Ready(()) => Err(timed_out(this.callee.id())),
@@ -235,5 +291,8 @@ impl Future for Calling<'_> {
 
 #[cold]
 fn timed_out(id: &EntryId) -> CallError {
-    CallError::new(ErrorKind::Timeout, format!("the call of `{id}` did not end before its deadline"))
+    CallError::new(
+        ErrorKind::Timeout,
+        format!("the call of `{id}` did not end before its deadline"),
+    )
 }

@@ -1,6 +1,8 @@
 //! The guard: the only place that decides, and the only one that makes a [`Permit`].
 
-use crate::{CallError, Context, Decision, ErrorKind};
+use wippy_wit::Value;
+
+use crate::{CallError, Context, Decision, ErrorKind, audit};
 
 /// Proof that the guard allowed one action. It cannot be made, copied or kept: using it consumes it.
 #[derive(Debug)]
@@ -9,7 +11,15 @@ pub struct Permit {
     _private: (),
 }
 
-/// Decides whether the actor of `context` may do `action` on `resource`.
+/// What a context asks to do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) action: &'a str,
+    pub(crate) resource: &'a str,
+    pub(crate) meta: &'a Value,
+}
+
+/// Decides whether the actor of `context` may do `action` on `resource`, about which nothing more is known.
 ///
 /// With both an actor and a scope, the scope's policies decide and silence refuses. With either missing the action
 /// is allowed, unless the dispatcher runs in strict mode.
@@ -17,19 +27,65 @@ pub struct Permit {
 /// # Errors
 /// [`ErrorKind::PermissionDenied`], naming the actor, the action and the resource. Every refusal is an audit record.
 pub fn authorize(context: &Context, action: &str, resource: &str) -> Result<Permit, CallError> {
-    let allowed = match (context.actor(), context.scope()) {
-        (Some(actor), Some(scope)) => scope.evaluate(actor, action, resource) == Decision::Allow,
-        _ => !context.dispatcher().is_strict(),
-    };
-    if allowed { Ok(Permit { _private: () }) } else { Err(refuse(context, action, resource)) }
+    decide(
+        context,
+        Asked {
+            action,
+            resource,
+            meta: &Value::Nil,
+        },
+    )
 }
 
+/// Like [`authorize`], with what policies may ask about the request as `meta.…`.
+///
+/// # Errors
+/// As for [`authorize`].
+pub fn authorize_with(
+    context: &Context,
+    action: &str,
+    resource: &str,
+    meta: &Value,
+) -> Result<Permit, CallError> {
+    decide(
+        context,
+        Asked {
+            action,
+            resource,
+            meta,
+        },
+    )
+}
+
+fn decide(context: &Context, asked: Asked<'_>) -> Result<Permit, CallError> {
+    let verdict = match (context.actor(), context.scope()) {
+        (Some(actor), Some(scope)) => Some(scope.evaluate(actor, asked.action, asked.resource, asked.meta)),
+        _ => None,
+    };
+    let is_allowed = match verdict {
+        Some(verdict) => verdict.decision == Decision::Allow,
+        None => !context.dispatcher().is_strict(),
+    };
+    if is_allowed {
+        audit::allowed(context, asked, verdict);
+        Ok(Permit { _private: () })
+    } else {
+        audit::refused(context, asked, verdict);
+        Err(refusal(context, asked))
+    }
+}
+
+/// Says which actor, action and resource it was about, but not which policy: that is for the audit only.
 #[cold]
-fn refuse(context: &Context, action: &str, resource: &str) -> CallError {
-    let actor = context.actor().map_or("nobody", |actor| &actor.id);
-    tracing::warn!(target: "wippy::audit", actor, action, resource, decision = "refused");
+fn refusal(context: &Context, asked: Asked<'_>) -> CallError {
+    let Asked { action, resource, .. } = asked;
+    let who = match (context.actor(), context.scope()) {
+        (Some(actor), Some(_)) => format!("actor `{}`", actor.id),
+        (Some(actor), None) => format!("actor `{}` without a scope", actor.id),
+        (None, _) => "actor `nobody`".to_owned(),
+    };
     CallError::new(
         ErrorKind::PermissionDenied,
-        format!("actor `{actor}` may not do `{action}` on `{resource}`"),
+        format!("{who} may not do `{action}` on `{resource}`"),
     )
 }

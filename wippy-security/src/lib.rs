@@ -4,23 +4,31 @@
 //! only the guard makes permits. It is *tamper-proof*: a [`Context`] is immutable and never handed to a guest. It is
 //! *small*: this crate decides and hands over, it runs nothing and does no input or output.
 //!
+//! What it decides by is a [`Scope`] of [`Policy`]s: compiled once when the application starts, each of them only
+//! asked afterwards, and every decision is a record of the audit trail.
+//!
 //! A call goes [`Dispatcher::call`] → guard → [`Handler::invoke`]. The arguments and the result are cursors
 //! ([`wippy_wit::Reader`], [`wippy_wit::Writer`]), so values go straight from the caller's world to the callee's.
 
 mod actor;
+mod audit;
 mod context;
 mod dispatcher;
 mod error;
 mod guard;
 mod handler;
 mod object;
+mod policies;
+mod policy;
 mod scope;
 
 pub use actor::Actor;
 pub use context::{Context, Execution, Lease, Values};
 pub use dispatcher::{Calling, Dispatcher, DispatcherConfig, Function};
 pub use error::{CallError, ErrorKind};
-pub use guard::{Permit, authorize};
+pub use guard::{Permit, authorize, authorize_with};
 pub use handler::{Call, Handler};
 pub use object::{Handle, Object};
-pub use scope::{Decision, Scope};
+pub use policies::Policies;
+pub use policy::{Effect, Match, Policy, PolicyError, PolicyProblem};
+pub use scope::{Decision, Explanation, Scope, Verdict};

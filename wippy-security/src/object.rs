@@ -24,7 +24,12 @@ pub trait Object: Any + Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// Like [`Handler::invoke`](crate::Handler::invoke); also when the object is closed.
-    async fn invoke<'a>(self: Arc<Self>, permit: Permit, method: &'a str, call: Call<'a>) -> Result<(), CallError>;
+    async fn invoke<'a>(
+        self: Arc<Self>,
+        permit: Permit,
+        method: &'a str,
+        call: Call<'a>,
+    ) -> Result<(), CallError>;
 
     /// Releases what it stands for. Calling it again does nothing.
     ///

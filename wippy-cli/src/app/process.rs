@@ -5,18 +5,33 @@ use std::sync::Arc;
 use wippy_lua::Services;
 use wippy_registry::{EntryId, schema, suggest};
 use wippy_security::CallError;
-use wippy_wasm::{Start, Stdio};
+use wippy_wasm::{Start, Stdio, WasmProcess};
 use wippy_wit::Value;
 
 use super::App;
-use crate::{Failure, arguments, boot::Process, terminal::StandardTerminal};
+use crate::{
+    Failure, arguments,
+    boot::{LuaCommand, Process},
+    terminal::StandardTerminal,
+};
 
 /// A process of an application, on the host where it would run.
 pub struct Runnable<'a> {
     app: &'a App,
     process: &'a Process,
-    /// Whether the host gives it the terminal.
-    terminal: bool,
+    host: Host,
+}
+
+/// Where a process runs, as far as its output cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Host {
+    /// It has the terminal.
+    Terminal {
+        /// Whether logs stay off it meanwhile.
+        hide_logs: bool,
+    },
+    /// What it prints goes to the log.
+    Background,
 }
 
 /// What a process is started with.
@@ -43,12 +58,18 @@ impl App {
     /// # Errors
     /// Wrong usage when one of them does not exist or is something else.
     pub fn process(&self, id: &EntryId, host: Option<&EntryId>) -> Result<Runnable<'_>, Failure> {
-        let Some(process) = self.prepared.processes.get(id) else { return Err(self.unknown_process(id)) };
-        let terminal = match host {
-            Some(host) => self.is_terminal(host)?,
-            None => true,
+        let Some(process) = self.prepared.processes.get(id) else {
+            return Err(self.unknown_process(id));
         };
-        Ok(Runnable { app: self, process, terminal })
+        let host = match host {
+            Some(host) => self.host(host)?,
+            None => self.terminal(),
+        };
+        Ok(Runnable {
+            app: self,
+            process,
+            host,
+        })
     }
 
     fn unknown_process(&self, id: &EntryId) -> Failure {
@@ -66,18 +87,45 @@ impl App {
         }
     }
 
-    fn is_terminal(&self, host: &EntryId) -> Result<bool, Failure> {
-        match self.entry(host).map(|entry| (&entry.config, &entry.entry.kind)) {
-            Some((schema::Config::TerminalHost(_), _)) => Ok(true),
-            Some((schema::Config::ProcessHost(_), _)) => Ok(false),
-            Some((_, kind)) => Err(Failure::usage(format!("`{host}` is a `{kind}`, not a host"))
-                .help("a host is a `terminal.host` or a `process.host`")),
-            None => Err(Failure::usage(format!("there is no host `{host}`"))),
+    fn host(&self, id: &EntryId) -> Result<Host, Failure> {
+        let Some(entry) = self.entry(id) else {
+            return Err(Failure::usage(format!("there is no host `{id}`")));
+        };
+        if let schema::Config::TerminalHost(terminal) = &entry.config {
+            return Ok(Host::Terminal {
+                hide_logs: terminal.hide_logs,
+            });
+        }
+        if matches!(entry.config, schema::Config::ProcessHost(_)) {
+            return Ok(Host::Background);
+        }
+        Err(
+            Failure::usage(format!("`{id}` is a `{}`, not a host", entry.entry.kind))
+                .help("a host is a `terminal.host` or a `process.host`"),
+        )
+    }
+
+    /// The application's terminal, or one that is there anyway.
+    fn terminal(&self) -> Host {
+        let terminal = self.prepared.entries.iter().find_map(|entry| {
+            if let schema::Config::TerminalHost(terminal) = &entry.config {
+                Some(terminal)
+            } else {
+                None
+            }
+        });
+        Host::Terminal {
+            hide_logs: terminal.is_some_and(|terminal| terminal.hide_logs),
         }
     }
 }
 
 impl Runnable<'_> {
+    /// Whether logs are to stay off the terminal while it runs.
+    pub fn hides_logs(&self) -> bool {
+        self.host == Host::Terminal { hide_logs: true }
+    }
+
     /// What `words` mean for this process; `invocation` is what its usage line begins with.
     ///
     /// # Errors
@@ -90,7 +138,10 @@ impl Runnable<'_> {
             },
             Process::Lua(_) => words.iter().map(|word| Value::from(word.as_str())).collect(),
         };
-        Ok(Input { words: words.to_vec(), arguments })
+        Ok(Input {
+            words: words.to_vec(),
+            arguments,
+        })
     }
 
     /// Runs it to its end. Dropping the future ends it.
@@ -98,24 +149,54 @@ impl Runnable<'_> {
     /// # Errors
     /// Its own error, or whatever stopped it.
     pub async fn run(&self, input: Input) -> Result<Exit, CallError> {
-        let context = self.app.context();
         match self.process {
-            Process::Wasm(process) => {
-                let stdio = if self.terminal { Stdio::Terminal } else { Stdio::Log };
-                let start = Start { arguments: input.arguments, argv: input.words, stdio };
-                Ok(match process.run(&context, start).await? {
-                    wippy_wasm::Exit::Value(value) => Exit { value: Some(value), code: 0 },
-                    wippy_wasm::Exit::Code(code) => Exit { value: None, code: exit_code(code.into()) },
-                })
-            }
-            Process::Lua(command) => {
-                let terminal = StandardTerminal::new(input.words);
-                let services =
-                    Services { terminal: self.terminal.then(|| Arc::new(terminal) as _), ..Services::default() };
-                let value = command.start(services)?.run(context, input.arguments).await?;
-                Ok(Exit { value: None, code: if let Value::Integer(code) = value { exit_code(code) } else { 0 } })
-            }
+            Process::Wasm(process) => self.run_wasm(process, input).await,
+            Process::Lua(command) => self.run_lua(command, input).await,
         }
+    }
+
+    async fn run_wasm(&self, process: &WasmProcess, input: Input) -> Result<Exit, CallError> {
+        let stdio = if self.has_terminal() {
+            Stdio::Terminal
+        } else {
+            Stdio::Log
+        };
+        let start = Start {
+            arguments: input.arguments,
+            argv: input.words,
+            stdio,
+        };
+        Ok(match process.run(&self.app.context(), start).await? {
+            wippy_wasm::Exit::Value(value) => Exit {
+                value: Some(value),
+                code: 0,
+            },
+            wippy_wasm::Exit::Code(code) => Exit {
+                value: None,
+                code: exit_code(code.into()),
+            },
+        })
+    }
+
+    async fn run_lua(&self, command: &LuaCommand, input: Input) -> Result<Exit, CallError> {
+        let terminal = self
+            .has_terminal()
+            .then(|| Arc::new(StandardTerminal::new(input.words)) as _);
+        let process = command.start(Services {
+            terminal,
+            ..Services::default()
+        })?;
+        let value = process.run(self.app.context(), input.arguments).await?;
+        let code = if let Value::Integer(code) = value {
+            exit_code(code)
+        } else {
+            0
+        };
+        Ok(Exit { value: None, code })
+    }
+
+    fn has_terminal(&self) -> bool {
+        self.host != Host::Background
     }
 }
 

@@ -26,20 +26,33 @@ pub(super) fn wasm(entry: &Entry, guest: &Guest, error: &Error, sources: &Source
 
 /// A file that cannot be read.
 pub(super) fn unreadable(entry: &Entry, fs: &EntryId, path: &str, error: &io::Error) -> Diagnostic {
-    let diagnostic = Diagnostic::error("unreadable-file", format!("`{}`: `{path}` cannot be read", entry.id));
+    let diagnostic = Diagnostic::error(
+        "unreadable-file",
+        format!("`{}`: `{path}` cannot be read", entry.id),
+    );
     let reasons = [
         (io::ErrorKind::NotFound, format!("no such file in `{fs}`")),
-        (io::ErrorKind::PermissionDenied, format!("outside of `{fs}`, or not permitted")),
+        (
+            io::ErrorKind::PermissionDenied,
+            format!("outside of `{fs}`, or not permitted"),
+        ),
         (io::ErrorKind::IsADirectory, "it is a folder".to_owned()),
     ];
     let known = reasons.into_iter().find(|(kind, _)| *kind == error.kind());
-    diagnostic.primary(entry.span_at("path"), known.map_or_else(|| error.to_string(), |(_, reason)| reason))
+    diagnostic.primary(
+        entry.span_at("path"),
+        known.map_or_else(|| error.to_string(), |(_, reason)| reason),
+    )
 }
 
 fn message(error: &Error) -> String {
     // The hashes are long, and both stand below: one in the source line, one in its label.
     let is_hash = matches!(error, Error::HashMismatch { .. });
-    if is_hash { "the file does not have the hash that the entry gives".to_owned() } else { error.to_string() }
+    if is_hash {
+        "the file does not have the hash that the entry gives".to_owned()
+    } else {
+        error.to_string()
+    }
 }
 
 fn label(error: &Error) -> Option<String> {
@@ -107,13 +120,18 @@ fn wit_span(entry: &Entry, guest: &Guest, offset: Option<usize>, sources: &Sourc
 fn token(text: &str, offset: usize) -> std::ops::Range<usize> {
     let rest = text.get(offset..).unwrap_or_default();
     let is_word = |character: char| character.is_alphanumeric() || "-_.$".contains(character);
-    let length = rest.find(|character: char| !is_word(character)).unwrap_or(rest.len());
+    let length = rest
+        .find(|character: char| !is_word(character))
+        .unwrap_or(rest.len());
     offset..offset + length.max(1)
 }
 
 /// The item of `imports` that names `import`.
 fn import_span(entry: &Entry, import: &str) -> Span {
-    let items = entry.at("imports").and_then(wippy_registry::Node::as_list).unwrap_or_default();
+    let items = entry
+        .at("imports")
+        .and_then(wippy_registry::Node::as_list)
+        .unwrap_or_default();
     let named = items.iter().find(|item| item.as_str() == Some(import));
     named.map_or_else(|| entry.span_at("imports"), wippy_registry::Node::span)
 }

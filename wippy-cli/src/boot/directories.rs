@@ -10,6 +10,7 @@ use cap_std::{ambient_authority, fs::Dir};
 use wippy_registry::{
     Diagnostic, EntryId, Linked, LinkedEntry, schema,
     schema::fs::{Base, Directory},
+    suggest,
 };
 
 /// The folders that entries name.
@@ -29,27 +30,62 @@ impl Directories {
     pub(super) fn find(linked: &Linked, diagnostics: &mut Vec<Diagnostic>) -> Self {
         let mut directories = Self::default();
         for entry in &linked.entries {
-            let schema::Config::Directory(config) = &entry.config else { continue };
+            let schema::Config::Directory(config) = &entry.config else {
+                continue;
+            };
             let path = base(linked, entry, config).join(&config.directory);
             if !config.auto_init && !path.is_dir() {
                 diagnostics.push(missing(entry, config));
             }
-            directories.paths.insert(entry.entry.id.clone(), Folder { path, config: config.clone() });
+            directories.paths.insert(
+                entry.entry.id.clone(),
+                Folder {
+                    path,
+                    config: config.clone(),
+                },
+            );
         }
         directories
     }
 
     /// Makes the folders that are to be made.
-    pub(super) fn make(&self) -> io::Result<()> {
-        for folder in self.paths.values().filter(|folder| folder.config.auto_init && !folder.path.is_dir()) {
+    pub(crate) fn make(&self) -> io::Result<()> {
+        for folder in self
+            .paths
+            .values()
+            .filter(|folder| folder.config.auto_init && !folder.path.is_dir())
+        {
             make(&folder.path, folder.config.mode)?;
         }
         Ok(())
     }
 
+    /// Whether the folder of `id` cannot be used, which was reported already.
+    pub(super) fn is_unusable(&self, id: &EntryId) -> bool {
+        // What no entry declares was reported by linking.
+        self.paths
+            .get(id)
+            .is_none_or(|folder| !folder.config.auto_init && !folder.path.is_dir())
+    }
+
     /// The folder of an entry.
     pub(crate) fn path(&self, id: &EntryId) -> Option<&Path> {
         self.paths.get(id).map(|folder| folder.path.as_path())
+    }
+
+    /// A file of the folder whose path is near to `path`.
+    pub(super) fn nearest(&self, id: &EntryId, path: &str) -> Option<String> {
+        let (parent, _) = path.rsplit_once('/').unwrap_or((".", path));
+        let folder = Dir::open_ambient_dir(self.path(id)?, ambient_authority()).ok()?;
+        let entries = folder.read_dir(parent).ok()?;
+        let name = |entry: cap_std::fs::DirEntry| entry.file_name().into_string().ok();
+        let prefix = path
+            .rsplit_once('/')
+            .map_or_else(String::new, |(parent, _)| format!("{parent}/"));
+        let paths: Vec<String> = entries
+            .filter_map(|entry| Some(format!("{prefix}{}", name(entry.ok()?)?)))
+            .collect();
+        suggest::closest(path, paths.iter().map(String::as_str)).map(ToOwned::to_owned)
     }
 
     /// Reads a file in the folder of `id`; neither `..` nor links lead out of it.
@@ -64,7 +100,11 @@ fn base(linked: &Linked, entry: &LinkedEntry, config: &Directory) -> PathBuf {
     match config.base {
         Base::Project => project.root.clone(),
         Base::Module => {
-            let file = linked.sources.path(entry.entry.origin).map(|path| project.root.join(path)).unwrap_or_default();
+            let file = linked
+                .sources
+                .path(entry.entry.origin)
+                .map(|path| project.root.join(path))
+                .unwrap_or_default();
             module(&file, &project.modules).unwrap_or_else(|| project.root.clone())
         }
     }
@@ -78,9 +118,12 @@ fn module(file: &Path, modules: &Path) -> Option<PathBuf> {
 
 fn missing(entry: &LinkedEntry, config: &Directory) -> Diagnostic {
     let id = &entry.entry.id;
-    Diagnostic::error("missing-directory", format!("`{id}`: there is no folder `{}`", config.directory))
-        .primary(entry.entry.span_at("directory"), "")
-        .help("make it, or write `auto_init: true` to have it made")
+    Diagnostic::error(
+        "missing-directory",
+        format!("`{id}`: there is no folder `{}`", config.directory),
+    )
+    .primary(entry.entry.span_at("directory"), "")
+    .help("make it, or write `auto_init: true` to have it made")
 }
 
 #[cfg(unix)]

@@ -27,7 +27,12 @@ pub(crate) struct Environment {
 impl Environment {
     pub(super) fn new(linked: &Linked, config: Config) -> Self {
         let root = linked.project.root.clone();
-        let mut environment = Self { variables: BTreeMap::new(), storages: BTreeMap::new(), root, config };
+        let mut environment = Self {
+            variables: BTreeMap::new(),
+            storages: BTreeMap::new(),
+            root,
+            config,
+        };
         for entry in &linked.entries {
             let id = entry.entry.id.clone();
             if let schema::Config::EnvVariable(variable) = &entry.config {
@@ -43,7 +48,8 @@ impl Environment {
     pub(crate) fn value(&self, id: &EntryId) -> Option<String> {
         let variable = self.variables.get(id)?;
         let name = variable.variable.as_deref().unwrap_or_else(|| id.name());
-        self.stored(&variable.storage, name, 0).or_else(|| variable.default.clone())
+        self.stored(&variable.storage, name, 0)
+            .or_else(|| variable.default.clone())
     }
 
     fn stored(&self, storage: &EntryId, name: &str, depth: usize) -> Option<String> {
@@ -51,9 +57,9 @@ impl Environment {
             Storage::Os => self.config.variable(name),
             Storage::Static { values } => values.get(name).cloned(),
             Storage::File { file_path, .. } => in_file(&self.root.join(file_path), name),
-            Storage::Router { storages } if depth < ROUTERS_MAX => {
-                storages.iter().find_map(|storage| self.stored(storage, name, depth + 1))
-            }
+            Storage::Router { storages } if depth < ROUTERS_MAX => storages
+                .iter()
+                .find_map(|storage| self.stored(storage, name, depth + 1)),
             // Nothing can be written yet, so memory is empty.
             Storage::Router { .. } | Storage::Memory => None,
         }
@@ -64,8 +70,12 @@ impl Environment {
 fn in_file(file: &Path, name: &str) -> Option<String> {
     let text = std::fs::read_to_string(file).ok()?;
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
-    let (_, value) = lines.filter_map(|line| line.split_once('=')).find(|(key, _)| key.trim() == name)?;
+    let (_, value) = lines
+        .filter_map(|line| line.split_once('='))
+        .find(|(key, _)| key.trim() == name)?;
     let value = value.trim();
-    let unquoted = ['"', '\''].into_iter().find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote));
+    let unquoted = ['"', '\'']
+        .into_iter()
+        .find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote));
     Some(unquoted.unwrap_or(value).to_owned())
 }

@@ -39,7 +39,9 @@ impl LuaCommand {
 pub(super) fn libraries(linked: &Linked, diagnostics: &mut Vec<Diagnostic>) -> Libraries {
     let mut libraries = Libraries::new();
     for entry in &linked.entries {
-        let schema::Config::LuaLibrary(library) = &entry.config else { continue };
+        let schema::Config::LuaLibrary(library) = &entry.config else {
+            continue;
+        };
         let mut problems = check(entry, &library.script, &linked.sources);
         if problems.is_empty()
             && let Some(imports) = imports(&library.script, &libraries)
@@ -68,7 +70,8 @@ pub(super) fn function(
 ) -> Result<Ready, Vec<Diagnostic>> {
     let source = source(entry, &config.script, &config.method, libraries, sources)?;
     let made = LuaFunction::new(source, Services::default(), limits(settings));
-    made.map(Ready::LuaFunction).map_err(|error| vec![blame(entry, &config.script, &error, sources)])
+    made.map(Ready::LuaFunction)
+        .map_err(|error| vec![blame(entry, &config.script, &error, sources)])
 }
 
 /// Makes a process ready.
@@ -80,7 +83,10 @@ pub(super) fn process(
     settings: &Config,
 ) -> Result<Ready, Vec<Diagnostic>> {
     let source = source(entry, &config.script, &config.method, libraries, sources)?;
-    let command = LuaCommand { source, config: limits(settings) };
+    let command = LuaCommand {
+        source,
+        config: limits(settings),
+    };
     match command.start(Services::default()) {
         Ok(_) => Ok(Ready::LuaProcess(command)),
         Err(error) => Err(vec![blame(entry, &config.script, &error, sources)]),
@@ -96,7 +102,9 @@ fn source(
 ) -> Result<Source, Vec<Diagnostic>> {
     let problems = check(entry, script, sources);
     // An import that is missing here has problems of its own, which were reported.
-    let Some(imports) = imports(script, libraries).filter(|_| problems.is_empty()) else { return Err(problems) };
+    let Some(imports) = imports(script, libraries).filter(|_| problems.is_empty()) else {
+        return Err(problems);
+    };
     Ok(Source {
         id: entry.entry.id.clone(),
         name: name(&entry.entry, &script.source),
@@ -123,8 +131,14 @@ fn name(entry: &Entry, source: &SourceText) -> Arc<str> {
 
 fn limits(config: &Config) -> wippy_lua::Config {
     let defaults = wippy_lua::Config::default();
-    let memory = config.lua.memory_limit.and_then(|bytes| usize::try_from(bytes).ok());
-    let budget = config.lua.instruction_budget.and_then(|budget| u32::try_from(budget).ok());
+    let memory = config
+        .lua
+        .memory_limit
+        .and_then(|bytes| usize::try_from(bytes).ok());
+    let budget = config
+        .lua
+        .instruction_budget
+        .and_then(|budget| u32::try_from(budget).ok());
     wippy_lua::Config {
         memory_limit: memory.unwrap_or(defaults.memory_limit),
         instruction_budget: budget.unwrap_or(defaults.instruction_budget),
@@ -138,63 +152,96 @@ fn check(entry: &LinkedEntry, script: &Script, sources: &SourceMap) -> Vec<Diagn
     if let Err(error) = wippy_lua::check(Some(id), &name(&entry.entry, &script.source), &script.source.text) {
         return vec![blame(entry, script, &error, sources)];
     }
-    let undeclared = wippy_lua::required(&script.source.text).into_iter().filter(|required| {
-        let listed = script.modules.iter().flatten().any(|module| *module == required.name);
-        !listed && !script.imports.contains_key(&required.name)
-    });
-    undeclared.map(|required| undeclared_require(entry, script, &required, sources)).collect()
+    let undeclared = wippy_lua::required(&script.source.text)
+        .into_iter()
+        .filter(|required| {
+            let listed = script
+                .modules
+                .iter()
+                .flatten()
+                .any(|module| *module == required.name);
+            !listed && !script.imports.contains_key(&required.name)
+        });
+    undeclared
+        .map(|required| undeclared_require(entry, script, &required, sources))
+        .collect()
 }
 
-fn undeclared_require(entry: &LinkedEntry, script: &Script, required: &Required, sources: &SourceMap) -> Diagnostic {
+fn undeclared_require(
+    entry: &LinkedEntry,
+    script: &Script,
+    required: &Required,
+    sources: &SourceMap,
+) -> Diagnostic {
     let Required { name, line, column } = required;
     let start = line_range(&script.source.text, *line).start + column.saturating_sub(1);
     let span = script.source.span_at(start..start + name.len(), sources);
     let id = &entry.entry.id;
-    let diagnostic =
-        Diagnostic::error("undeclared-module", format!("`{id}` requires `{name}`, which the entry does not declare"))
-            .primary(span, "not declared");
+    let diagnostic = Diagnostic::error(
+        "undeclared-module",
+        format!("`{id}` requires `{name}`, which the entry does not declare"),
+    )
+    .primary(span, "not declared");
     if MODULES.contains(&name.as_str()) {
         return diagnostic.help(match &script.modules {
             Some(_) => format!("add `{name}` to the entry's `modules`"),
             None => format!("add `modules: [{name}]` to the entry"),
         });
     }
-    let known = MODULES.iter().copied().chain(script.imports.keys().map(String::as_str));
+    let known = MODULES
+        .iter()
+        .copied()
+        .chain(script.imports.keys().map(String::as_str));
     diagnostic
         .did_you_mean(suggest::closest(name, known))
-        .help(format!("a library is declared by `imports`: `{name}: namespace:library`"))
+        .help(format!(
+            "a library is declared by `imports`: `{name}: namespace:library`"
+        ))
 }
 
 /// What the runtime says is wrong with a script, at the token that is to blame.
 fn blame(entry: &LinkedEntry, script: &Script, error: &Error, sources: &SourceMap) -> Diagnostic {
     let entry = &entry.entry;
     match error {
-        Error::Syntax { line, message, near, .. } => {
+        Error::Syntax {
+            line, message, near, ..
+        } => {
             let range = line_range(&script.source.text, *line);
             let text = script.source.text.get(range.clone()).unwrap_or_default();
             let indent = text.len() - text.trim_start().len();
-            let token = near.as_deref().and_then(|near| Some((text.find(near)?, near.len())));
+            let token = near
+                .as_deref()
+                .and_then(|near| Some((text.find(near)?, near.len())));
             let (offset, length) = token.unwrap_or((indent, text.trim().len()));
             let start = range.start + offset;
             Diagnostic::error("invalid-lua", format!("`{}`: {message}", entry.id))
                 .primary(script.source.span_at(start..start + length, sources), "")
         }
-        Error::UnknownModule { module, suggestion, .. } => {
-            let items = entry.at("modules").and_then(wippy_registry::Node::as_list).unwrap_or_default();
+        Error::UnknownModule {
+            module, suggestion, ..
+        } => {
+            let items = entry
+                .at("modules")
+                .and_then(wippy_registry::Node::as_list)
+                .unwrap_or_default();
             let item = items.iter().find(|item| item.as_str() == Some(module));
             let span = item.map_or_else(|| entry.span_at("modules"), wippy_registry::Node::span);
-            let diagnostic = Diagnostic::error("unknown-module", format!("`{}`: there is no module `{module}`", entry.id))
-                .primary(span, "no such module");
+            let diagnostic = Diagnostic::error(
+                "unknown-module",
+                format!("`{}`: there is no module `{module}`", entry.id),
+            )
+            .primary(span, "no such module");
             match suggestion {
                 Some(near) => diagnostic.did_you_mean(Some(near)),
                 None => diagnostic.help(format!("the modules are: {}", MODULES.join(", "))),
             }
         }
-        Error::State { reason, .. } => {
-            Diagnostic::error("lua-state", format!("`{}`: a Lua state cannot be made: {reason}", entry.id))
-                .primary(entry.origin, "")
-                .help("`lua.memory_limit` in the configuration may be too small")
-        }
+        Error::State { reason, .. } => Diagnostic::error(
+            "lua-state",
+            format!("`{}`: a Lua state cannot be made: {reason}", entry.id),
+        )
+        .primary(entry.origin, "")
+        .help("`lua.memory_limit` in the configuration may be too small"),
     }
 }
 

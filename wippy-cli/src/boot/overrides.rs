@@ -6,14 +6,12 @@ use wippy_registry::{
     yaml::{Map, Value},
 };
 
-use crate::config::{self, Config, FieldOverride};
+use crate::config::{Config, FieldOverride};
 
 /// Changes `loaded` as the configuration says. What cannot be done is one more diagnostic.
 pub(super) fn apply(loaded: &mut Loaded, config: &Config) {
     for wanted in &config.overrides {
-        if let Err(diagnostic) = override_field(loaded, wanted) {
-            loaded.diagnostics.push(*diagnostic);
-        }
+        override_field(loaded, wanted);
     }
     for pattern in &config.disable {
         match query(pattern) {
@@ -26,20 +24,27 @@ pub(super) fn apply(loaded: &mut Loaded, config: &Config) {
     }
 }
 
-fn override_field(loaded: &mut Loaded, wanted: &FieldOverride) -> Result<(), Box<Diagnostic>> {
-    let target = &wanted.target;
-    let value = config::parse_value(&target.value, &wanted.origin, &mut loaded.sources)?;
-    let Some(entry) = loaded.entries.iter_mut().find(|entry| entry.id == target.entry) else {
-        return Err(Box::new(unknown(&loaded.entries, &target.entry, &wanted.origin)));
-    };
-    let (node, path) = field_of(entry, &target.field);
-    set(node, path, value);
-    Ok(())
+fn override_field(loaded: &mut Loaded, wanted: &FieldOverride) {
+    let (key, value) = wanted.value.place(&mut loaded.sources);
+    match loaded.entries.iter_mut().find(|entry| entry.id == wanted.entry) {
+        Some(entry) => {
+            let (node, path) = field_of(entry, &wanted.field);
+            set(node, path, key, value);
+        }
+        None => loaded
+            .diagnostics
+            .push(unknown(&loaded.entries, &wanted.entry, key)),
+    }
 }
 
-fn unknown(entries: &[Entry], id: &EntryId, origin: &str) -> Diagnostic {
+fn unknown(entries: &[Entry], id: &EntryId, span: Span) -> Diagnostic {
     let near = suggest::closest(id.as_str(), entries.iter().map(|entry| entry.id.as_str()));
-    Diagnostic::error("unknown-reference", format!("{origin}: there is no entry `{id}`")).did_you_mean(near)
+    Diagnostic::error(
+        "unknown-reference",
+        format!("there is no entry `{id}` to override"),
+    )
+    .primary(span, "")
+    .did_you_mean(near)
 }
 
 fn field_of<'e, 'p>(entry: &'e mut Entry, path: &'p str) -> (&'e mut Node, &'p str) {
@@ -49,21 +54,25 @@ fn field_of<'e, 'p>(entry: &'e mut Entry, path: &'p str) -> (&'e mut Node, &'p s
     }
 }
 
-/// Sets the value at a path of keys, making mappings where there are none.
-fn set(node: &mut Node, path: &str, value: Node) {
+/// Sets the value at a path of keys, making mappings where there are none. New keys are placed at `key_span`.
+fn set(node: &mut Node, path: &str, key_span: Span, value: Node) {
     if node.as_map().is_none() {
         *node = Node::new(Value::Map(Map::default()), value.span());
     }
     let Value::Map(map) = node.value_mut() else { return };
-    let (key, rest) = path.split_once('.').map_or((path, None), |(key, rest)| (key, Some(rest)));
-    let (key_span, mut field) =
-        map.remove(key).map_or((Span::NONE, Node::empty_map()), |field| (field.key_span, field.node));
-    let key_span = if key_span.is_known() { key_span } else { value.span() };
-    match rest {
-        Some(rest) => set(&mut field, rest, value),
-        None => field = value,
+    let (key, rest) = path
+        .split_once('.')
+        .map_or((path, None), |(key, rest)| (key, Some(rest)));
+    let Some(rest) = rest else {
+        map.insert(key, key_span, value);
+        return;
+    };
+    if map.get(key).is_none() {
+        map.insert(key, key_span, Node::empty_map());
     }
-    map.insert(key, key_span, field);
+    if let Some((_, field)) = map.iter_mut().find(|(known, _)| *known == key) {
+        set(&mut field.node, rest, key_span, value);
+    }
 }
 
 fn query(pattern: &str) -> Option<Query> {

@@ -20,7 +20,11 @@ const STACK_BYTES: usize = 16 << 20;
 const PATIENCE: Duration = Duration::from_millis(300);
 
 /// Applies `work` to every item on all cores; the results are in the order of the items.
-pub(super) fn map<T: Sync, R: Send>(what: &'static str, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub(super) fn map<T: Sync, R: Send>(
+    what: &'static str,
+    items: &[T],
+    work: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
     let results: Vec<Mutex<Option<R>>> = items.iter().map(|_| Mutex::new(None)).collect();
     let next = AtomicUsize::new(0);
     let done = AtomicUsize::new(0);
@@ -30,19 +34,31 @@ pub(super) fn map<T: Sync, R: Send>(what: &'static str, items: &[T], work: impl 
             done.fetch_add(1, Ordering::Relaxed);
         }
     };
-    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(items.len());
+    let threads = thread::available_parallelism()
+        .map_or(1, NonZero::get)
+        .min(items.len());
     thread::scope(|scope| {
         let watched = io::stderr().is_terminal();
         let workers: Vec<_> = (0..threads)
-            .filter_map(|_| thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, worker).ok())
+            .filter_map(|_| {
+                thread::Builder::new()
+                    .stack_size(STACK_BYTES)
+                    .spawn_scoped(scope, worker)
+                    .ok()
+            })
             .collect();
         if workers.is_empty() {
             worker();
         } else if watched {
-            watch(what, &done, items.len(), || workers.iter().all(thread::ScopedJoinHandle::is_finished));
+            watch(what, &done, items.len(), || {
+                workers.iter().all(thread::ScopedJoinHandle::is_finished)
+            });
         }
     });
-    results.into_iter().filter_map(|result| result.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
+    results
+        .into_iter()
+        .filter_map(|result| result.into_inner().unwrap_or_else(PoisonError::into_inner))
+        .collect()
 }
 
 fn take<'i, T, R>(next: &AtomicUsize, items: &'i [T], results: &'i [R]) -> Option<(&'i T, &'i R)> {

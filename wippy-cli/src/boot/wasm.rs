@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    io,
     num::NonZero,
     sync::{Arc, OnceLock},
     thread,
@@ -17,8 +18,8 @@ use wippy_registry::{
     },
 };
 use wippy_wasm::{
-    Binary, Engine, EngineConfig, EnvironmentVariable, Error, Limits, Module, Mount, PoolConfig, Spec, WasiConfig,
-    WasmFunction, WasmProcess,
+    Binary, Engine, EngineConfig, EnvironmentVariable, Error, Limits, Module, Mount, PoolConfig, Spec,
+    WasiConfig, WasmFunction, WasmProcess,
 };
 
 use super::{Directories, Environment, Ready, blame};
@@ -44,7 +45,13 @@ impl<'a> Compiler<'a> {
         environment: &'a Arc<Environment>,
         config: &'a Config,
     ) -> Self {
-        Self { linked, directories, environment, config, engine: OnceLock::new() }
+        Self {
+            linked,
+            directories,
+            environment,
+            config,
+            engine: OnceLock::new(),
+        }
     }
 
     pub(super) fn function(
@@ -53,7 +60,10 @@ impl<'a> Compiler<'a> {
         config: &schema::wasm::WasmFunction,
     ) -> Result<Ready, Vec<Diagnostic>> {
         let module = self.module(entry, &config.guest)?;
-        Ok(Ready::WasmFunction(Arc::new(WasmFunction::new(module, pool(&config.pool)))))
+        Ok(Ready::WasmFunction(Arc::new(WasmFunction::new(
+            module,
+            pool(&config.pool),
+        ))))
     }
 
     pub(super) fn process(
@@ -61,7 +71,9 @@ impl<'a> Compiler<'a> {
         entry: &LinkedEntry,
         config: &schema::wasm::WasmProcess,
     ) -> Result<Ready, Vec<Diagnostic>> {
-        Ok(Ready::WasmProcess(WasmProcess::new(self.module(entry, &config.guest)?)))
+        Ok(Ready::WasmProcess(WasmProcess::new(
+            self.module(entry, &config.guest)?,
+        )))
     }
 
     fn module(&self, entry: &LinkedEntry, guest: &Guest) -> Result<Module, Vec<Diagnostic>> {
@@ -78,7 +90,9 @@ impl<'a> Compiler<'a> {
             wasi: self.wasi(guest),
             limits: self.limits(guest),
         };
-        engine.prepare(spec).map_err(|errors| errors.iter().map(blame).collect())
+        engine
+            .prepare(spec)
+            .map_err(|errors| errors.iter().map(blame).collect())
     }
 
     fn wasi(&self, guest: &Guest) -> WasiConfig {
@@ -120,10 +134,20 @@ impl<'a> Compiler<'a> {
             value.map_or(default, |value| usize::try_from(value).unwrap_or(usize::MAX))
         };
         Limits {
-            execution: self.limit(own.max_execution_ms, "max_execution_ms").map(Duration::from_millis),
+            execution: self
+                .limit(own.max_execution_ms, "max_execution_ms")
+                .map(Duration::from_millis),
             memory_bytes: size(own.max_memory_bytes, "max_memory_bytes", defaults.memory_bytes),
-            table_elements: size(own.max_table_elements, "max_table_elements", defaults.table_elements),
-            resources: size(own.max_resources.map(u64::from), "max_resources", defaults.resources),
+            table_elements: size(
+                own.max_table_elements,
+                "max_table_elements",
+                defaults.table_elements,
+            ),
+            resources: size(
+                own.max_resources.map(u64::from),
+                "max_resources",
+                defaults.resources,
+            ),
             ..defaults
         }
     }
@@ -143,7 +167,9 @@ pub(super) fn bytes(
 ) -> Result<Vec<u8>, Vec<Diagnostic>> {
     let (bytes, hash) = file(entry, &guest.code, directories)?;
     let binary = binary(&guest.code, &bytes, &hash).bytes();
-    binary.map(Cow::into_owned).map_err(|error| vec![blame::wasm(&entry.entry, guest, &error, sources)])
+    binary
+        .map(Cow::into_owned)
+        .map_err(|error| vec![blame::wasm(&entry.entry, guest, &error, sources)])
 }
 
 fn binary<'b>(code: &'b Code, bytes: &'b [u8], hash: &'b str) -> Binary<'b> {
@@ -154,15 +180,25 @@ fn binary<'b>(code: &'b Code, bytes: &'b [u8], hash: &'b str) -> Binary<'b> {
 }
 
 /// The content and the hash of a guest's file; nothing for text.
-fn file(entry: &LinkedEntry, code: &Code, directories: &Directories) -> Result<(Vec<u8>, String), Vec<Diagnostic>> {
-    let Code::Binary { fs, path, hash } = code else { return Ok((Vec::new(), String::new())) };
-    // A file system that is missing was reported where it is named.
-    if directories.path(fs).is_none_or(|folder| !folder.is_dir()) {
+fn file(
+    entry: &LinkedEntry,
+    code: &Code,
+    directories: &Directories,
+) -> Result<(Vec<u8>, String), Vec<Diagnostic>> {
+    let Code::Binary { fs, path, hash } = code else {
+        return Ok((Vec::new(), String::new()));
+    };
+    if directories.is_unusable(fs) {
         return Err(Vec::new());
     }
     match directories.read(fs, path) {
         Ok(bytes) => Ok((bytes, hash.to_string())),
-        Err(error) => Err(vec![blame::unreadable(&entry.entry, fs, path, &error)]),
+        Err(error) => {
+            let missing = error.kind() == io::ErrorKind::NotFound;
+            let near = directories.nearest(fs, path).filter(|_| missing);
+            let diagnostic = blame::unreadable(&entry.entry, fs, path, &error);
+            Err(vec![diagnostic.did_you_mean(near.as_deref())])
+        }
     }
 }
 
@@ -183,7 +219,11 @@ fn pool(pool: &Pool) -> PoolConfig {
         // Wider sharing is a permission, not a promise: keeping instances to their caller is always allowed.
         (_, Reuse::Caller | Reuse::Actor | Reuse::Always) => wippy_wasm::Reuse::Caller,
     };
-    PoolConfig { max_size, queue, reuse }
+    PoolConfig {
+        max_size,
+        queue,
+        reuse,
+    }
 }
 
 fn dedicated_workers() -> usize {

@@ -23,7 +23,11 @@ pub(super) fn run(shared: &Shared, args: &CallArgs) -> Result<ExitCode, Failure>
         let calling = Instant::now();
         let result = call(app, args, &words).await;
         if args.time {
-            output::tell(&format!("load {}  call {}", milliseconds(loaded), milliseconds(calling.elapsed())));
+            output::tell(&format!(
+                "load {}  call {}",
+                milliseconds(loaded),
+                milliseconds(calling.elapsed())
+            ));
         }
         output::json(&result?);
         Ok(ExitCode::SUCCESS)
@@ -50,7 +54,9 @@ async fn call(app: &App, args: &CallArgs, words: &[String]) -> Result<serde_json
 fn with_input(words: &[String]) -> Result<Vec<String>, Failure> {
     let mut words = words.to_vec();
     let mut places = words.iter_mut().filter(|word| *word == "-");
-    let Some(place) = places.next() else { return Ok(words) };
+    let Some(place) = places.next() else {
+        return Ok(words);
+    };
     if places.next().is_some() {
         return Err(Failure::usage("`-` can stand for one argument only"));
     }

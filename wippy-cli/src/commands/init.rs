@@ -11,8 +11,10 @@ use crate::{
 };
 
 /// The files of `--template wasm`, relative to the folder of the entries.
-const WASM: [(&str, &str); 2] =
-    [("_index.yaml", include_str!("init/index.yaml")), ("hello.lua", include_str!("init/hello.lua"))];
+const WASM: [(&str, &str); 2] = [
+    ("_index.yaml", include_str!("init/index.yaml")),
+    ("hello.lua", include_str!("init/hello.lua")),
+];
 
 pub(super) fn run(shared: &Shared, args: &InitArgs) -> Result<ExitCode, Failure> {
     let directory = shared.directory.as_deref().unwrap_or(Path::new("."));
@@ -41,7 +43,11 @@ pub(super) fn run(shared: &Shared, args: &InitArgs) -> Result<ExitCode, Failure>
 
 fn lock(args: &InitArgs) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
-    format!("directories:\n  src: {}\n  modules: {}\n", quoted(&args.src_dir), quoted(&args.modules_dir))
+    format!(
+        "directories:\n  src: {}\n  modules: {}\n",
+        quoted(&args.src_dir),
+        quoted(&args.modules_dir)
+    )
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {

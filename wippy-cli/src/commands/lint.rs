@@ -22,12 +22,21 @@ pub(super) fn run(shared: &Shared, args: &LintArgs) -> Result<ExitCode, Failure>
     } else {
         tell(&problems, entries);
     }
-    Ok(if problems.has_errors() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if problems.has_errors() {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn tell(problems: &Problems, entries: usize) {
     if problems.diagnostics.is_empty() {
-        output::tell(&format!("no problems in {entries} entries"));
+        let entries = if entries == 1 {
+            "1 entry".to_owned()
+        } else {
+            format!("{entries} entries")
+        };
+        output::tell(&format!("no problems in {entries}"));
         return;
     }
     output::tell(&format!("{}\n", problems.render()));

@@ -7,9 +7,9 @@ use wippy_registry::{Entry, Error, Linked, Query};
 
 use super::{configured, directory};
 use crate::{
-    Failure, boot,
+    Failure,
     args::{RegistryArgs, RegistryCommand, Shared},
-    output,
+    boot, output,
     report::Problems,
     telemetry::Occasion,
 };
@@ -30,7 +30,8 @@ pub(super) fn run(shared: &Shared, command: RegistryCommand) -> Result<ExitCode,
 fn list(linked: &Linked, args: &RegistryArgs) -> Result<ExitCode, Failure> {
     let entries = select(linked, args)?;
     if args.json || args.yaml {
-        let brief = |entry: &Arc<Entry>| json!({ "id": entry.id, "kind": entry.kind, "meta": entry.meta.to_json() });
+        let brief =
+            |entry: &Arc<Entry>| json!({ "id": entry.id, "kind": entry.kind, "meta": entry.meta.to_json() });
         print(entries.iter().map(brief).collect(), args);
     } else if entries.is_empty() {
         output::tell("no entries");
@@ -72,14 +73,23 @@ fn print(documents: Vec<Json>, args: &RegistryArgs) {
 fn about(entry: &Entry) -> String {
     let texts = ["comment", "title", "command.short", "description"];
     let found = texts.iter().find_map(|path| entry.meta.at(path)?.as_str());
-    found.and_then(|text| text.lines().next()).unwrap_or_default().to_owned()
+    found
+        .and_then(|text| text.lines().next())
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn select(linked: &Linked, args: &RegistryArgs) -> Result<Vec<Arc<Entry>>, Failure> {
     let query = query(args).map_err(|error| Failure::usage(error.to_string()))?;
-    let fits = |entry: &&Arc<Entry>| args.id.as_ref().is_none_or(|id| entry.id == *id) && query.matches(entry);
-    let mut entries: Vec<Arc<Entry>> =
-        linked.entries.iter().map(|linked| &linked.entry).filter(fits).map(Arc::clone).collect();
+    let fits =
+        |entry: &&Arc<Entry>| args.id.as_ref().is_none_or(|id| entry.id == *id) && query.matches(entry);
+    let mut entries: Vec<Arc<Entry>> = linked
+        .entries
+        .iter()
+        .map(|linked| &linked.entry)
+        .filter(fits)
+        .map(Arc::clone)
+        .collect();
     entries.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(entries)
 }
@@ -95,5 +105,7 @@ fn query(args: &RegistryArgs) -> Result<Query, Error> {
     if let Some(pattern) = &args.name {
         query = query.name(pattern)?;
     }
-    args.meta.iter().try_fold(query, |query, filter| query.meta(filter))
+    args.meta
+        .iter()
+        .try_fold(query, |query, filter| query.meta(filter))
 }

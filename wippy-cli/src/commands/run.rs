@@ -12,7 +12,7 @@ use crate::{
     app::{CommandInfo, Exit},
     args::{ListArgs, RunArgs, RunRequest, Shared},
     arguments, output, shutdown,
-    telemetry::Occasion,
+    telemetry::{self, Occasion},
 };
 
 pub(super) fn run(mut shared: Shared, args: RunArgs) -> Result<ExitCode, Failure> {
@@ -23,7 +23,11 @@ pub(super) fn run(mut shared: Shared, args: RunArgs) -> Result<ExitCode, Failure
     if let RunRequest::List(list) = &mut request {
         shared.extend(std::mem::take(&mut list.shared));
     }
-    let occasion = if matches!(request, RunRequest::Serve) { Occasion::Serving } else { Occasion::Command };
+    let occasion = if matches!(request, RunRequest::Serve) {
+        Occasion::Serving
+    } else {
+        Occasion::Command
+    };
     let (directory, config) = configured(&shared, occasion)?;
     match request {
         RunRequest::Serve => serve(&directory, &config),
@@ -49,7 +53,12 @@ fn list(directory: &Path, config: &Config, args: &ListArgs) -> Result<ExitCode, 
     with_app(directory, config, async |app| {
         let commands = app.commands();
         if args.json {
-            output::json(&commands.iter().map(|command| command_json(app, command)).collect());
+            output::json(
+                &commands
+                    .iter()
+                    .map(|command| command_json(app, command))
+                    .collect(),
+            );
         } else if commands.is_empty() {
             output::tell("there are no commands; a process entry becomes one by `meta.command.name`");
         } else {
@@ -61,9 +70,16 @@ fn list(directory: &Path, config: &Config, args: &ListArgs) -> Result<ExitCode, 
 }
 
 fn command_row(app: &App, command: &CommandInfo) -> [String; 3] {
-    let usage = app.signature(&command.id).map(arguments::usage).unwrap_or_default();
+    let usage = app
+        .signature(&command.id)
+        .map(arguments::usage)
+        .unwrap_or_default();
     let call = format!("{} {usage}", command.name).trim_end().to_owned();
-    [call, command.id.to_string(), command.short.clone().unwrap_or_default()]
+    [
+        call,
+        command.id.to_string(),
+        command.short.clone().unwrap_or_default(),
+    ]
 }
 
 fn command_json(app: &App, command: &CommandInfo) -> serde_json::Value {
@@ -86,6 +102,9 @@ pub(super) async fn execute(
 ) -> Result<ExitCode, Failure> {
     let process = app.process(id, host)?;
     let input = process.input(words, invocation)?;
+    if process.hides_logs() {
+        telemetry::hide();
+    }
     let exit = tokio::select! {
         exit = process.run(input) => exit?,
         () = shutdown::requested() => return Err(Failure::Interrupted),

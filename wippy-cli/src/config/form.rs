@@ -33,7 +33,9 @@ impl Form {
             Self::OneOf(words) => node.as_str().is_some_and(|text| words.contains(&text)),
             Self::Size => size(node).is_some(),
             Self::Duration => node.as_str().is_some_and(is_duration),
-            Self::Texts => node.as_list().is_some_and(|items| items.iter().all(|item| item.as_str().is_some())),
+            Self::Texts => node
+                .as_list()
+                .is_some_and(|items| items.iter().all(|item| item.as_str().is_some())),
             Self::Any => true,
         }
     }
@@ -44,7 +46,11 @@ impl Form {
             Self::Flag => "`true` or `false`".to_owned(),
             Self::Text => "a text".to_owned(),
             Self::Scalar => "a text, a number, `true` or `false`".to_owned(),
-            Self::OneOf(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or "),
+            Self::OneOf(words) => words
+                .iter()
+                .map(|word| format!("`{word}`"))
+                .collect::<Vec<_>>()
+                .join(" or "),
             Self::Size => "a number, or a size such as `64MB`".to_owned(),
             Self::Duration => "a time such as `10s`".to_owned(),
             Self::Texts => "a list of texts".to_owned(),
@@ -68,7 +74,9 @@ pub(super) fn size(node: &Node) -> Option<u64> {
         Value::String(text) => text.trim(),
         Value::Null | Value::Bool(_) | Value::List(_) | Value::Map(_) => return None,
     };
-    let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|character: char| !character.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at_checked(digits)?;
     let shift = match unit.trim().to_ascii_uppercase().as_str() {
         "" | "B" => 0,
@@ -84,9 +92,14 @@ pub(super) fn size(node: &Node) -> Option<u64> {
 fn is_duration(text: &str) -> bool {
     let mut rest = text;
     while !rest.is_empty() {
-        let number = rest.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(0);
+        let number = rest
+            .find(|character: char| !character.is_ascii_digit() && character != '.')
+            .unwrap_or(0);
         let (value, unit) = rest.split_at(number);
-        let Some(unit) = ["ms", "us", "ns", "h", "m", "s"].into_iter().find(|known| unit.starts_with(known)) else {
+        let Some(unit) = ["ms", "us", "ns", "h", "m", "s"]
+            .into_iter()
+            .find(|known| unit.starts_with(known))
+        else {
             return false;
         };
         if value.parse::<f64>().is_err() {

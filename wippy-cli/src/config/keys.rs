@@ -59,10 +59,17 @@ pub(super) fn check(root: &Node, diagnostics: &mut Vec<Diagnostic>) {
 fn section(node: &Node, path: &[&str], diagnostics: &mut Vec<Diagnostic>) {
     let Some(map) = node.as_map() else {
         if !node.is_null() {
-            let name = if path.is_empty() { "the configuration".to_owned() } else { format!("`{}`", path.join(".")) };
+            let name = if path.is_empty() {
+                "the configuration".to_owned()
+            } else {
+                format!("`{}`", path.join("."))
+            };
             diagnostics.push(
-                Diagnostic::error("wrong-type", format!("{name} must be a mapping, found {}", node.describe()))
-                    .primary(node.span(), "expected a mapping"),
+                Diagnostic::error(
+                    "wrong-type",
+                    format!("{name} must be a mapping, found {}", node.describe()),
+                )
+                .primary(node.span(), "expected a mapping"),
             );
         }
         return;
@@ -82,9 +89,15 @@ fn value(node: &Node, path: &[&str], form: Form, diagnostics: &mut Vec<Diagnosti
         return;
     }
     let expected = form.describe();
-    let diagnostic =
-        Diagnostic::error("wrong-type", format!("`{}` must be {expected}, found {}", path.join("."), node.describe()))
-            .primary(node.span(), format!("expected {expected}"));
+    let diagnostic = Diagnostic::error(
+        "wrong-type",
+        format!(
+            "`{}` must be {expected}, found {}",
+            path.join("."),
+            node.describe()
+        ),
+    )
+    .primary(node.span(), format!("expected {expected}"));
     let near = match (form, node.as_str()) {
         (Form::OneOf(words), Some(text)) => suggest::closest(text, words.iter().copied()),
         _ => None,
@@ -102,7 +115,9 @@ fn find(path: &[&str]) -> Found {
     let mut found = Found::Nothing;
     for (key, form) in KEYS {
         let mut parts = key.split('.');
-        let fits = path.iter().all(|part| parts.next().is_some_and(|known| known == "*" || known == *part));
+        let fits = path
+            .iter()
+            .all(|part| parts.next().is_some_and(|known| known == "*" || known == *part));
         match (fits, parts.next()) {
             (true, None) => return Found::Key(*form),
             (true, Some(_)) => found = Found::Section,
@@ -113,7 +128,9 @@ fn find(path: &[&str]) -> Found {
 }
 
 fn unknown(path: &[&str], span: wippy_registry::Span) -> Diagnostic {
-    let (key, parents) = path.split_last().map_or(("", &[][..]), |(key, parents)| (*key, parents));
+    let (key, parents) = path
+        .split_last()
+        .map_or(("", &[][..]), |(key, parents)| (*key, parents));
     let known = siblings(parents);
     let place = match parents {
         [] => "the configuration".to_owned(),
@@ -141,7 +158,9 @@ fn siblings(parents: &[&str]) -> Vec<&'static str> {
     let mut known: Vec<&'static str> = Vec::new();
     for (key, _) in KEYS {
         let mut parts = key.split('.');
-        let below = parents.iter().all(|parent| parts.next().is_some_and(|part| part == "*" || part == *parent));
+        let below = parents
+            .iter()
+            .all(|parent| parts.next().is_some_and(|part| part == "*" || part == *parent));
         match parts.next() {
             Some(part) if below && part != "*" && known.last() != Some(&part) => known.push(part),
             Some(_) | None => {}

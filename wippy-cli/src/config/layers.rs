@@ -3,11 +3,11 @@
 use std::{fs, io, path::Path};
 
 use wippy_registry::{
-    Diagnostic, Node, SourceMap, Span, suggest,
+    Diagnostic, Node, SourceMap, suggest,
     yaml::{Map, Value},
 };
 
-use super::{FILE_NAME, keys, parse_value};
+use super::{FILE_NAME, flag_value, keys};
 use crate::args::{Setting, Shared};
 
 /// Reads and merges all layers. What cannot be read is reported and left out.
@@ -67,7 +67,10 @@ fn files(
 }
 
 fn unreadable(file: &Path, error: &io::Error) -> Diagnostic {
-    Diagnostic::error("unreadable-file", format!("the configuration `{}` cannot be read: {error}", file.display()))
+    Diagnostic::error(
+        "unreadable-file",
+        format!("the configuration `{}` cannot be read: {error}", file.display()),
+    )
 }
 
 /// Takes `profiles` out of the document, checks all of them, and returns the one that was asked for.
@@ -87,24 +90,24 @@ fn profile(root: &mut Node, name: Option<&str>, diagnostics: &mut Vec<Diagnostic
     if let Some(field) = known.and_then(|map| map.get(name)) {
         return Some(field.node.clone());
     }
-    let names: Vec<&str> = known.into_iter().flat_map(|map| map.iter().map(|(name, _)| name)).collect();
+    let names: Vec<&str> = known
+        .into_iter()
+        .flat_map(|map| map.iter().map(|(name, _)| name))
+        .collect();
     let diagnostic = Diagnostic::error("unknown-profile", format!("there is no profile `{name}`"));
-    diagnostics.push(match (suggest::closest(name, names.iter().copied()), names.is_empty()) {
-        (Some(near), _) => diagnostic.did_you_mean(Some(near)),
-        (None, true) => diagnostic.help("the configuration has no section `profiles`"),
-        (None, false) => diagnostic.help(format!("the profiles are: {}", names.join(", "))),
-    });
+    diagnostics.push(
+        match (suggest::closest(name, names.iter().copied()), names.is_empty()) {
+            (Some(near), _) => diagnostic.did_you_mean(Some(near)),
+            (None, true) => diagnostic.help("the configuration has no section `profiles`"),
+            (None, false) => diagnostic.help(format!("the profiles are: {}", names.join(", "))),
+        },
+    );
     None
 }
 
 /// `wasm.cache.enabled=false` as the document that says so.
 fn setting_node(setting: &Setting, sources: &mut SourceMap) -> Result<Node, Box<Diagnostic>> {
-    let text = format!("--set {}={}", setting.path, setting.value);
-    let key_span = {
-        let id = sources.add("(command line)", text);
-        Span::new(id, "--set ".len().."--set ".len() + setting.path.len())
-    };
-    let mut node = parse_value(&setting.value, &format!("--set {}", setting.path), sources)?;
+    let (key_span, mut node) = flag_value("--set", &setting.path, &setting.value, sources)?;
     for key in setting.path.rsplit('.') {
         let mut map = Map::default();
         map.insert(key, key_span, node);
@@ -126,7 +129,10 @@ fn merge(lower: &mut Node, upper: Node) {
         return;
     };
     for (key, field) in fields.iter() {
-        let below = map.iter_mut().find(|(known, _)| *known == key).map(|(_, below)| below);
+        let below = map
+            .iter_mut()
+            .find(|(known, _)| *known == key)
+            .map(|(_, below)| below);
         if let Some(below) = below {
             below.key_span = field.key_span;
             merge(&mut below.node, field.node.clone());

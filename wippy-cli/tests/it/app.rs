@@ -14,7 +14,13 @@ fn functions_and_commands_of_a_loaded_application() {
     let runtime = Runtime::new().unwrap();
     runtime.block_on(async {
         let app = App::load(&fixtures::app("quickstart"), &Config::default()).unwrap();
-        let product = app.call(&id("quickstart:compute"), vec![Value::Integer(6), Value::Integer(7)]).await.unwrap();
+        let product = app
+            .call(
+                &id("quickstart:compute"),
+                vec![Value::Integer(6), Value::Integer(7)],
+            )
+            .await
+            .unwrap();
         assert_eq!(product, Value::Integer(42));
 
         let missing = app.call(&id("quickstart:nothing"), Vec::new()).await.unwrap_err();
@@ -27,7 +33,9 @@ fn functions_and_commands_of_a_loaded_application() {
 
 #[test]
 fn a_broken_application_does_not_load() {
-    let problems = App::load(&fixtures::cases("cli/broken/unknown-field"), &Config::default()).err().unwrap();
+    let problems = App::load(&fixtures::cases("cli/broken/unknown-field"), &Config::default())
+        .err()
+        .unwrap();
     assert_eq!(problems.diagnostics.len(), 2);
     assert!(problems.has_errors());
 }

@@ -1,16 +1,10 @@
 //! `.wippy.yaml` and the flags that stand beside it.
 
-use std::{fs, path::Path};
-
 use tempfile::TempDir;
 
-use crate::shell::{assert_transcript, transcript};
+use crate::shell::{self, assert_transcript, transcript};
 
-/// A project with one function and this configuration.
-fn project(configuration: &str) -> TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    write(directory.path(), ".wippy.yaml", configuration);
-    let index = r#"namespace: app
+const INDEX: &str = r#"namespace: app
 entries:
   - name: answer
     kind: function.wat
@@ -25,14 +19,12 @@ entries:
       third: func() -> s32;
     method: ${METHOD|answer}
 "#;
-    write(directory.path(), "src/_index.yaml", index);
-    directory
-}
 
-fn write(directory: &Path, name: &str, text: &str) {
-    let path = directory.join(name);
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, text).unwrap();
+/// A project with one function and this configuration.
+fn project(configuration: &str) -> TempDir {
+    let project = shell::project(INDEX);
+    shell::write(project.path(), ".wippy.yaml", configuration);
+    project
 }
 
 #[test]
@@ -51,7 +43,15 @@ fn a_document_of_another_form() {
 
 #[test]
 fn flags_are_checked_like_files() {
-    let words = ["--set", "wasm.cache.enabled=maybe", "--set", "a.b=1", "--profile", "dev", "lint"];
+    let words = [
+        "--set",
+        "wasm.cache.enabled=maybe",
+        "--set",
+        "a.b=1",
+        "--profile",
+        "dev",
+        "lint",
+    ];
     assert_transcript!(transcript(project("").path(), &words));
 }
 
@@ -61,7 +61,17 @@ fn variables_come_from_the_configuration_before_the_default() {
     for (words, expected) in [
         (&["call", "app:answer"][..], "43"),
         (&["--profile", "plain", "call", "app:answer"], "42"),
-        (&["--profile", "plain", "--set", "vars.METHOD=third", "call", "app:answer"], "44"),
+        (
+            &[
+                "--profile",
+                "plain",
+                "--set",
+                "vars.METHOD=third",
+                "call",
+                "app:answer",
+            ],
+            "44",
+        ),
     ] {
         let said = transcript(project.path(), words);
         assert!(said.contains(&format!("--- stdout\n{expected}\n")), "{said}");
@@ -72,9 +82,27 @@ fn variables_come_from_the_configuration_before_the_default() {
 fn fields_are_overridden_by_file_and_by_flag() {
     let project = project("override:\n  \"app:answer:method\": nothing\n");
     assert_transcript!(transcript(project.path(), &["call", "app:answer"]));
-    let said = transcript(project.path(), &["call", "-o", "app:answer:method=answer", "app:answer"]);
+    let said = transcript(
+        project.path(),
+        &["call", "-o", "app:answer:method=answer", "app:answer"],
+    );
     assert!(said.contains("--- stdout\n42\n"), "{said}");
-    assert_transcript!(transcript(project.path(), &["call", "-o", "app:anwser:method=answer", "app:answer"]));
+    assert_transcript!(transcript(
+        project.path(),
+        &["call", "-o", "app:anwser:method=answer", "app:answer"]
+    ));
+}
+
+#[test]
+fn overrides_that_mean_nothing() {
+    let project = project("override:\n  \"app:answer\": nothing\n  \"app:anwser:method\": other\n");
+    assert_transcript!(transcript(project.path(), &["lint"]));
+    let project = self::project("override:\n  \"app:anwser:method\": other\n");
+    assert_transcript!(transcript(
+        project.path(),
+        &["lint", "-o", "app:answer:pool.max_sise=4"]
+    ));
+    assert_transcript!(transcript(project.path(), &["lint", "-o", "app:answer=4"]));
 }
 
 #[test]
@@ -85,7 +113,10 @@ fn disabled_entries_are_not_there() {
 
 #[test]
 fn a_configuration_that_is_named_must_exist() {
-    assert_transcript!(transcript(project("").path(), &["--config", "production.yaml", "lint"]));
+    assert_transcript!(transcript(
+        project("").path(),
+        &["--config", "production.yaml", "lint"]
+    ));
 }
 
 #[test]

@@ -20,7 +20,11 @@ fn help_of_every_command() {
     ];
     for command in commands {
         let words: Vec<&str> = command.iter().copied().chain(["--help"]).collect();
-        let name = if command.is_empty() { "wippy".to_owned() } else { command.join("_") };
+        let name = if command.is_empty() {
+            "wippy".to_owned()
+        } else {
+            command.join("_")
+        };
         insta::with_settings!({snapshot_suffix => name}, {
             assert_transcript!(transcript(directory.path(), &words));
         });
@@ -30,7 +34,10 @@ fn help_of_every_command() {
 #[test]
 fn the_version_is_the_crates() {
     let directory = tempfile::tempdir().unwrap();
-    let expected = format!("$ wippy version\n--- stdout\nwippy {}\n--- exit code 0", env!("CARGO_PKG_VERSION"));
+    let expected = format!(
+        "$ wippy version\n--- stdout\nwippy {}\n--- exit code 0",
+        env!("CARGO_PKG_VERSION")
+    );
     assert_eq!(transcript(directory.path(), &["version"]), expected);
 }
 
@@ -39,7 +46,10 @@ fn completions_name_the_commands() {
     let directory = tempfile::tempdir().unwrap();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = transcript(directory.path(), &["completions", shell]);
-        assert!(script.contains("registry") && script.ends_with("--- exit code 0"), "{shell}: {script}");
+        assert!(
+            script.contains("registry") && script.ends_with("--- exit code 0"),
+            "{shell}: {script}"
+        );
     }
 }
 

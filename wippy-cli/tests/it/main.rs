@@ -1,9 +1,15 @@
 //! The command line from outside: every test runs the binary as a shell would and looks at what comes back.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail like tests")]
+
 mod app;
 mod broken;
 mod configuration;
+mod directories;
 mod help;
 mod init;
+mod processes;
 mod quickstart;
+mod scripts;
 mod shell;
+mod signals;

@@ -77,7 +77,7 @@ impl Executor {
         Ok(context)
     }
 
-    fn with_context(&self, lua: &Lua, added: Table) -> mlua::Result<Self> {
+    fn with_context(&self, lua: &Lua, added: &Table) -> mlua::Result<Self> {
         let mut executor = self.clone();
         for pair in added.pairs::<String, LuaValue>() {
             let (key, value) = pair?;
@@ -99,7 +99,7 @@ impl Executor {
 
 impl UserData for Executor {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        methods.add_method("with_context", |lua, this, added: Table| this.with_context(lua, added));
+        methods.add_method("with_context", |lua, this, added: Table| this.with_context(lua, &added));
         methods.add_method("with_options", |_, this, options: Table| this.with_options(&options));
         methods.add_method("async", |lua, this, request: Request| start(lua, this, request));
         methods.add_meta_method("__index", |lua, _, name: String| lua.named_registry_value::<LuaValue>(&method(&name)));

@@ -52,6 +52,7 @@ pub(crate) fn print(lua: &Lua, environment: &Environment) -> mlua::Result<Functi
     })
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "mlua's enums grow")]
 fn texts(values: &[LuaValue]) -> mlua::Result<Vec<Vec<u8>>> {
     let text = |value: &LuaValue| match value {
         LuaValue::String(text) => Ok(text.as_bytes().to_vec()),

@@ -1,7 +1,7 @@
 //! `logger`: records with fields, written by the program around the script.
 
 use mlua::{Lua, Table, UserData, UserDataMethods, Value as LuaValue};
-use wippy_wit::{Value, json};
+use wippy_wit::json;
 
 use super::Environment;
 use crate::raw;
@@ -24,14 +24,14 @@ pub(crate) fn open(lua: &Lua, environment: &Environment) -> mlua::Result<Table> 
     for level in LEVELS {
         let logger = root.clone();
         let log = lua.create_function(move |lua, (_, message, fields): (LuaValue, String, Option<Table>)| {
-            logger.log(lua, level, &message, fields)
+            logger.log(lua, level, &message, fields.as_ref())
         })?;
         module.raw_set(level.name(), log)?;
     }
     let logger = root.clone();
     module.raw_set(
         "with",
-        lua.create_function(move |lua, (_, fields): (LuaValue, Table)| logger.with(lua, fields))?,
+        lua.create_function(move |lua, (_, fields): (LuaValue, Table)| logger.with(lua, &fields))?,
     )?;
     module.raw_set("named", lua.create_function(move |_, (_, name): (LuaValue, String)| Ok(root.named(&name)))?)?;
     Ok(module)
@@ -59,7 +59,7 @@ impl Level {
 }
 
 impl Logger {
-    fn with(&self, lua: &Lua, fields: Table) -> mlua::Result<Self> {
+    fn with(&self, lua: &Lua, fields: &Table) -> mlua::Result<Self> {
         let mut logger = self.clone();
         logger.fields.extend(to_fields(lua, fields)?);
         Ok(logger)
@@ -73,7 +73,7 @@ impl Logger {
         Self { name: Some(name), ..self.clone() }
     }
 
-    fn log(&self, lua: &Lua, level: Level, message: &str, fields: Option<Table>) -> mlua::Result<()> {
+    fn log(&self, lua: &Lua, level: Level, message: &str, fields: Option<&Table>) -> mlua::Result<()> {
         let mut all = self.fields.clone();
         if let Some(fields) = fields {
             all.extend(to_fields(lua, fields)?);
@@ -93,15 +93,11 @@ impl Logger {
 }
 
 /// Fields as JSON; what has no JSON form is shown by its type's name.
-fn to_fields(lua: &Lua, fields: Table) -> mlua::Result<serde_json::Map<String, serde_json::Value>> {
+fn to_fields(lua: &Lua, fields: &Table) -> mlua::Result<serde_json::Map<String, serde_json::Value>> {
     let mut map = serde_json::Map::new();
     for pair in fields.pairs::<LuaValue, LuaValue>() {
         let (key, value) = pair?;
-        let shown = raw::read_value(lua, &value).and_then(|value| match value {
-            Value::Foreign(_) => Err(wippy_wit::Error::new("opaque")),
-            value => json::from_value(&value),
-        });
-        let shown = match shown {
+        let shown = match raw::read_value(lua, &value).and_then(|value| json::from_value(&value)) {
             Ok(shown) => shown,
             Err(_) => serde_json::Value::String(value.to_string()?),
         };
@@ -114,10 +110,10 @@ impl UserData for Logger {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         for level in LEVELS {
             methods.add_method(level.name(), move |lua, this, (message, fields): (String, Option<Table>)| {
-                this.log(lua, level, &message, fields)
+                this.log(lua, level, &message, fields.as_ref())
             });
         }
-        methods.add_method("with", |lua, this, fields: Table| this.with(lua, fields));
+        methods.add_method("with", |lua, this, fields: Table| this.with(lua, &fields));
         methods.add_method("named", |_, this, name: String| Ok(this.named(&name)));
     }
 }

@@ -90,6 +90,7 @@ fn sleep(lua: &Lua) -> mlua::Result<mlua::Function> {
 struct Duration(i64);
 
 impl FromLua for Duration {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "everything else is no duration")]
     fn from_lua(value: LuaValue, lua: &Lua) -> mlua::Result<Self> {
         match &value {
             LuaValue::Integer(nanoseconds) => Ok(Self(*nanoseconds)),
@@ -179,12 +180,11 @@ fn show_duration(nanoseconds: i64) -> String {
         return "0s".to_owned();
     }
     if size < 1_000_000_000 {
-        let (unit, name) = match size {
-            ..1_000 => return format!("{sign}{size}ns"),
-            ..1_000_000 => (1_000, "µs"),
-            _ => (1_000_000, "ms"),
+        return match size {
+            0..=999 => format!("{sign}{size}ns"),
+            1_000..=999_999 => format!("{sign}{}µs", fraction(1_000)),
+            _ => format!("{sign}{}ms", fraction(1_000_000)),
         };
-        return format!("{sign}{}{name}", fraction(unit));
     }
     let (hours, minutes) = (size / 3_600_000_000_000, size / 60_000_000_000 % 60);
     let seconds = size % 60_000_000_000;

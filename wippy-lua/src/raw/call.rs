@@ -213,7 +213,7 @@ fn begin(l: *mut lua_State, core: &Core, index: i64) -> Progress {
                 (*frame).outcome = None;
                 (*frame).reader.set(l, core, 2, arguments);
                 (*frame).writer.set(core);
-                let (reader, writer) = (&mut *(&raw mut (*frame).reader), &mut *(&raw mut (*frame).writer));
+                let (reader, writer) = (&mut (*frame).reader, &mut (*frame).writer);
                 context.dispatcher().call(context, function, reader, writer)
             },
             _ => Err(no_context()),
@@ -254,7 +254,7 @@ fn poll_once(l: *mut lua_State, core: &Core, mut pointer: FramePointer) -> Progr
         Poll::Pending if can_suspend => {
             // SAFETY: the call does not run, so nobody else uses the writer now; `l` has its minimum of free slots.
             unsafe {
-                let writer = &mut *(&raw mut (*pointer.0.as_ptr()).writer);
+                let writer = &mut (*pointer.0.as_ptr()).writer;
                 let free = ffi::lua_checkstack(l, 1) != 0;
                 (*pointer.0.as_ptr()).moved = free && writer.detach(l);
             }

@@ -122,11 +122,11 @@ pub(crate) fn foreign(lua: &Lua, value: &Value) -> Option<Arc<dyn Foreign>> {
 
 /// The number that `value` is: an integer, or an unsigned one beyond those.
 pub(crate) fn integer_or_unsigned(lua: &Lua, value: &Value) -> Option<i128> {
-    match value {
-        Value::Integer(value) => Some(i128::from(*value)),
-        // SAFETY: a userdata of this kind holds a `u64`.
-        _ => look(lua, value, Kind::Unsigned, |address| unsafe { i128::from(*address.cast::<u64>()) }),
+    if let Value::Integer(value) = value {
+        return Some(i128::from(*value));
     }
+    // SAFETY: a userdata of this kind holds a `u64`.
+    look(lua, value, Kind::Unsigned, |address| unsafe { i128::from(*address.cast::<u64>()) })
 }
 
 /// The userdata for an opaque thing.

@@ -229,6 +229,7 @@ impl Reader for LuaReader {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "other keys are named by their type")]
 fn key_text(datum: &Datum<'_>) -> String {
     match datum {
         Datum::String(text) => String::from_utf8_lossy(text).chars().take(64).collect(),

@@ -17,11 +17,11 @@ use mlua::{
 };
 use tokio::time::Instant;
 use wippy_security::{CallError, Context};
-use wippy_wit::{DEPTH_MAX, Datum, Error, Reader, Value, Writer, copy};
+use wippy_wit::{DEPTH_MAX, Datum, Error, Reader, Value, WriteError, Writer, copy};
 
 use super::{
     call::stack,
-    core::{Core, Parked, Spawned, core, deadline_error, park_error},
+    core::{Core, Parked, Spawned, core, deadline_error, park_error, raise},
     object,
     reader::LuaReader,
     writer::{LuaWriter, keys_address, push_value},
@@ -227,7 +227,7 @@ impl Vm {
         // SAFETY: the main coroutine does not run and has no frames, and there is room for what is pushed.
         unsafe {
             if ffi::lua_checkstack(thread, count + 8) == 0 {
-                return Err(wippy_wit::WriteError::OutOfMemory).map_err(wippy_wit::Error::from).map_err(Into::into);
+                return Err(Error::from(WriteError::OutOfMemory).into());
             }
             ffi::lua_settop(thread, 0);
             ffi::lua_rawgeti(thread, ffi::LUA_REGISTRYINDEX, i64::from(function.0));
@@ -314,11 +314,7 @@ impl Vm {
     fn finish_spawned(&self, task: &Task, end: End) {
         if end == End::Raised && !self.core.terminated.get() {
             let (message, trace) = self.raised(task.thread);
-            let message = match message {
-                Ok(LuaValue::String(text)) => text.to_string_lossy(),
-                Ok(other) => other.to_string().unwrap_or_default(),
-                Err(error) => error.to_string(),
-            };
+            let message = message.and_then(|message| message.to_string()).unwrap_or_else(|error| error.to_string());
             tracing::error!(target: "wippy::lua", stack = trace, "a spawned coroutine failed: {message}");
         }
         self.core.guarded.borrow_mut().remove(&(task.thread as usize));
@@ -391,7 +387,7 @@ impl Vm {
         self.raised(self.main.thread)
     }
 
-    /// The error that a dead coroutine ended with, and its traceback.
+    /// Takes the error that a dead coroutine ended with, and its traceback.
     fn raised(&self, thread: *mut lua_State) -> (mlua::Result<LuaValue>, String) {
         // SAFETY: the coroutine is dead, its error at the top; the closures own nothing.
         unsafe {
@@ -400,7 +396,6 @@ impl Vm {
             });
             let value = self.lua.exec_raw((), |l| {
                 if ffi::lua_gettop(thread) > 0 {
-                    ffi::lua_pushvalue(thread, -1);
                     ffi::lua_xmove(thread, l, 1);
                 } else {
                     ffi::lua_pushnil(l);
@@ -491,12 +486,20 @@ unsafe extern "C-unwind" fn hook(l: *mut lua_State, _activation: *mut ffi::lua_D
             object::push_parked(l, core);
             ffi::lua_error(l);
         }
+        let mut activation = std::mem::MaybeUninit::<ffi::lua_Debug>::uninit();
+        if ffi::lua_getstack(l, LEVELS_MAX, activation.as_mut_ptr()) != 0 {
+            // Lua has a limit of its own, but a script would meet its memory limit first and be told about that.
+            raise(l, "stack overflow: functions call each other without end");
+        }
         if core.can_suspend(l) {
             core.suspending.set(true);
             ffi::lua_yieldk(l, 0, 0, None);
         }
     }
 }
+
+/// How deep Lua functions may call each other within one coroutine.
+const LEVELS_MAX: c_int = 100_000;
 
 /// Pushes the value under the cursor onto `thread`.
 unsafe fn push_argument(thread: *mut lua_State, core: &Core, reader: &mut dyn Reader) -> Result<(), Error> {
@@ -507,7 +510,7 @@ unsafe fn push_argument(thread: *mut lua_State, core: &Core, reader: &mut dyn Re
             Datum::Boolean(value) => ffi::lua_pushboolean(thread, c_int::from(value)),
             Datum::Integer(value) => ffi::lua_pushinteger(thread, value),
             Datum::Float(value) => ffi::lua_pushnumber(thread, value),
-            _ => {
+            Datum::Unsigned(_) | Datum::String(_) | Datum::Table | Datum::Foreign(_) | Datum::Other(_) => {
                 let mut writer = LuaWriter::unset();
                 writer.set(core);
                 writer.scope(&mut |writer| copy(reader, writer, DEPTH_MAX))?;
@@ -525,7 +528,9 @@ fn copy_value(reader: &mut dyn Reader, writer: &mut dyn Writer) -> Result<(), Er
         Datum::Boolean(value) => writer.boolean(value),
         Datum::Integer(value) => writer.integer(value),
         Datum::Float(value) => writer.float(value),
-        _ => return writer.scope(&mut |writer| copy(reader, writer, DEPTH_MAX)),
+        Datum::Unsigned(_) | Datum::String(_) | Datum::Table | Datum::Foreign(_) | Datum::Other(_) => {
+            return writer.scope(&mut |writer| copy(reader, writer, DEPTH_MAX));
+        }
     }
     Ok(())
 }

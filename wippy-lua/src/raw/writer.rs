@@ -173,11 +173,11 @@ impl Writer for LuaWriter {
         if let Ok(value) = i64::try_from(value) {
             return self.integer(value);
         }
-        match self.detached() {
-            Some(writer) => writer.unsigned(value),
-            // SAFETY: a scope is open, so running out of memory is caught.
-            None => unsafe { object::push_unsigned(self.workbench(), value) },
+        if let Some(writer) = self.detached() {
+            return writer.unsigned(value);
         }
+        // SAFETY: a scope is open, so running out of memory is caught.
+        unsafe { object::push_unsigned(self.workbench(), value) }
     }
 
     fn float(&mut self, value: f64) {
@@ -186,23 +186,23 @@ impl Writer for LuaWriter {
     }
 
     fn string(&mut self, value: &[u8]) {
-        match self.detached() {
-            Some(writer) => writer.string(value),
-            // SAFETY: as for `unsigned`.
-            None => unsafe {
-                ffi::lua_pushlstring(self.workbench(), value.as_ptr().cast(), value.len());
-            },
+        if let Some(writer) = self.detached() {
+            return writer.string(value);
+        }
+        // SAFETY: as for `unsigned`.
+        unsafe {
+            ffi::lua_pushlstring(self.workbench(), value.as_ptr().cast(), value.len());
         }
     }
 
     fn foreign(&mut self, value: Arc<dyn Foreign>) {
-        match self.detached() {
-            Some(writer) => writer.foreign(value),
-            // SAFETY: as for `unsigned`; the object is parked where a `longjmp` does not lose it.
-            None => unsafe {
-                *(*self.core).object.borrow_mut() = Some(value);
-                object::push_parked(self.workbench(), &*self.core);
-            },
+        if let Some(writer) = self.detached() {
+            return writer.foreign(value);
+        }
+        // SAFETY: as for `unsigned`; the object is parked where a `longjmp` does not lose it.
+        unsafe {
+            *(*self.core).object.borrow_mut() = Some(value);
+            object::push_parked(self.workbench(), &*self.core);
         }
     }
 
@@ -223,43 +223,43 @@ impl Writer for LuaWriter {
     }
 
     fn set_index(&mut self, index: usize) {
-        match self.detached() {
-            Some(writer) => writer.set_index(index),
-            // SAFETY: as for `unsigned`; the table lies below the value.
-            None => unsafe {
-                let index = i64::try_from(index).unwrap_or(i64::MAX).saturating_add(1);
-                ffi::lua_rawseti(self.workbench(), -2, index);
-            },
+        if let Some(writer) = self.detached() {
+            return writer.set_index(index);
+        }
+        // SAFETY: as for `unsigned`; the table lies below the value.
+        unsafe {
+            let index = i64::try_from(index).unwrap_or(i64::MAX).saturating_add(1);
+            ffi::lua_rawseti(self.workbench(), -2, index);
         }
     }
 
     fn set_key(&mut self, key: &Key) {
-        match self.detached() {
-            Some(writer) => writer.set_key(key),
-            // SAFETY: as for `unsigned`; the table lies below the value, the keys at the frame's bottom.
-            None => unsafe {
-                let l = self.workbench();
-                push_key_unprotected(l, 1, key);
-                ffi::lua_insert(l, -2);
-                ffi::lua_rawset(l, -3);
-            },
+        if let Some(writer) = self.detached() {
+            return writer.set_key(key);
+        }
+        // SAFETY: as for `unsigned`; the table lies below the value, the keys at the frame's bottom.
+        unsafe {
+            let l = self.workbench();
+            push_key_unprotected(l, 1, key);
+            ffi::lua_insert(l, -2);
+            ffi::lua_rawset(l, -3);
         }
     }
 
     fn set_pair(&mut self) {
-        match self.detached() {
-            Some(writer) => writer.set_pair(),
-            // SAFETY: as for `unsigned`; the table lies below the key, the key below the value.
-            None => unsafe {
-                let l = self.workbench();
-                let nan = ffi::lua_type(l, -2) == ffi::LUA_TNUMBER
-                    && ffi::lua_tonumberx(l, -2, ptr::null_mut()).is_nan();
-                if nan || ffi::lua_type(l, -2) == ffi::LUA_TNIL {
-                    ffi::lua_settop(l, -3);
-                } else {
-                    ffi::lua_rawset(l, -3);
-                }
-            },
+        if let Some(writer) = self.detached() {
+            return writer.set_pair();
+        }
+        // SAFETY: as for `unsigned`; the table lies below the key, the key below the value.
+        unsafe {
+            let l = self.workbench();
+            let nan = ffi::lua_type(l, -2) == ffi::LUA_TNUMBER
+                && ffi::lua_tonumberx(l, -2, ptr::null_mut()).is_nan();
+            if nan || ffi::lua_type(l, -2) == ffi::LUA_TNIL {
+                ffi::lua_settop(l, -3);
+            } else {
+                ffi::lua_rawset(l, -3);
+            }
         }
     }
 

@@ -70,7 +70,7 @@ async fn an_error_keeps_kind_retryable_and_details() {
         return {{ value == nil, err:kind(), err:message(), err:retryable(), err:details().seconds, tostring(err) }}"
     );
     let shown = wippy_wit::json::from_value(&app.run(&body).await.unwrap()).unwrap().to_string();
-    insta::assert_snapshot!(shown, @"");
+    insta::assert_snapshot!(shown, @r#"[true,"RATE_LIMITED","slow down",true,30,"slow down"]"#);
 }
 
 #[tokio::test(start_paused = true)]
@@ -126,7 +126,7 @@ async fn errors_of_modules_have_the_methods_of_errors() {
     let body = "local ok, err = pcall(require('time').sleep, 'soon') return err:kind() .. ' ' .. err:message()";
     assert_eq!(
         text(&app.run(body).await.unwrap()),
-        "INVALID `soon` is no duration: write `250ms`, `1.5s` or `1h30m`"
+        "INVALID src/script.lua:2: `soon` is no duration: write `250ms`, `1.5s` or `1h30m`"
     );
 }
 

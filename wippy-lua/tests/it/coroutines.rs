@@ -30,7 +30,17 @@ async fn stock_behaviour_is_kept() {
         note(tostring(coroutine.isyieldable()), tostring(select(2, coroutine.running())))
         note(select(2, pcall(coroutine.yield)))
         return table.concat(log, '\\n')";
-    insta::assert_snapshot!(text(&app.run(body).await.unwrap()), @"");
+    insta::assert_snapshot!(text(&app.run(body).await.unwrap()), @r"
+    3,suspended
+    20
+    true,7,end,dead
+    false,cannot resume dead coroutine
+    1,2
+    src/script.lua:17: boom
+    true,dead
+    false,true
+    attempt to yield from outside a coroutine
+    ");
 }
 
 #[tokio::test(start_paused = true)]
@@ -103,8 +113,8 @@ async fn a_waiting_coroutine_cannot_be_resumed_or_closed_by_others() {
                 log[#log + 1] = select(2, pcall(coroutine.close, co)):match('cannot.*')
             end
         end)
-        log[#log + 1] = select(2, coroutine.resume(inner))
-        return table.concat(log, '; ')";
+        local _, result = coroutine.resume(inner)
+        return table.concat(log, '; ') .. '; ' .. result";
     assert_eq!(
         text(&app.run(body).await.unwrap()),
         "cannot resume non-suspended coroutine; cannot close a normal coroutine; \
@@ -126,7 +136,7 @@ async fn waiting_under_a_c_function_is_refused() {
             return false
         end)
         return { sorted, tostring(why), err:message(), tostring(inner), time.sleep('1ms') == nil }";
-    insta::assert_debug_snapshot!(shown(&app.run(body).await.unwrap()), @"");
+    insta::assert_snapshot!(shown(&app.run(body).await.unwrap()), @r#"[false,"src/script.lua:4: a blocking function cannot wait here: a function written in C is on the stack","a call cannot wait here: a function written in C is on the stack","src/script.lua:9: a blocking function cannot wait here: a function written in C is on the stack",true]"#);
 }
 
 fn shown(value: &Value) -> String {

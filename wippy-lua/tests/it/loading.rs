@@ -79,7 +79,13 @@ async fn what_is_not_declared_says_what_to_add() {
         refused("require('grets')").await,
         refused("require('test:greets')").await,
     ];
-    insta::assert_snapshot!(messages.join("\n"), @"");
+    insta::assert_snapshot!(messages.join("\n"), @r#"
+    src/script.lua:1: the module `json` is not declared: add "json" to `modules` of `test:requires`
+    src/script.lua:1: src/library.lua:1: the library `test:greets` needs the module `json`: add "json" to `modules` of `test:requires`
+    src/script.lua:1: there is no module `jsn` (did you mean `json`?); for a library, add `jsn: namespace:name` to `imports` of `test:requires`
+    src/script.lua:1: there is no module `grets` (did you mean `greets`?); for a library, add `grets: namespace:name` to `imports` of `test:requires`
+    src/script.lua:1: libraries are required by a short name: add `lib: test:greets` to `imports` of `test:requires`
+    "#);
 }
 
 #[tokio::test(start_paused = true)]
@@ -103,4 +109,40 @@ async fn a_chunk_may_block_while_it_loads() {
     let app = App::new();
     app.add("test:loads", "require('time').sleep('5ms') local at = 'loaded' return { main = function() return at end }");
     assert_eq!(text(&app.call("test:loads", &[]).await.unwrap()), "loaded");
+}
+
+#[tokio::test(start_paused = true)]
+async fn type_annotations_are_erased() {
+    let app = App::new();
+    app.add(
+        "test:typed",
+        r#"type User = {name: string, age?: number @min(0)}
+        export type Map<K, V> = {[K]: V} | nil
+        local limit <const>: integer = 3
+        local function greet<T>(user: User, times: number?, ...: any): (string, error?)
+            local names: {[string]: number}, other: string[] = {}, {}
+            for i: integer, name: string in ipairs({ "x", "y" } :: {string}) do names[name] = i end
+            local handler: (a: number, b: string) -> boolean = function(a: number, b): boolean, string return a > 1 end
+            local five = (2 :: number) < 5 and 5 or 0
+            goto done
+            ::done::
+            return user.name! .. names.y .. tostring(handler(2)) .. five .. type(user) .. limit
+        end
+        local object = { value = 1 }
+        function object:method<T>(x: fun(a: string): nil, y: Map<string, {number}> | "a" | 5): T return self.value end
+        return { main = function(): string
+            return greet({ name = "Ada" } :: User, nil) .. object:method(nil, 5)
+        end }"#,
+    );
+    assert_eq!(text(&app.call("test:typed", &[]).await.unwrap()), "Ada2true5table31");
+}
+
+#[test]
+fn annotations_keep_the_places_of_everything_else() {
+    let text = "local a: number = 1\ntype T = {\n  x: number,\n}\nlocal b: string = = 2";
+    let Error::Syntax { line, .. } = check(None, "a.lua", text).unwrap_err() else { panic!() };
+    assert_eq!(line, 5);
+    // What is no type stays, and Lua says what is wrong with it.
+    let Error::Syntax { message, .. } = check(None, "a.lua", "local a: = 1").unwrap_err() else { panic!() };
+    assert_eq!(message, "unexpected symbol near ':'");
 }

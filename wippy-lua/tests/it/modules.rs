@@ -28,7 +28,12 @@ async fn a_process_talks_to_its_terminal() {
         return { main = main }";
     let code = app.process(script, vec!["Bob".into()]).await.unwrap();
     assert_eq!(code, Value::Integer(0));
-    insta::assert_snapshot!(*screen.output.lock().unwrap(), @"");
+    insta::assert_snapshot!(*screen.output.lock().unwrap(), @r#"
+    name? hello	Ada	Bob
+    and	nil	3
+    ! careful
+    ["--loud"]	true	test:process	{1|host}
+    "#);
 }
 
 #[tokio::test(start_paused = true)]
@@ -50,7 +55,7 @@ async fn json_goes_both_ways() {
         return { json.encode(value.a), json.encode(value.b), json.encode({}), value.n, value.a[3] == nil,
             err:kind(), why:message() }"#;
     let shown = json::from_value(&app.run(body).await.unwrap()).unwrap().to_string();
-    insta::assert_snapshot!(shown, @"");
+    insta::assert_snapshot!(shown, @r#"["[1,2.5,null,\"x\"]","{\"c\":true}","[]",9007199254740993,true,"INVALID","json.encode: .f: a function cannot be sent"]"#);
 }
 
 #[tokio::test(start_paused = true)]
@@ -70,7 +75,27 @@ async fn time_has_durations_and_moments() {
             time.parse('2024-03-01T10:00:00+02:00'):format(time.RFC3339),
         }";
     let shown = json::from_value(&app.run(body).await.unwrap()).unwrap();
-    insta::assert_snapshot!(serde_json::to_string_pretty(&shown).unwrap(), @"");
+    insta::assert_snapshot!(serde_json::to_string_pretty(&shown).unwrap(), @r#"
+    [
+      "2024-02-28T23:59:58Z",
+      "Wed Feb 28 23:59:58 2024",
+      "2024-02-28",
+      3,
+      59,
+      "1h30m0s",
+      true,
+      "2024-03-01T23:59:58Z",
+      "1h15m30.5s",
+      0.25,
+      "2023-11-14 22:13:20",
+      5000000000,
+      1709251200,
+      "INVALID",
+      "1.5ms",
+      "-1m30s",
+      "2024-03-01T08:00:00Z"
+    ]
+    "#);
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,7 +122,7 @@ async fn errors_are_objects() {
             type(errors.call_stack(inner)),
         }";
     let shown = json::from_value(&app.run(body).await.unwrap()).unwrap().to_string();
-    insta::assert_snapshot!(shown, @"");
+    insta::assert_snapshot!(shown, @r#"["loading: missing","NOT_FOUND",7,true,"UNKNOWN",false,true,true,"because: missing","string"]"#);
 }
 
 #[tokio::test(start_paused = true)]

@@ -178,7 +178,7 @@ struct Fail;
 #[async_trait]
 impl Handler for Fail {
     async fn invoke<'a>(self: Arc<Self>, _permit: Permit, _call: Call<'a>) -> Result<(), CallError> {
-        let details = Value::record([("seconds", Value::from(30))]);
+        let details = Value::record([("seconds", Value::Integer(30))]);
         Err(CallError::new(wippy_security::ErrorKind::RateLimited, "slow down").with_details(details))
     }
 }

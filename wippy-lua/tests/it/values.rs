@@ -70,5 +70,5 @@ async fn unsigned_integers_are_exact() {
     let arguments = [Value::Unsigned(u64::MAX), Value::Unsigned(u64::MAX - 5)];
     let outcome = app.call("test:unsigned", &arguments).await.unwrap();
     let shown = wippy_wit::json::from_value(&outcome).unwrap().to_string();
-    insta::assert_snapshot!(shown, @"");
+    insta::assert_snapshot!(shown, @r#"["18446744073709551615",false,true,5,9223372036854775807,5,false,true,1]"#);
 }

@@ -20,7 +20,9 @@ pub(super) fn run(shared: &Shared, ids: &[EntryId]) -> Result<ExitCode, Failure>
         if let Some(unknown) = ids.iter().find(|id| !app.has_function(id)) {
             return Err(app.unknown_function(unknown));
         }
-        let wanted = app.wasm_functions().filter(|(id, _)| ids.is_empty() || ids.contains(id));
+        let wanted = app
+            .wasm_functions()
+            .filter(|(id, _)| ids.is_empty() || ids.contains(id));
         output::bytes(document(wanted).as_bytes());
         Ok(ExitCode::SUCCESS)
     })
@@ -31,25 +33,36 @@ fn document<'a>(functions: impl Iterator<Item = (&'a EntryId, &'a Signature)>) -
     let mut classes = BTreeMap::new();
     let mut overloads = String::new();
     for (id, signature) in functions {
-        let params = signature.params.iter().map(|(name, ty)| format!(", {}: {}", names::snake(name), form(ty, &mut classes)));
+        let params = signature
+            .params
+            .iter()
+            .map(|(name, ty)| format!(", {}: {}", names::snake(name), form(ty, &mut classes)));
         let params: String = params.collect();
         let result = match &signature.result {
             None => String::new(),
             Some(Type::Result { ok, .. }) => {
-                format!(": {}?, any", ok.as_deref().map_or_else(|| "boolean".to_owned(), |ok| form(ok, &mut classes)))
+                format!(
+                    ": {}?, any",
+                    ok.as_deref()
+                        .map_or_else(|| "boolean".to_owned(), |ok| form(ok, &mut classes))
+                )
             }
             Some(ty) => format!(": {}?, any", form(ty, &mut classes)),
         };
         let _ = writeln!(overloads, "---@overload fun(id: \"{id}\"{params}){result}");
     }
     let classes: String = classes.into_values().collect();
-    format!("---@meta funcs\n\n{classes}local funcs = {{}}\n\n{overloads}function funcs.call(id, ...) end\n\nreturn funcs\n")
+    format!(
+        "---@meta funcs\n\n{classes}local funcs = {{}}\n\n{overloads}function funcs.call(id, ...) end\n\nreturn funcs\n"
+    )
 }
 
 /// A type as the language server writes it; named types are added to `classes`.
 fn form(ty: &Type, classes: &mut BTreeMap<String, String>) -> String {
     match ty {
-        Type::List(element) if **element != Type::U8 => format!("{}[]", parenthesised(&form(element, classes))),
+        Type::List(element) if **element != Type::U8 => {
+            format!("{}[]", parenthesised(&form(element, classes)))
+        }
         Type::FixedList(element, _) => format!("{}[]", parenthesised(&form(element, classes))),
         Type::Option(some) => format!("{}?", parenthesised(&form(some, classes))),
         Type::Map(key, value) => format!("table<{}, {}>", form(key, classes), form(value, classes)),
@@ -62,7 +75,10 @@ fn form(ty: &Type, classes: &mut BTreeMap<String, String>) -> String {
             parenthesised(&each.join("|"))
         }
         Type::Flags { flags, .. } => {
-            let each: Vec<String> = flags.iter().map(|flag| format!("{}?: boolean", names::snake(flag))).collect();
+            let each: Vec<String> = flags
+                .iter()
+                .map(|flag| format!("{}?: boolean", names::snake(flag)))
+                .collect();
             format!("{{{}}}", each.join(", "))
         }
         Type::Record { fields, .. } => {
@@ -71,8 +87,16 @@ fn form(ty: &Type, classes: &mut BTreeMap<String, String>) -> String {
                 // The name is taken first, so that a type which comes again is not written again.
                 classes.insert(name.clone(), String::new());
                 let lines = fields.iter().map(|field| {
-                    let optional = if matches!(field.ty, Type::Option(_)) { "?" } else { "" };
-                    let inner = if let Type::Option(some) = &field.ty { some } else { &field.ty };
+                    let optional = if matches!(field.ty, Type::Option(_)) {
+                        "?"
+                    } else {
+                        ""
+                    };
+                    let inner = if let Type::Option(some) = &field.ty {
+                        some
+                    } else {
+                        &field.ty
+                    };
                     let inner = form(inner, classes);
                     format!("---@field {}{optional} {inner}\n", names::snake(&field.name))
                 });
@@ -113,5 +137,9 @@ fn form(ty: &Type, classes: &mut BTreeMap<String, String>) -> String {
 
 /// A union in parentheses, anything else as it is.
 fn parenthesised(form: &str) -> String {
-    if form.contains('|') && !form.starts_with('(') { format!("({form})") } else { form.to_owned() }
+    if form.contains('|') && !form.starts_with('(') {
+        format!("({form})")
+    } else {
+        form.to_owned()
+    }
 }
