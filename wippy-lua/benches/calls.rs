@@ -1,6 +1,12 @@
 //! What calls cost: `cargo bench -p wippy-lua`. Compare the lines of one run, not runs.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, reason = "a program that prints numbers")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    clippy::cast_precision_loss,
+    reason = "a program that prints numbers"
+)]
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -16,14 +22,17 @@ use async_trait::async_trait;
 use wippy_lua::{Config, LuaFunction, Services, Source};
 use wippy_registry::EntryId;
 use wippy_security::{Call, CallError, Context, Dispatcher, DispatcherConfig, Handler, Permit};
-use wippy_wit::{DEPTH_MAX, Datum, Value, ValueReader, ValueWriter, Writer, copy};
+use wippy_wit::{DEPTH_MAX, Datum, Key, Value, ValueReader, ValueWriter, Writer, copy};
 
 /// Counts allocations that do not come from Lua's own allocator as well as those that do.
 struct Counting;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
-#[expect(unsafe_code, reason = "counts, and passes everything on to the system's allocator")]
+#[expect(
+    unsafe_code,
+    reason = "counts, and passes everything on to the system's allocator"
+)]
 // SAFETY: passes everything on.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -70,7 +79,9 @@ struct Echo;
 #[async_trait]
 impl Handler for Echo {
     async fn invoke<'a>(self: Arc<Self>, _permit: Permit, call: Call<'a>) -> Result<(), CallError> {
-        let Call { arguments, result, .. } = call;
+        let Call {
+            arguments, result, ..
+        } = call;
         arguments.enter_index(0)?;
         result.scope(&mut |result| copy(arguments, result, DEPTH_MAX))?;
         Ok(())
@@ -83,10 +94,41 @@ struct Sink;
 #[async_trait]
 impl Handler for Sink {
     async fn invoke<'a>(self: Arc<Self>, _permit: Permit, call: Call<'a>) -> Result<(), CallError> {
-        let Call { arguments, result, .. } = call;
+        let Call {
+            arguments, result, ..
+        } = call;
         arguments.enter_index(0)?;
         copy(arguments, &mut Nowhere, DEPTH_MAX)?;
         result.nil();
+        Ok(())
+    }
+}
+
+/// Reads the fields of its records by name, as a plan does.
+struct Fields {
+    keys: [Key; 4],
+}
+
+#[async_trait]
+impl Handler for Fields {
+    async fn invoke<'a>(self: Arc<Self>, _permit: Permit, call: Call<'a>) -> Result<(), CallError> {
+        let reader = call.arguments;
+        reader.enter_index(0)?;
+        let mut bytes = 0;
+        for index in 0..reader.len() {
+            reader.enter_index(index)?;
+            for key in &self.keys {
+                reader.enter_key(key)?;
+                bytes += if let Datum::String(text) = reader.datum() {
+                    text.len()
+                } else {
+                    8
+                };
+                reader.leave();
+            }
+            reader.leave();
+        }
+        call.result.integer(i64::try_from(bytes).unwrap());
         Ok(())
     }
 }
@@ -144,7 +186,10 @@ fn script(name: &str, body: &str, budget: u32) -> Arc<LuaFunction> {
         modules: ["funcs".to_owned()].into(),
         imports: BTreeMap::new(),
     };
-    let config = Config { instruction_budget: budget, ..Config::default() };
+    let config = Config {
+        instruction_budget: budget,
+        ..Config::default()
+    };
     LuaFunction::new(source, Services::default(), config).unwrap()
 }
 
@@ -153,7 +198,11 @@ async fn call(dispatcher: &Dispatcher, context: &Context, name: &str, count: i64
     let arguments = [Value::Integer(count)];
     let mut reader = ValueReader::arguments(&arguments);
     let mut writer = ValueWriter::default();
-    dispatcher.call(context, &function, &mut reader, &mut writer).unwrap().await.unwrap();
+    dispatcher
+        .call(context, &function, &mut reader, &mut writer)
+        .unwrap()
+        .await
+        .unwrap();
 }
 
 /// Prints the median of several runs of `body`, per round, less an empty loop's share.
@@ -162,9 +211,14 @@ async fn measure(label: &str, body: &str, rounds: i64, budget: u32) {
     dispatcher.insert(id("bench:add"), Arc::new(Add));
     dispatcher.insert(id("bench:echo"), Arc::new(Echo));
     dispatcher.insert(id("bench:sink"), Arc::new(Sink));
+    let keys = ["id", "name", "score", "active"].map(Key::new);
+    dispatcher.insert(id("bench:fields"), Arc::new(Fields { keys }));
     dispatcher.insert(id("bench:later"), Arc::new(Later));
     dispatcher.insert(id("bench:lua"), script("bench:lua", "return count", budget));
-    dispatcher.insert(id("bench:main"), script("bench:main", &format!("for i = 1, count do {body} end"), budget));
+    dispatcher.insert(
+        id("bench:main"),
+        script("bench:main", &format!("for i = 1, count do {body} end"), budget),
+    );
     let context = Context::root(dispatcher.clone());
     call(&dispatcher, &context, "bench:main", rounds).await;
     let mut times = Vec::new();
@@ -176,23 +230,64 @@ async fn measure(label: &str, body: &str, rounds: i64, budget: u32) {
     }
     let allocations = (ALLOCATIONS.load(Ordering::Relaxed) - before) as f64 / (11 * rounds) as f64;
     times.sort_by(f64::total_cmp);
-    println!("{label:<44} {:>12.1} ns  (min {:.1})  {allocations:>8.2} allocations", times[5], times[0]);
+    println!(
+        "{label:<44} {:>12.1} ns  (min {:.1})  {allocations:>8.2} allocations",
+        times[5], times[0]
+    );
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     measure("empty loop", "", 1_000_000, 10_000).await;
     measure("Lua to C: math.abs(i)", "math.abs(i)", 1_000_000, 10_000).await;
-    measure("funcs.call of a Rust add", "funcs.call('bench:add', i, 1)", 200_000, 10_000).await;
-    measure("funcs.call that waits once", "funcs.call('bench:later')", 50_000, 10_000).await;
-    measure("funcs.call of a Lua function", "funcs.call('bench:lua', i)", 100_000, 10_000).await;
-    measure("read 1,000 records of 4 fields", "funcs.call('bench:sink', users)", 200, 10_000).await;
-    measure("read and build 1,000 records", "funcs.call('bench:echo', users)", 100, 10_000).await;
+    measure(
+        "funcs.call of a Rust add",
+        "funcs.call('bench:add', i, 1)",
+        200_000,
+        10_000,
+    )
+    .await;
+    measure(
+        "funcs.call that waits once",
+        "funcs.call('bench:later')",
+        50_000,
+        10_000,
+    )
+    .await;
+    measure(
+        "funcs.call of a Lua function",
+        "funcs.call('bench:lua', i)",
+        100_000,
+        10_000,
+    )
+    .await;
+    measure(
+        "read 1,000 records of 4 fields by name",
+        "funcs.call('bench:fields', users)",
+        200,
+        10_000,
+    )
+    .await;
+    measure(
+        "read 1,000 records of 4 fields by pair",
+        "funcs.call('bench:sink', users)",
+        200,
+        10_000,
+    )
+    .await;
+    measure(
+        "read and build 1,000 records",
+        "funcs.call('bench:echo', users)",
+        100,
+        10_000,
+    )
+    .await;
     for budget in [1_000, 10_000, 100_000, u32::MAX] {
         measure(&format!("fib(27), hook every {budget}"), "fib(27)", 5, budget).await;
     }
     let lua = mlua::Lua::new();
-    let chunk = "local function fib(n) if n < 2 then return n end return fib(n - 1) + fib(n - 2) end return fib(27)";
+    let chunk =
+        "local function fib(n) if n < 2 then return n end return fib(n - 1) + fib(n - 2) end return fib(27)";
     let chunk = lua.load(chunk).into_function().unwrap();
     let mut times: Vec<_> = (0..11)
         .map(|_| {
@@ -212,7 +307,15 @@ async fn main() {
     for _ in 0..1_000_000 {
         let mut reader = ValueReader::arguments(&arguments);
         let mut writer = ValueWriter::default();
-        dispatcher.call(&context, &function, &mut reader, &mut writer).unwrap().await.unwrap();
+        dispatcher
+            .call(&context, &function, &mut reader, &mut writer)
+            .unwrap()
+            .await
+            .unwrap();
     }
-    println!("{:<44} {:>12.1} ns", "the same add from Rust", started.elapsed().as_nanos() as f64 / 1e6);
+    println!(
+        "{:<44} {:>12.1} ns",
+        "the same add from Rust",
+        started.elapsed().as_nanos() as f64 / 1e6
+    );
 }

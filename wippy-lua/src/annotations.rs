@@ -11,7 +11,11 @@ use crate::tokens::{Kind, Token, tokens};
 /// The script without its annotations.
 pub(crate) fn erase(text: &str) -> Cow<'_, str> {
     let tokens = tokens(text);
-    let mut eraser = Eraser { tokens: &tokens, at: 0, erased: Vec::new() };
+    let mut eraser = Eraser {
+        tokens: &tokens,
+        at: 0,
+        erased: Vec::new(),
+    };
     eraser.walk();
     if eraser.erased.is_empty() {
         return Cow::Borrowed(text);
@@ -70,7 +74,9 @@ impl Eraser<'_> {
     /// Whether `type` begins an alias: `type X =` or `type X<T> =`, as a statement.
     fn is_alias(&self, at: usize) -> bool {
         let before = at.checked_sub(1).map_or("", |before| self.text(before));
-        self.is_word(at + 1) && matches!(self.text(at + 2), "=" | "<") && !matches!(before, "." | ":" | "local")
+        self.is_word(at + 1)
+            && matches!(self.text(at + 2), "=" | "<")
+            && !matches!(before, "." | ":" | "local")
     }
 
     fn alias(&mut self, at: usize) {
@@ -151,7 +157,9 @@ impl Eraser<'_> {
         let start = self.at;
         self.annotation();
         while self.at > start && self.text(self.at) == "," {
-            let Some(end) = self.type_at(self.at + 1) else { return };
+            let Some(end) = self.type_at(self.at + 1) else {
+                return;
+            };
             self.erase(self.at, end);
             self.at = end;
         }
@@ -187,11 +195,19 @@ impl Eraser<'_> {
             (_, "{") => self.balanced(at)?,
             (_, "(") => {
                 let end = self.balanced(at)?;
-                if self.text(end) == "->" { self.type_at(end + 1)? } else { end }
+                if self.text(end) == "->" {
+                    self.type_at(end + 1)?
+                } else {
+                    end
+                }
             }
             (Kind::Word, "fun" | "typeof") if self.text(at + 1) == "(" => {
                 let end = self.balanced(at + 1)?;
-                if self.text(end) == ":" { self.type_at(end + 1)? } else { end }
+                if self.text(end) == ":" {
+                    self.type_at(end + 1)?
+                } else {
+                    end
+                }
             }
             (Kind::Word, word) if is_keyword(word) => return None,
             (Kind::Word, _) => self.named_type(at),
@@ -253,7 +269,23 @@ impl Eraser<'_> {
 fn is_keyword(word: &str) -> bool {
     matches!(
         word,
-        "and" | "break" | "do" | "else" | "elseif" | "end" | "for" | "goto" | "if" | "in" | "local" | "not" | "or"
-            | "repeat" | "return" | "then" | "until" | "while"
+        "and"
+            | "break"
+            | "do"
+            | "else"
+            | "elseif"
+            | "end"
+            | "for"
+            | "goto"
+            | "if"
+            | "in"
+            | "local"
+            | "not"
+            | "or"
+            | "repeat"
+            | "return"
+            | "then"
+            | "until"
+            | "while"
     )
 }

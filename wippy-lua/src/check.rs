@@ -27,7 +27,10 @@ pub(crate) fn compile(
     globals: Option<Table>,
 ) -> Result<Function, Error> {
     let text = annotations::erase(text);
-    let chunk = lua.load(&*text).set_name(format!("@{name}")).set_mode(ChunkMode::Text);
+    let chunk = lua
+        .load(&*text)
+        .set_name(format!("@{name}"))
+        .set_mode(ChunkMode::Text);
     let chunk = match globals {
         Some(globals) => chunk.set_environment(globals),
         None => chunk,
@@ -43,8 +46,16 @@ fn syntax(id: Option<&EntryId>, name: &str, error: &mlua::Error) -> Error {
         other => other.to_string(),
     };
     let (line, message) = split_place(&text).unwrap_or((1, &text));
-    let near = message.rsplit_once(" near ").map(|(_, token)| token.trim_matches(['\'', '<', '>']).to_owned());
-    Error::Syntax { id: id.cloned(), name: name.into(), line, message: message.to_owned(), near }
+    let near = message
+        .rsplit_once(" near ")
+        .map(|(_, token)| token.trim_matches(['\'', '<', '>']).to_owned());
+    Error::Syntax {
+        id: id.cloned(),
+        name: name.into(),
+        line,
+        message: message.to_owned(),
+        near,
+    }
 }
 
 fn split_place(text: &str) -> Option<(usize, &str)> {
@@ -74,7 +85,9 @@ pub fn required(text: &str) -> Vec<Required> {
     let mut found = Vec::new();
     for (index, token) in tokens.iter().enumerate() {
         let mut rest = tokens.iter().skip(index + 1);
-        let argument = rest.next().and_then(|next| if next.text == "(" { rest.next() } else { Some(next) });
+        let argument = rest
+            .next()
+            .and_then(|next| if next.text == "(" { rest.next() } else { Some(next) });
         if token.text == "require"
             && let Some(argument) = argument
             && let Some(name) = argument.plain_string()
@@ -82,7 +95,11 @@ pub fn required(text: &str) -> Vec<Required> {
             let before = text.get(..argument.start).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
             let column = argument.start - before.rfind('\n').map_or(0, |at| at + 1) + 2;
-            found.push(Required { name: name.to_owned(), line, column });
+            found.push(Required {
+                name: name.to_owned(),
+                line,
+                column,
+            });
         }
     }
     found

@@ -29,14 +29,19 @@ pub(crate) fn from_lua(lua: &Lua, value: &LuaValue, trace: Option<&str>) -> Call
     if let Some(error) = object(lua, value) {
         return with_trace(error, trace);
     }
-    #[expect(clippy::wildcard_enum_match_arm, reason = "everything else is told by its text")]
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "everything else is told by its text"
+    )]
     let error = match value {
         LuaValue::Error(error) => return from_mlua(error, trace),
         LuaValue::String(text) => from_message(&text.to_string_lossy()),
         LuaValue::Table(table) => from_table(lua, table),
         LuaValue::Nil => CallError::new(ErrorKind::Unknown, "nil"),
         other => {
-            let text = other.to_string().unwrap_or_else(|_| format!("a {}", other.type_name()));
+            let text = other
+                .to_string()
+                .unwrap_or_else(|_| format!("a {}", other.type_name()));
             CallError::new(ErrorKind::Unknown, text)
         }
     };
@@ -45,7 +50,10 @@ pub(crate) fn from_lua(lua: &Lua, value: &LuaValue, trace: Option<&str>) -> Call
 
 /// The error that an error object stands for.
 pub(crate) fn object(lua: &Lua, value: &LuaValue) -> Option<CallError> {
-    raw::foreign(lua, value)?.as_any().downcast_ref::<CallError>().cloned()
+    raw::foreign(lua, value)?
+        .as_any()
+        .downcast_ref::<CallError>()
+        .cloned()
 }
 
 fn with_trace(error: CallError, trace: Option<&str>) -> CallError {
@@ -77,7 +85,9 @@ fn from_table(lua: &Lua, table: &Table) -> CallError {
         Ok(LuaValue::String(text)) => Some(text.to_string_lossy()),
         _ => None,
     };
-    let kind = text("kind").and_then(|kind| ErrorKind::from_str(&kind).ok()).unwrap_or(ErrorKind::Unknown);
+    let kind = text("kind")
+        .and_then(|kind| ErrorKind::from_str(&kind).ok())
+        .unwrap_or(ErrorKind::Unknown);
     let mut error = CallError::new(kind, text("message").unwrap_or_else(|| "a table".to_owned()));
     if let Ok(LuaValue::Boolean(retryable)) = table.raw_get("retryable") {
         error = error.with_retryable(retryable);
@@ -96,7 +106,11 @@ fn from_table(lua: &Lua, table: &Table) -> CallError {
 pub(crate) fn from_mlua(error: &mlua::Error, trace: Option<&str>) -> CallError {
     match error {
         mlua::Error::CallbackError { traceback, cause } => {
-            let trace = if traceback.is_empty() { trace } else { Some(traceback.as_str()) };
+            let trace = if traceback.is_empty() {
+                trace
+            } else {
+                Some(traceback.as_str())
+            };
             let place = trace.and_then(first_place);
             let error = from_mlua(cause, trace);
             match place {
@@ -115,11 +129,20 @@ pub(crate) fn from_mlua(error: &mlua::Error, trace: Option<&str>) -> CallError {
         mlua::Error::WithContext { context, cause } => from_mlua(cause, trace).context(context),
         mlua::Error::BadArgument { to, pos, cause, .. } => {
             let function = to.as_deref().unwrap_or("function");
-            with_trace(CallError::invalid(format!("bad argument #{pos} to `{function}`: {cause}")), trace)
+            with_trace(
+                CallError::invalid(format!("bad argument #{pos} to `{function}`: {cause}")),
+                trace,
+            )
         }
         mlua::Error::FromLuaConversionError { from, to, message } => {
-            let reason = message.as_deref().map(|message| format!(" ({message})")).unwrap_or_default();
-            with_trace(CallError::invalid(format!("expected {to}, got {from}{reason}")), trace)
+            let reason = message
+                .as_deref()
+                .map(|message| format!(" ({message})"))
+                .unwrap_or_default();
+            with_trace(
+                CallError::invalid(format!("expected {to}, got {from}{reason}")),
+                trace,
+            )
         }
         other => with_trace(CallError::internal(other.to_string()), trace),
     }
@@ -127,10 +150,15 @@ pub(crate) fn from_mlua(error: &mlua::Error, trace: Option<&str>) -> CallError {
 
 /// The first `file:line` of a traceback.
 fn first_place(trace: &str) -> Option<&str> {
-    trace.lines().skip(1).map(str::trim).find(|line| !line.starts_with('[')).and_then(|line| {
-        let (place, _) = line.split_once(": in ")?;
-        Some(place)
-    })
+    trace
+        .lines()
+        .skip(1)
+        .map(str::trim)
+        .find(|line| !line.starts_with('['))
+        .and_then(|line| {
+            let (place, _) = line.split_once(": in ")?;
+            Some(place)
+        })
 }
 
 /// The text of `tostring(err)`.
@@ -148,7 +176,8 @@ pub(crate) fn metatable(lua: &Lua) -> mlua::Result<Table> {
         if let LuaValue::Error(error) = value {
             return Ok(from_mlua(error, None));
         }
-        object(lua, value).ok_or_else(|| mlua::Error::runtime("an error object is expected: use `err:kind()`"))
+        object(lua, value)
+            .ok_or_else(|| mlua::Error::runtime("an error object is expected: use `err:kind()`"))
     };
     methods.raw_set(
         "kind",
@@ -158,7 +187,10 @@ pub(crate) fn metatable(lua: &Lua) -> mlua::Result<Table> {
         "message",
         lua.create_function(move |lua, value: LuaValue| lua.create_string(this(lua, &value)?.message()))?,
     )?;
-    methods.raw_set("retryable", lua.create_function(move |lua, value: LuaValue| Ok(this(lua, &value)?.retryable()))?)?;
+    methods.raw_set(
+        "retryable",
+        lua.create_function(move |lua, value: LuaValue| Ok(this(lua, &value)?.retryable()))?,
+    )?;
     methods.raw_set(
         "details",
         lua.create_function(move |lua, value: LuaValue| raw::write_value(lua, this(lua, &value)?.details()))?,
@@ -237,7 +269,7 @@ fn wrap(lua: &Lua, (value, message): (LuaValue, String)) -> mlua::Result<LuaValu
 
 /// `errors.is(err, kind)`.
 fn is(lua: &Lua, (value, kind): (LuaValue, String)) -> mlua::Result<bool> {
-    let kind =
-        ErrorKind::from_str(&kind).map_err(|()| mlua::Error::runtime(format!("there is no error kind `{kind}`")))?;
+    let kind = ErrorKind::from_str(&kind)
+        .map_err(|()| mlua::Error::runtime(format!("there is no error kind `{kind}`")))?;
     Ok(!value.is_nil() && from_lua(lua, &value, None).kind() == kind)
 }

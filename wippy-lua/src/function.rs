@@ -21,17 +21,19 @@ impl LuaFunction {
     /// # Errors
     /// When the script or a library of it is not Lua, or a listed module does not exist.
     pub fn new(source: Source, services: Services, config: Config) -> Result<Arc<Self>, Error> {
-        Ok(Arc::new(Self { pool: Pool::new(Program::new(source, services, config)?) }))
+        Ok(Arc::new(Self {
+            pool: Pool::new(Program::new(source, services, config)?),
+        }))
     }
 }
 
 #[async_trait]
 impl Handler for LuaFunction {
     async fn invoke<'a>(self: Arc<Self>, _permit: Permit, call: Call<'a>) -> Result<(), CallError> {
-        // The edge calls at depth 1; anything deeper comes from a guest, which holds states while it waits.
-        let is_nested = call.context.depth() > 1;
+        // Edges call at depth 0; anything deeper comes from a guest, which holds states while it waits.
+        let is_nested = call.context.depth() > 0;
         let mut lease = self.pool.lease(is_nested).await?;
-        let context = call.context.with_own_execution();
+        let context = call.context.callee();
         let outcome = lease.worker.call(context, call.arguments, call.result).await;
         lease.end();
         outcome

@@ -13,6 +13,7 @@ mod check;
 mod error;
 mod errors;
 mod function;
+mod handles;
 mod modules;
 mod numbers;
 mod pool;

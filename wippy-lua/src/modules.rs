@@ -18,7 +18,9 @@ use crate::{Services, worker::Program};
 pub(crate) use funcs::Tasks;
 
 /// The names of the built-in modules, in order.
-pub const MODULES: &[&str] = &["ctx", "errors", "funcs", "io", "json", "logger", "process", "time"];
+pub const MODULES: &[&str] = &[
+    "ctx", "errors", "funcs", "io", "json", "logger", "process", "time",
+];
 
 /// Modules that are globals, too.
 pub(crate) const GLOBALS: &[&str] = &["errors", "process"];
@@ -32,7 +34,10 @@ pub(crate) struct Environment {
 
 impl Environment {
     pub(crate) fn new(program: &Arc<Program>) -> Self {
-        Self { id: program.source.id.clone(), services: program.services.clone() }
+        Self {
+            id: program.source.id.clone(),
+            services: program.services.clone(),
+        }
     }
 }
 

@@ -22,7 +22,12 @@ pub(crate) struct Pool {
 impl Pool {
     pub(crate) fn new(program: Arc<Program>) -> Self {
         let slots = Semaphore::new(program.config.workers_max.max(1));
-        Self { program, idle: Mutex::default(), slots, nested: Semaphore::new(NESTED_MAX) }
+        Self {
+            program,
+            idle: Mutex::default(),
+            slots,
+            nested: Semaphore::new(NESTED_MAX),
+        }
     }
 
     /// Waits for a state of one's own. A call from within another takes one beyond the bound rather than wait.
@@ -40,7 +45,11 @@ impl Pool {
             Some(worker) => worker,
             None => Worker::new(self.program.clone())?,
         };
-        Ok(Lease { pool: self, worker, _slot: slot })
+        Ok(Lease {
+            pool: self,
+            worker,
+            _slot: slot,
+        })
     }
 }
 
@@ -58,7 +67,11 @@ pub(crate) struct Lease<'a> {
 impl Lease<'_> {
     /// Ends the lease. A state is kept if it returned cleanly.
     pub(crate) fn end(self) {
-        let Self { pool, mut worker, _slot } = self;
+        let Self {
+            pool,
+            mut worker,
+            _slot,
+        } = self;
         if worker.is_reusable() {
             worker.reset();
             let mut idle = pool.idle.lock().unwrap_or_else(PoisonError::into_inner);

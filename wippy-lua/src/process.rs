@@ -21,7 +21,9 @@ impl LuaProcess {
     /// # Errors
     /// When the script or a library of it is not Lua, or a listed module does not exist.
     pub fn new(source: Source, services: Services, config: Config) -> Result<Self, Error> {
-        Ok(Self { program: Program::new(source, services, config)? })
+        Ok(Self {
+            program: Program::new(source, services, config)?,
+        })
     }
 
     /// Runs the method with `arguments` under `context`, in a state of its own, and answers what it returns.
@@ -35,9 +37,9 @@ impl LuaProcess {
         let deadline = context.deadline();
         let running = call_for_value(&mut worker, context, &arguments);
         match deadline {
-            Some(deadline) => {
-                tokio::time::timeout_at(deadline, running).await.unwrap_or_else(|_| Err(raw::deadline_error()))
-            }
+            Some(deadline) => tokio::time::timeout_at(deadline, running)
+                .await
+                .unwrap_or_else(|_| Err(raw::deadline_error())),
             None => running.await,
         }
     }

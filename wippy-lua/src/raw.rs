@@ -19,7 +19,10 @@
 //! *Suspended coroutines.* A C function that yields leaves its frame, and so its arguments, in place. Threads that are
 //! suspended by this module cannot be resumed or closed by scripts, so a parked [`Reader`](reader::LuaReader) stays
 //! valid until the driver resumes the coroutine or drops what is parked. Iterations notice when Lua ran in between.
-#![expect(unsafe_code, reason = "the one home of the Lua C API, with its safety argument above")]
+#![expect(
+    unsafe_code,
+    reason = "the one home of the Lua C API, with its safety argument above"
+)]
 
 mod call;
 mod core;
@@ -30,9 +33,9 @@ mod suspending;
 mod vm;
 mod writer;
 
+pub(crate) use self::core::deadline_error;
 pub(crate) use call::call_function;
 pub(crate) use coroutine::coroutine_functions;
 pub(crate) use object::{failure_metatable, foreign, integer_or_unsigned, unsigned, wrap_foreign};
 pub(crate) use suspending::{Completion, Suspension, suspending_function};
-pub(crate) use self::core::deadline_error;
 pub(crate) use vm::{End, Kept, Metatables, Vm, context, read_value, write_value};

@@ -41,7 +41,10 @@ fn is_module(name: &str) -> bool {
 pub(crate) fn check_library(library: &Library) -> Result<(), Error> {
     check::check(Some(&library.id), &library.name, &library.text)?;
     check_modules(&library.id, &library.modules)?;
-    library.imports.values().try_for_each(|library| check_library(library))
+    library
+        .imports
+        .values()
+        .try_for_each(|library| check_library(library))
 }
 
 /// What all `require`s of a state share.
@@ -86,8 +89,11 @@ pub(crate) fn install(
         entry: source.id.clone(),
         loaded: Mutex::default(),
     });
-    let declared =
-        Declared { id: source.id.clone(), modules: source.modules.clone(), imports: source.imports.clone() };
+    let declared = Declared {
+        id: source.id.clone(),
+        modules: source.modules.clone(),
+        imports: source.imports.clone(),
+    };
     define(lua, loader, declared, globals)
 }
 
@@ -114,7 +120,9 @@ fn require(lua: &Lua, loader: &Arc<Loader>, declared: &Declared, name: &str) -> 
 fn refusal(loader: &Loader, declared: &Declared, name: &str) -> String {
     let (id, entry) = (&declared.id, &loader.entry);
     if declared.modules.contains(name) {
-        return format!("the library `{id}` needs the module `{name}`: add \"{name}\" to `modules` of `{entry}`");
+        return format!(
+            "the library `{id}` needs the module `{name}`: add \"{name}\" to `modules` of `{entry}`"
+        );
     }
     if is_module(name) {
         return format!("the module `{name}` is not declared: add \"{name}\" to `modules` of `{id}`");
@@ -122,10 +130,17 @@ fn refusal(loader: &Loader, declared: &Declared, name: &str) -> String {
     if name.contains(':') {
         return format!("libraries are required by a short name: add `lib: {name}` to `imports` of `{id}`");
     }
-    let names = MODULES.iter().copied().chain(declared.imports.keys().map(String::as_str));
+    let names = MODULES
+        .iter()
+        .copied()
+        .chain(declared.imports.keys().map(String::as_str));
     let near = wippy_registry::suggest::closest(name, names);
-    let near = near.map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default();
-    format!("there is no module `{name}`{near}; for a library, add `{name}: namespace:name` to `imports` of `{id}`")
+    let near = near
+        .map(|near| format!(" (did you mean `{near}`?)"))
+        .unwrap_or_default();
+    format!(
+        "there is no module `{name}`{near}; for a library, add `{name}: namespace:name` to `imports` of `{id}`"
+    )
 }
 
 fn load_module(lua: &Lua, loader: &Loader, name: &str) -> mlua::Result<LuaValue> {
@@ -141,7 +156,11 @@ fn load_library(lua: &Lua, loader: &Arc<Loader>, library: &Library) -> mlua::Res
     let id = library.id.as_str();
     match loader.get(id) {
         Some(Loaded::Done(value)) => return Ok(value),
-        Some(Loaded::Running) => return Err(mlua::Error::runtime(format!("the library `{id}` requires itself"))),
+        Some(Loaded::Running) => {
+            return Err(mlua::Error::runtime(format!(
+                "the library `{id}` requires itself"
+            )));
+        }
         None => {}
     }
     loader.set(id, Loaded::Running);
@@ -156,23 +175,42 @@ fn load_library(lua: &Lua, loader: &Arc<Loader>, library: &Library) -> mlua::Res
 /// Runs a library's chunk with globals of its own.
 fn run_library(lua: &Lua, loader: &Arc<Loader>, library: &Library) -> mlua::Result<LuaValue> {
     let globals = sandbox::copy_globals(lua)?;
-    let declared =
-        Declared { id: library.id.clone(), modules: library.modules.clone(), imports: library.imports.clone() };
+    let declared = Declared {
+        id: library.id.clone(),
+        modules: library.modules.clone(),
+        imports: library.imports.clone(),
+    };
     define(lua, loader.clone(), declared, &globals)?;
-    let chunk = check::compile(lua, Some(&library.id), &library.name, &library.text, Some(globals));
+    let chunk = check::compile(
+        lua,
+        Some(&library.id),
+        &library.name,
+        &library.text,
+        Some(globals),
+    );
     chunk.map_err(mlua::Error::external)?.call(())
 }
 
 impl Loader {
     fn get(&self, name: &str) -> Option<Loaded> {
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.loaded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned()
     }
 
     fn set(&self, name: &str, value: Loaded) {
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), value);
+        self.loaded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.to_owned(), value);
     }
 
     fn forget(&self, name: &str) {
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.loaded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(name);
     }
 }

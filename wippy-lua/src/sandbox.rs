@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mlua::{Lua, LuaOptions, StdLib, Table, Value as LuaValue, Variadic};
 
 use crate::{
-    errors, modules, numbers,
+    errors, handles, modules, numbers,
     raw::{self, Metatables, Vm},
     require,
     worker::Program,
@@ -14,8 +14,24 @@ use crate::{
 /// The globals of the base library that a script gets. What is not here does not exist: `dofile`, `load`, `loadfile`,
 /// `collectgarbage`, `warn`, and of course `io`, `package` and most of `os` and `debug`.
 const BASE: &[&str] = &[
-    "_VERSION", "assert", "error", "getmetatable", "ipairs", "next", "pairs", "pcall", "rawequal", "rawget", "rawlen",
-    "rawset", "select", "setmetatable", "tonumber", "tostring", "type", "xpcall",
+    "_VERSION",
+    "assert",
+    "error",
+    "getmetatable",
+    "ipairs",
+    "next",
+    "pairs",
+    "pcall",
+    "rawequal",
+    "rawget",
+    "rawlen",
+    "rawset",
+    "select",
+    "setmetatable",
+    "tonumber",
+    "tostring",
+    "type",
+    "xpcall",
 ];
 
 /// Tables of functions that are given whole, after [`PRELUDE`] has seen to them.
@@ -37,7 +53,7 @@ pub(crate) fn new(program: &Arc<Program>) -> mlua::Result<Vm> {
     let lua = vm.lua();
     vm.set_metatables(&Metatables {
         error: errors::metatable(lua)?,
-        foreign: foreign_metatable(lua)?,
+        foreign: handles::metatable(lua)?,
         unsigned: numbers::metatable(lua)?,
     })?;
     patch_failures(lua)?;
@@ -63,7 +79,10 @@ pub(crate) fn new(program: &Arc<Program>) -> mlua::Result<Vm> {
 }
 
 fn names(table: &Table) -> mlua::Result<Vec<LuaValue>> {
-    table.pairs::<LuaValue, LuaValue>().map(|pair| pair.map(|(name, _)| name)).collect()
+    table
+        .pairs::<LuaValue, LuaValue>()
+        .map(|pair| pair.map(|(name, _)| name))
+        .collect()
 }
 
 /// Where the globals are kept as they were before any script ran.
@@ -101,7 +120,10 @@ fn safe_globals(lua: &Lua) -> mlua::Result<Table> {
     }
     globals.raw_set("os", safe_os)?;
     let debug = lua.create_table()?;
-    debug.raw_set("traceback", lua.create_function(|lua, arguments: Variadic<LuaValue>| traceback(lua, &arguments))?)?;
+    debug.raw_set(
+        "traceback",
+        lua.create_function(|lua, arguments: Variadic<LuaValue>| traceback(lua, &arguments))?,
+    )?;
     globals.raw_set("debug", debug)?;
     globals.raw_set("errors", errors::open(lua)?)?;
     replace_coroutines(lua, &globals.raw_get("coroutine")?)?;
@@ -131,19 +153,6 @@ fn traceback(lua: &Lua, arguments: &[LuaValue]) -> mlua::Result<LuaValue> {
     Ok(LuaValue::String(lua.traceback(message.as_deref(), level)?))
 }
 
-/// What scripts see of things that they only pass along.
-fn foreign_metatable(lua: &Lua) -> mlua::Result<Table> {
-    let metatable = lua.create_table()?;
-    metatable.raw_set(
-        "__tostring",
-        lua.create_function(|lua, value: LuaValue| {
-            Ok(raw::foreign(lua, &value).map_or_else(|| "userdata".to_owned(), |foreign| foreign.type_name().to_owned()))
-        })?,
-    )?;
-    metatable.raw_set("__metatable", "userdata")?;
-    Ok(metatable)
-}
-
 /// Errors that mlua raises from callbacks get the methods of error objects, so that scripts need not tell them apart.
 fn patch_failures(lua: &Lua) -> mlua::Result<()> {
     let ours = errors::metatable(lua)?;
@@ -153,4 +162,3 @@ fn patch_failures(lua: &Lua) -> mlua::Result<()> {
     }
     Ok(())
 }
-

@@ -51,6 +51,9 @@ pub struct Services {
 
 impl fmt::Debug for Services {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Services").field("terminal", &self.terminal.is_some()).field("pid", &self.pid).finish()
+        f.debug_struct("Services")
+            .field("terminal", &self.terminal.is_some())
+            .field("pid", &self.pid)
+            .finish()
     }
 }

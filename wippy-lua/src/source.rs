@@ -56,6 +56,10 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { memory_limit: 64 << 20, instruction_budget: 10_000, workers_max: processors * 4 }
+        Self {
+            memory_limit: 64 << 20,
+            instruction_budget: 10_000,
+            workers_max: processors * 4,
+        }
     }
 }

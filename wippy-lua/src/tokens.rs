@@ -27,7 +27,10 @@ impl Token<'_> {
 
     /// The contents of a short string without escapes.
     pub(crate) fn plain_string(&self) -> Option<&str> {
-        let quoted = self.text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+        let quoted = self
+            .text
+            .strip_prefix('"')
+            .and_then(|text| text.strip_suffix('"'));
         let quoted = quoted.or_else(|| self.text.strip_prefix('\'')?.strip_suffix('\''));
         quoted.filter(|text| self.kind == Kind::String && !text.contains('\\'))
     }
@@ -43,7 +46,11 @@ pub(crate) fn tokens(text: &str) -> Vec<Token<'_>> {
     while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
         let (kind, len) = next(rest);
         if let (Some(kind), Some(text)) = (kind, rest.get(..len)) {
-            tokens.push(Token { kind, text, start: at });
+            tokens.push(Token {
+                kind,
+                text,
+                start: at,
+            });
         }
         at += len.max(1);
     }
@@ -52,7 +59,9 @@ pub(crate) fn tokens(text: &str) -> Vec<Token<'_>> {
 
 /// The kind and length of what `rest` begins with; no kind for what is skipped.
 fn next(rest: &str) -> (Option<Kind>, usize) {
-    let Some(first) = rest.chars().next() else { return (None, 0) };
+    let Some(first) = rest.chars().next() else {
+        return (None, 0);
+    };
     if let Some(comment) = rest.strip_prefix("--") {
         let len = long_bracket(comment).unwrap_or_else(|| comment.find('\n').unwrap_or(comment.len()));
         return (None, 2 + len);
@@ -61,7 +70,10 @@ fn next(rest: &str) -> (Option<Kind>, usize) {
         return (None, first.len_utf8());
     }
     if first.is_ascii_alphabetic() || first == '_' {
-        let len = rest.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').count();
+        let len = rest
+            .bytes()
+            .take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+            .count();
         return (Some(Kind::Word), len);
     }
     if first.is_ascii_digit() {
@@ -73,7 +85,10 @@ fn next(rest: &str) -> (Option<Kind>, usize) {
     if let Some(len) = long_bracket(rest) {
         return (Some(Kind::String), len);
     }
-    let len = SYMBOLS.iter().find(|symbol| rest.starts_with(**symbol)).map_or(first.len_utf8(), |symbol| symbol.len());
+    let len = SYMBOLS
+        .iter()
+        .find(|symbol| rest.starts_with(**symbol))
+        .map_or(first.len_utf8(), |symbol| symbol.len());
     (Some(Kind::Symbol), len)
 }
 
@@ -84,7 +99,11 @@ fn long_bracket(rest: &str) -> Option<usize> {
     let contents = inner.get(level..)?.strip_prefix('[')?;
     let close = format!("]{}]", "=".repeat(level));
     let opened = level + 2;
-    Some(contents.find(&close).map_or(rest.len(), |at| opened + at + close.len()))
+    Some(
+        contents
+            .find(&close)
+            .map_or(rest.len(), |at| opened + at + close.len()),
+    )
 }
 
 /// The length of the quoted string that `rest` begins with; an open one ends with its line.

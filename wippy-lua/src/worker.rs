@@ -30,7 +30,11 @@ impl Program {
         for library in source.imports.values() {
             require::check_library(library)?;
         }
-        Ok(Arc::new(Self { source, services, config }))
+        Ok(Arc::new(Self {
+            source,
+            services,
+            config,
+        }))
     }
 }
 
@@ -51,12 +55,21 @@ impl Worker {
     /// # Errors
     /// When the state cannot be made.
     pub(crate) fn new(program: Arc<Program>) -> Result<Self, CallError> {
-        let state = |error: mlua::Error| Error::State { id: program.source.id.clone(), reason: error.to_string() };
+        let state = |error: mlua::Error| Error::State {
+            id: program.source.id.clone(),
+            reason: error.to_string(),
+        };
         let vm = sandbox::new(&program).map_err(state)?;
         let source = &program.source;
         let chunk = check::compile(vm.lua(), Some(&source.id), &source.name, &source.text, None)?;
         let chunk = vm.keep(&chunk).map_err(state)?;
-        Ok(Self { program, chunk, method: None, is_clean: false, vm })
+        Ok(Self {
+            program,
+            chunk,
+            method: None,
+            is_clean: false,
+            vm,
+        })
     }
 
     /// Calls the method.
@@ -74,7 +87,9 @@ impl Worker {
             Some(method) => method,
             None => self.load(&context).await?,
         };
-        self.vm.begin(method, context, arguments).map_err(|error| error.context(&self.program.source.id))?;
+        self.vm
+            .begin(method, context, arguments)
+            .map_err(|error| error.context(&self.program.source.id))?;
         self.run().await?;
         self.is_clean = true;
         match self.vm.copy_result(result) {
@@ -99,11 +114,15 @@ impl Worker {
 
     /// Runs the chunk and finds the method in what it returns.
     async fn load(&mut self, context: &Context) -> Result<Kept, CallError> {
-        self.vm.begin(self.chunk, context.clone(), &mut ValueReader::arguments(&[]))?;
+        self.vm
+            .begin(self.chunk, context.clone(), &mut ValueReader::arguments(&[]))?;
         self.run().await?;
         let returned = self.vm.take().map_err(|error| errors::from_mlua(&error, None))?;
         let method = self.find(returned.front())?;
-        let method = self.vm.keep(&method).map_err(|error| errors::from_mlua(&error, None))?;
+        let method = self
+            .vm
+            .keep(&method)
+            .map_err(|error| errors::from_mlua(&error, None))?;
         self.method = Some(method);
         Ok(method)
     }
@@ -131,7 +150,11 @@ impl Worker {
             .filter_map(|(key, _)| key.as_string().map(|key| format!("`{}`", key.to_string_lossy())))
             .collect();
         known.sort();
-        let known = if known.is_empty() { "no functions".to_owned() } else { known.join(", ") };
+        let known = if known.is_empty() {
+            "no functions".to_owned()
+        } else {
+            known.join(", ")
+        };
         let message = format!("`{id}` has no method `{method}`: `{name}` returns {known}");
         Err(CallError::new(ErrorKind::NotFound, message))
     }
@@ -172,6 +195,8 @@ pub(crate) async fn call_for_value(
     arguments: &[Value],
 ) -> Result<Value, CallError> {
     let mut result = wippy_wit::ValueWriter::default();
-    worker.call(context, &mut ValueReader::arguments(arguments), &mut result).await?;
+    worker
+        .call(context, &mut ValueReader::arguments(arguments), &mut result)
+        .await?;
     Ok(result.finish())
 }

@@ -112,12 +112,12 @@ impl Context {
         }
     }
 
-    /// What a callee inherits: the same, one level deeper.
+    /// What a callee inherits: the same, one level deeper, for an execution of its own.
     #[must_use]
-    pub fn child(&self) -> Self {
+    pub fn callee(&self) -> Self {
         Self {
             depth: self.depth + 1,
-            ..self.clone()
+            ..self.with_own_execution()
         }
     }
 

@@ -3,21 +3,19 @@
 use std::{
     collections::HashMap,
     fmt,
-    future::Future,
-    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    task::{self, Poll},
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tokio::time::{Instant, Sleep, sleep_until};
 use wippy_registry::EntryId;
 use wippy_wit::{Reader, Writer};
 
-use crate::{Call, CallError, Context, ErrorKind, Handler, Object, Policies, guard};
+use crate::{
+    Call, CallError, Calling, Context, ErrorKind, Handler, Object, Permit, Policies, calling::Callee, guard,
+};
 
 /// What holds for every call.
 #[derive(Debug, Clone)]
@@ -50,6 +48,8 @@ pub struct Dispatcher {
 pub struct Function {
     id: EntryId,
     handler: ArcSwapOption<Arc<dyn Handler>>,
+    /// Counts the changes of the handler.
+    pub(crate) generation: AtomicU64,
     calls: AtomicU64,
     failures: AtomicU64,
 }
@@ -70,7 +70,7 @@ impl Dispatcher {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let table = self.table.load();
         if let Some(function) = table.get(&id) {
-            function.handler.store(Some(Arc::new(handler)));
+            function.replace(Some(Arc::new(handler)));
             return;
         }
         let mut next = HashMap::clone(&table);
@@ -78,6 +78,7 @@ impl Dispatcher {
         let function = Function {
             id: id.clone(),
             handler,
+            generation: AtomicU64::new(0),
             calls: AtomicU64::new(0),
             failures: AtomicU64::new(0),
         };
@@ -89,7 +90,7 @@ impl Dispatcher {
     pub fn remove(&self, id: &EntryId) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(function) = self.table.load().get(id) {
-            function.handler.store(None);
+            function.replace(None);
         }
     }
 
@@ -108,32 +109,24 @@ impl Dispatcher {
     /// too deeply.
     pub fn call<'a>(
         &self,
-        context: &Context,
+        context: &'a Context,
         function: &Arc<Function>,
         arguments: &'a mut dyn Reader,
         result: &'a mut dyn Writer,
     ) -> Result<Calling<'a>, CallError> {
-        let permit = guard::authorize(context, "funcs.call", function.id.as_str())?;
-        let handler = function.handler.load();
-        let Some(handler) = handler.as_deref() else {
-            return Err(not_found(&function.id));
-        };
-        if context.depth() >= self.config.depth_max {
-            return Err(self.too_deep(&function.id));
-        }
-        let deadline = context.deadline();
+        let permit = admit(context, &function.id)?;
+        let handler = function.handler()?;
         let call = Call {
-            context: context.child(),
+            context,
             arguments,
             result,
         };
-        let future = handler.clone().invoke(permit, call);
-        Ok(Calling {
+        let future = handler.invoke(permit, call);
+        Ok(Calling::new(
             future,
-            deadline,
-            sleep: None,
-            callee: Callee::Function(function.clone()),
-        })
+            context.deadline(),
+            Callee::Function(function.clone()),
+        ))
     }
 
     /// Calls a method of an object for `context`; the permission is that for the function that made the object.
@@ -142,28 +135,24 @@ impl Dispatcher {
     /// As for [`call`](Self::call).
     pub fn call_object<'a>(
         &self,
-        context: &Context,
+        context: &'a Context,
         object: &Arc<dyn Object>,
         method: &'a str,
         arguments: &'a mut dyn Reader,
         result: &'a mut dyn Writer,
     ) -> Result<Calling<'a>, CallError> {
-        let permit = guard::authorize(context, "funcs.call", object.entry().as_str())?;
-        if context.depth() >= self.config.depth_max {
-            return Err(self.too_deep(object.entry()));
-        }
+        let permit = admit(context, object.entry())?;
         let call = Call {
-            context: context.child(),
+            context,
             arguments,
             result,
         };
         let future = object.clone().invoke(permit, method, call);
-        Ok(Calling {
+        Ok(Calling::new(
             future,
-            deadline: context.deadline(),
-            sleep: None,
-            callee: Callee::Object(object.clone()),
-        })
+            context.deadline(),
+            Callee::Object(object.clone()),
+        ))
     }
 
     /// The policies and groups that scopes can be made of.
@@ -180,13 +169,23 @@ impl Dispatcher {
     pub fn is_strict(&self) -> bool {
         self.config.strict
     }
+}
 
-    #[cold]
-    fn too_deep(&self, id: &EntryId) -> CallError {
-        let max = self.config.depth_max;
-        let message = format!("calls are nested too deeply at `{id}`: the limit `max_call_depth` is {max}");
-        CallError::new(ErrorKind::Unavailable, message).with_retryable(false)
+/// What every call passes: may the actor of `context` call `id`, and is there room for one more level?
+pub(crate) fn admit(context: &Context, id: &EntryId) -> Result<Permit, CallError> {
+    let permit = guard::authorize(context, "funcs.call", id.as_str())?;
+    let max = context.dispatcher().config.depth_max;
+    if context.depth() < max {
+        Ok(permit)
+    } else {
+        Err(too_deep(id, max))
     }
+}
+
+#[cold]
+fn too_deep(id: &EntryId, max: u32) -> CallError {
+    let message = format!("calls are nested too deeply at `{id}`: the limit `max_call_depth` is {max}");
+    CallError::new(ErrorKind::Unavailable, message).with_retryable(false)
 }
 
 impl fmt::Debug for Dispatcher {
@@ -206,6 +205,28 @@ impl Function {
     /// Its id.
     pub fn id(&self) -> &EntryId {
         &self.id
+    }
+
+    /// The handler that stands here now.
+    pub(crate) fn handler(&self) -> Result<Arc<dyn Handler>, CallError> {
+        self.handler
+            .load()
+            .as_deref()
+            .cloned()
+            .ok_or_else(|| not_found(&self.id))
+    }
+
+    fn replace(&self, handler: Option<Arc<Arc<dyn Handler>>>) {
+        self.handler.store(handler);
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Counts a call that came to its end.
+    pub(crate) fn record(&self, failed: bool) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        if failed {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// The signature in Lua form, if the function has a fixed one.
@@ -231,68 +252,4 @@ impl fmt::Debug for Function {
             .field("id", &self.id)
             .finish_non_exhaustive()
     }
-}
-
-/// A call in progress. It ends by the deadline of its context; dropping it cancels the call.
-#[must_use = "a call does nothing until it is polled"]
-pub struct Calling<'a> {
-    future: Pin<Box<dyn Future<Output = Result<(), CallError>> + Send + 'a>>,
-    deadline: Option<Instant>,
-    /// Made when the call first has to wait: most never do.
-    sleep: Option<Pin<Box<Sleep>>>,
-    callee: Callee,
-}
-
-/// Who is called.
-enum Callee {
-    Function(Arc<Function>),
-    Object(Arc<dyn Object>),
-}
-
-impl Callee {
-    fn id(&self) -> &EntryId {
-        match self {
-            Self::Function(function) => &function.id,
-            Self::Object(object) => object.entry(),
-        }
-    }
-
-    fn record(&self, failed: bool) {
-        let Self::Function(function) = self else { return };
-        function.calls.fetch_add(1, Ordering::Relaxed);
-        if failed {
-            function.failures.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Future for Calling<'_> {
-    type Output = Result<(), CallError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        let outcome = match this.future.as_mut().poll(cx) {
-            Poll::Ready(outcome) => outcome,
-            Poll::Pending => {
-                let Some(deadline) = this.deadline else {
-                    return Poll::Pending;
-                };
-                let sleep = this.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-                match sleep.as_mut().poll(cx) {
-                    Poll::Ready(()) => Err(timed_out(this.callee.id())),
-                    Poll::Pending => return Poll::Pending,
-                }
-            }
-        };
-        this.callee.record(outcome.is_err());
-        Poll::Ready(outcome)
-    }
-}
-
-#[cold]
-fn timed_out(id: &EntryId) -> CallError {
-    CallError::new(
-        ErrorKind::Timeout,
-        format!("the call of `{id}` did not end before its deadline"),
-    )
 }

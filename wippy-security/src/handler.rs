@@ -5,12 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use wippy_wit::{Reader, Writer};
 
-use crate::{CallError, Context, Permit};
+use crate::{Bound, CallError, Context, Permit};
 
 /// One call: who calls, with what, and where the result goes.
 pub struct Call<'a> {
-    /// The callee's context: the caller's, one level deeper.
-    pub context: Context,
+    /// The caller's context. What the callee does itself, it does under [`Context::callee`] of it.
+    pub context: &'a Context,
     /// The arguments; the cursor stands on their list.
     pub arguments: &'a mut dyn Reader,
     /// Where the result is written: exactly one value, unless the call fails.
@@ -27,6 +27,11 @@ pub trait Handler: Send + Sync {
     /// # Errors
     /// Whatever went wrong, in the form that the caller may see.
     async fn invoke<'a>(self: Arc<Self>, permit: Permit, call: Call<'a>) -> Result<(), CallError>;
+
+    /// The callee as one execution holds it, if holding on to something makes its calls cheaper.
+    fn bind(self: Arc<Self>) -> Option<Box<dyn Bound>> {
+        None
+    }
 
     /// The signature, if the callee has a fixed one, in Lua form.
     fn signature(&self) -> Option<String> {

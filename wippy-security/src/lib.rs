@@ -12,6 +12,8 @@
 
 mod actor;
 mod audit;
+mod binding;
+mod calling;
 mod context;
 mod dispatcher;
 mod error;
@@ -23,8 +25,10 @@ mod policy;
 mod scope;
 
 pub use actor::Actor;
+pub use binding::{Binding, Bound};
+pub use calling::{CallFuture, Calling};
 pub use context::{Context, Execution, Lease, Values};
-pub use dispatcher::{Calling, Dispatcher, DispatcherConfig, Function};
+pub use dispatcher::{Dispatcher, DispatcherConfig, Function};
 pub use error::{CallError, ErrorKind};
 pub use guard::{Permit, authorize, authorize_with};
 pub use handler::{Call, Handler};

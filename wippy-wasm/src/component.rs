@@ -28,6 +28,7 @@ pub(crate) struct Method {
     pub(crate) function: ExportedFunction,
     pub(crate) index: ComponentExportIndex,
     plan: OnceLock<Plan>,
+    has_resources: OnceLock<bool>,
     pub(crate) param_handles: HandleTypes,
     pub(crate) result_handles: HandleTypes,
 }
@@ -40,6 +41,7 @@ impl Component {
                 index: export_index(&compiled, function)?,
                 function: function.clone(),
                 plan: OnceLock::new(),
+                has_resources: OnceLock::new(),
                 param_handles: HandleTypes::default(),
                 result_handles: HandleTypes::default(),
             }))
@@ -76,8 +78,10 @@ impl Method {
 
     /// Whether its arguments or its result hold handles of resources.
     pub(crate) fn has_resources(&self) -> bool {
-        let plan = self.plan();
-        plan.params.iter().map(|param| &param.node).chain(&plan.result).any(Node::has_resources)
+        *self.has_resources.get_or_init(|| {
+            let plan = self.plan();
+            plan.params.iter().map(|param| &param.node).chain(&plan.result).any(Node::has_resources)
+        })
     }
 }
 

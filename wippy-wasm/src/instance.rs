@@ -72,7 +72,7 @@ impl Instance {
         let state = self.store.data_mut();
         state.deadline = deadline;
         // What the guest leases while it runs is its own, not its caller's.
-        state.context = module.funcs.then(|| context.with_own_execution());
+        state.context = module.funcs.then(|| context.callee());
         let running = abi::call(&mut self.store, export, invocation, arguments, result);
         let outcome = deadline::within(deadline, running).await;
         self.store.data_mut().context = None;

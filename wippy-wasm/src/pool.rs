@@ -1,16 +1,15 @@
 //! [`Pool`]: how many instances of a module run at once, and how long one is kept.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    pin::pin,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Notify;
 use wippy_registry::EntryId;
 use wippy_security::{CallError, Context, ErrorKind};
 
-use crate::{
-    instance::{Deadline, Instance},
-    module::Module,
-    wasi::Stdio,
-};
+use crate::instance::Instance;
 
 /// How long an instance may be kept for another call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,41 +38,67 @@ impl Default for PoolConfig {
     }
 }
 
-/// Bounds the calls of one entry and lends instances to them.
+/// Bounds the calls of one entry, and keeps instances for the executions that lease them.
 pub(crate) struct Pool {
     config: PoolConfig,
     /// What executions park instances under: one number for each pool of the process.
     key: usize,
-    slots: Semaphore,
+    running: AtomicUsize,
     waiting: AtomicUsize,
+    freed: Notify,
 }
 
 impl Pool {
     pub(crate) fn new(config: PoolConfig) -> Self {
         static KEYS: AtomicUsize = AtomicUsize::new(0);
         Self {
-            config,
+            config: PoolConfig { max_size: config.max_size.max(1), ..config },
             key: KEYS.fetch_add(1, Ordering::Relaxed),
-            slots: Semaphore::new(config.max_size.clamp(1, Semaphore::MAX_PERMITS)),
+            running: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
+            freed: Notify::new(),
         }
     }
 
-    /// A slot to run one call in; waits for one by the deadline of the call that is being made.
+    /// A slot to run one call in, if one is free. Takes no lock.
+    pub(crate) fn try_slot(&self) -> Option<Slot<'_>> {
+        // Those who wait go first.
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            return None;
+        }
+        self.take_slot()
+    }
+
+    fn take_slot(&self) -> Option<Slot<'_>> {
+        let free = |running| (running < self.config.max_size).then_some(running + 1);
+        self.running.fetch_update(Ordering::SeqCst, Ordering::SeqCst, free).ok().map(|_| Slot(self))
+    }
+
+    /// A slot to run one call in; waits for one.
     ///
     /// # Errors
     /// [`ErrorKind::RateLimited`] when as many calls wait already as may.
-    pub(crate) async fn slot(&self, id: &EntryId) -> Result<SemaphorePermit<'_>, CallError> {
-        if let Ok(slot) = self.slots.try_acquire() {
+    pub(crate) async fn slot(&self, id: &EntryId) -> Result<Slot<'_>, CallError> {
+        if let Some(slot) = self.try_slot() {
             return Ok(slot);
         }
         let _waiting = self.wait(id)?;
-        self.slots.acquire().await.map_err(|_| CallError::new(ErrorKind::Unavailable, format!("{id}: is stopping")))
+        loop {
+            // Registered before looking, so that a slot given back in between is not missed. A call that ends looks
+            // for waiting ones after it gave its slot back, and this one counted itself before it looked for a slot:
+            // one of both sees the other.
+            let mut freed = pin!(self.freed.notified());
+            freed.as_mut().enable();
+            if let Some(slot) = self.take_slot() {
+                return Ok(slot);
+            }
+            freed.await;
+        }
     }
 
     fn wait(&self, id: &EntryId) -> Result<Waiting<'_>, CallError> {
-        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let waiting = Waiting(&self.waiting);
+        let before = self.waiting.fetch_add(1, Ordering::SeqCst);
+        let waiting = Waiting(self);
         if before < self.config.queue {
             return Ok(waiting);
         }
@@ -81,37 +106,43 @@ impl Pool {
         Err(CallError::new(ErrorKind::RateLimited, format!("{id}: {max} calls run and {queue} wait, try again later")))
     }
 
-    /// An instance for a call of `context`: the one that its execution keeps, or a fresh one.
-    pub(crate) async fn instance(
-        &self,
-        module: &Module,
-        context: &Context,
-        deadline: Deadline,
-    ) -> Result<Box<Instance>, CallError> {
-        if self.config.reuse == Reuse::Caller
-            && let Some(lease) = context.execution().take(self.key)
-            && let Ok(mut instance) = lease.downcast::<Instance>()
-        {
-            instance.renew(module);
-            return Ok(instance);
-        }
-        Instance::new(module, deadline, &[], Stdio::Log).await.map(Box::new)
+    /// Whether instances are kept between the calls of an execution.
+    pub(crate) fn keeps(&self) -> bool {
+        self.config.reuse == Reuse::Caller
     }
 
-    /// Gives back an instance that is as good as before its call.
-    pub(crate) fn give_back(&self, context: &Context, instance: Box<Instance>) {
-        match self.config.reuse {
-            Reuse::Caller => context.execution().park(self.key, instance),
-            Reuse::Never => drop(instance),
+    /// The instance that the execution of `context` parked here.
+    pub(crate) fn kept(&self, context: &Context) -> Option<Box<Instance>> {
+        context.execution().take(self.key).and_then(|lease| lease.downcast().ok())
+    }
+
+    /// Parks an instance with the execution of `context`.
+    pub(crate) fn park(&self, context: &Context, instance: Box<Instance>) {
+        context.execution().park(self.key, instance);
+    }
+}
+
+/// The right to run one call.
+pub(crate) struct Slot<'a>(&'a Pool);
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+        if self.0.waiting.load(Ordering::SeqCst) > 0 {
+            self.0.freed.notify_one();
         }
     }
 }
 
 /// Counts a waiting call for as long as it waits.
-struct Waiting<'a>(&'a AtomicUsize);
+struct Waiting<'a>(&'a Pool);
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let others = self.0.waiting.fetch_sub(1, Ordering::SeqCst) > 1;
+        // A call that was woken and then dropped must not swallow the word that a slot is free.
+        if others {
+            self.0.freed.notify_one();
+        }
     }
 }

@@ -107,6 +107,8 @@ fn object(table: &Table) -> Result<Map<String, Json>, Error> {
         let value = from_value(value).map_err(|error| error.at_field(&name))?;
         fields.insert(name, value);
     }
+    // Tables have no order of their own; the text should be the same each time.
+    fields.sort_keys();
     Ok(fields)
 }
 

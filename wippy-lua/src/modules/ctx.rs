@@ -12,14 +12,22 @@ use crate::{raw, values};
 /// When memory does not suffice.
 pub(crate) fn open(lua: &Lua) -> mlua::Result<Table> {
     let module = lua.create_table()?;
-    module.raw_set("get", lua.create_function(|lua, key: String| values::answer(lua, get(lua, &key)))?)?;
-    module.raw_set("all", lua.create_function(|lua, ()| raw::write_value(lua, &all(lua)))?)?;
+    module.raw_set(
+        "get",
+        lua.create_function(|lua, key: String| values::answer(lua, get(lua, &key)))?,
+    )?;
+    module.raw_set(
+        "all",
+        lua.create_function(|lua, ()| raw::write_value(lua, &all(lua)))?,
+    )?;
     Ok(module)
 }
 
 fn get(lua: &Lua, key: &str) -> Result<Value, CallError> {
     let context = raw::context(lua);
-    let value = context.as_ref().and_then(|context| context.values().get(key).cloned());
+    let value = context
+        .as_ref()
+        .and_then(|context| context.values().get(key).cloned());
     value.ok_or_else(|| CallError::new(ErrorKind::NotFound, format!("the context has no value `{key}`")))
 }
 

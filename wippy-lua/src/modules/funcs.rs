@@ -7,7 +7,8 @@ use std::{
 };
 
 use mlua::{
-    FromLuaMulti, IntoLuaMulti, Lua, MultiValue, Table, UserData, UserDataMethods, UserDataRef, Value as LuaValue,
+    FromLuaMulti, IntoLuaMulti, Lua, MultiValue, Table, UserData, UserDataMethods, UserDataRef,
+    Value as LuaValue,
 };
 use tokio::{sync::Notify, task::AbortHandle};
 use wippy_registry::EntryId;
@@ -52,7 +53,10 @@ impl FromLuaMulti for Request {
             let value = value.map_err(|error| errors::raise(error.at_argument(index, "...").into()))?;
             arguments.push(value);
         }
-        Ok(Self { id: id.to_string_lossy(), arguments })
+        Ok(Self {
+            id: id.to_string_lossy(),
+            arguments,
+        })
     }
 }
 
@@ -67,7 +71,8 @@ impl Executor {
     /// The context for a call.
     fn context(&self, lua: &Lua) -> Result<Context, CallError> {
         let context = raw::context(lua);
-        let mut context = context.ok_or_else(|| CallError::internal("a call was made outside of an invocation"))?;
+        let mut context =
+            context.ok_or_else(|| CallError::internal("a call was made outside of an invocation"))?;
         if !self.values.is_empty() {
             context = context.with_values(self.values.clone());
         }
@@ -81,7 +86,8 @@ impl Executor {
         let mut executor = self.clone();
         for pair in added.pairs::<String, LuaValue>() {
             let (key, value) = pair?;
-            let value = raw::read_value(lua, &value).map_err(|error| errors::raise(error.at_field(&key).into()))?;
+            let value =
+                raw::read_value(lua, &value).map_err(|error| errors::raise(error.at_field(&key).into()))?;
             executor.values.insert(key.into(), value);
         }
         Ok(executor)
@@ -91,7 +97,8 @@ impl Executor {
         let mut executor = self.clone();
         if let Some(timeout_ms) = options.raw_get::<Option<f64>>("timeout")? {
             let timeout = Duration::try_from_secs_f64(timeout_ms / 1000.0);
-            executor.timeout = Some(timeout.map_err(|_| mlua::Error::runtime("`timeout` is a number of milliseconds"))?);
+            executor.timeout =
+                Some(timeout.map_err(|_| mlua::Error::runtime("`timeout` is a number of milliseconds"))?);
         }
         Ok(executor)
     }
@@ -99,10 +106,16 @@ impl Executor {
 
 impl UserData for Executor {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        methods.add_method("with_context", |lua, this, added: Table| this.with_context(lua, &added));
-        methods.add_method("with_options", |_, this, options: Table| this.with_options(&options));
+        methods.add_method("with_context", |lua, this, added: Table| {
+            this.with_context(lua, &added)
+        });
+        methods.add_method("with_options", |_, this, options: Table| {
+            this.with_options(&options)
+        });
         methods.add_method("async", |lua, this, request: Request| start(lua, this, request));
-        methods.add_meta_method("__index", |lua, _, name: String| lua.named_registry_value::<LuaValue>(&method(&name)));
+        methods.add_meta_method("__index", |lua, _, name: String| {
+            lua.named_registry_value::<LuaValue>(&method(&name))
+        });
     }
 }
 
@@ -124,15 +137,27 @@ impl UserData for Pending {
             this.cancel();
             Ok(true)
         });
-        methods.add_method("response", |_, this, ()| Ok(Response { state: this.state.clone() }));
-        methods.add_method("channel", |_, this, ()| Ok(Response { state: this.state.clone() }));
-        methods.add_meta_method("__index", |lua, _, name: String| lua.named_registry_value::<LuaValue>(&method(&name)));
+        methods.add_method("response", |_, this, ()| {
+            Ok(Response {
+                state: this.state.clone(),
+            })
+        });
+        methods.add_method("channel", |_, this, ()| {
+            Ok(Response {
+                state: this.state.clone(),
+            })
+        });
+        methods.add_meta_method("__index", |lua, _, name: String| {
+            lua.named_registry_value::<LuaValue>(&method(&name))
+        });
     }
 }
 
 impl UserData for Response {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        methods.add_meta_method("__index", |lua, _, name: String| lua.named_registry_value::<LuaValue>(&method(&name)));
+        methods.add_meta_method("__index", |lua, _, name: String| {
+            lua.named_registry_value::<LuaValue>(&method(&name))
+        });
     }
 }
 
@@ -179,7 +204,9 @@ async fn call(context: Context, request: Request) -> Result<Value, CallError> {
     let function = dispatcher.resolve(&id)?;
     let mut arguments = ValueReader::arguments(&request.arguments);
     let mut result = ValueWriter::default();
-    dispatcher.call(&context, &function, &mut arguments, &mut result)?.await?;
+    dispatcher
+        .call(&context, &function, &mut arguments, &mut result)?
+        .await?;
     Ok(result.finish())
 }
 
@@ -216,7 +243,12 @@ impl Tasks {
 
     /// Cancels what still runs.
     pub(crate) fn end(&self) {
-        for task in self.running.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        for task in self
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .drain(..)
+        {
             task.abort();
         }
     }
@@ -237,7 +269,8 @@ struct Pending {
 impl Pending {
     fn cancel(&self) {
         self.task.abort();
-        self.state.complete(Err(CallError::new(ErrorKind::Canceled, "the call was cancelled")));
+        self.state
+            .complete(Err(CallError::new(ErrorKind::Canceled, "the call was cancelled")));
     }
 }
 
@@ -255,12 +288,18 @@ struct State {
 
 impl State {
     fn outcome(&self) -> Option<Result<Value, CallError>> {
-        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.outcome
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Sets the outcome, unless there is one.
     fn complete(&self, outcome: Result<Value, CallError>) {
-        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(outcome);
+        self.outcome
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(outcome);
         self.completed.notify_waiters();
     }
 

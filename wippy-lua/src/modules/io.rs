@@ -21,9 +21,20 @@ pub(crate) fn open(lua: &Lua, environment: &Environment) -> mlua::Result<Table> 
         ))));
     };
     let module = lua.create_table()?;
-    module.raw_set("write", writing(lua, &terminal, |terminal, parts| terminal.write(&parts.concat()))?)?;
-    module.raw_set("print", writing(lua, &terminal, |terminal, parts| terminal.write(&line(parts)))?)?;
-    module.raw_set("eprint", writing(lua, &terminal, |terminal, parts| terminal.write_error(&line(parts)))?)?;
+    module.raw_set(
+        "write",
+        writing(lua, &terminal, |terminal, parts| terminal.write(&parts.concat()))?,
+    )?;
+    module.raw_set(
+        "print",
+        writing(lua, &terminal, |terminal, parts| terminal.write(&line(parts)))?,
+    )?;
+    module.raw_set(
+        "eprint",
+        writing(lua, &terminal, |terminal, parts| {
+            terminal.write_error(&line(parts))
+        })?,
+    )?;
     module.raw_set("flush", writing(lua, &terminal, |terminal, _| terminal.flush())?)?;
     module.raw_set("read", read(lua, &terminal)?)?;
     module.raw_set("readline", read_line(lua, &terminal)?)?;
@@ -74,14 +85,19 @@ fn writing(
     write: fn(&dyn Terminal, &[Vec<u8>]) -> io::Result<()>,
 ) -> mlua::Result<Function> {
     let terminal = terminal.clone();
-    lua.create_function(move |lua, values: Variadic<LuaValue>| match write(&*terminal, &texts(&values)?) {
-        Ok(()) => true.into_lua_multi(lua),
-        Err(error) => values::refuse(lua, failed(&error)),
-    })
+    lua.create_function(
+        move |lua, values: Variadic<LuaValue>| match write(&*terminal, &texts(&values)?) {
+            Ok(()) => true.into_lua_multi(lua),
+            Err(error) => values::refuse(lua, failed(&error)),
+        },
+    )
 }
 
 fn failed(error: &io::Error) -> CallError {
-    CallError::new(wippy_security::ErrorKind::Unavailable, format!("the terminal failed: {error}"))
+    CallError::new(
+        wippy_security::ErrorKind::Unavailable,
+        format!("the terminal failed: {error}"),
+    )
 }
 
 /// `io.read([n])`: at most `n` bytes (4096); nil at the input's end.
@@ -90,7 +106,11 @@ fn read(lua: &Lua, terminal: &Arc<dyn Terminal>) -> mlua::Result<Function> {
     suspending(lua, move |_, len: Option<usize>| {
         let terminal = terminal.clone();
         let len = len.unwrap_or(4096).min(1 << 20);
-        Ok(blocking(move || terminal.read(len).map(|bytes| (!bytes.is_empty()).then_some(bytes))))
+        Ok(blocking(move || {
+            terminal
+                .read(len)
+                .map(|bytes| (!bytes.is_empty()).then_some(bytes))
+        }))
     })
 }
 
@@ -122,6 +142,9 @@ async fn blocking(
         Ok(Ok(Some(bytes))) => values::answer(lua, Ok(Value::string(bytes))),
         Ok(Ok(None)) => LuaValue::Nil.into_lua_multi(lua),
         Ok(Err(error)) => values::refuse(lua, failed(&error)),
-        Err(_) => values::refuse(lua, CallError::internal("reading from the terminal was interrupted")),
+        Err(_) => values::refuse(
+            lua,
+            CallError::internal("reading from the terminal was interrupted"),
+        ),
     }
 }

@@ -12,14 +12,26 @@ use crate::{raw, values};
 /// When memory does not suffice.
 pub(crate) fn open(lua: &Lua) -> mlua::Result<Table> {
     let module = lua.create_table()?;
-    module.raw_set("encode", lua.create_function(|lua, value: LuaValue| encode(lua, &value))?)?;
-    module.raw_set("decode", lua.create_function(|lua, text: LuaString| decode(lua, &text))?)?;
+    module.raw_set(
+        "encode",
+        lua.create_function(|lua, value: LuaValue| encode(lua, &value))?,
+    )?;
+    module.raw_set(
+        "decode",
+        lua.create_function(|lua, text: LuaString| decode(lua, &text))?,
+    )?;
     Ok(module)
 }
 
 fn encode(lua: &Lua, value: &LuaValue) -> mlua::Result<MultiValue> {
-    let text = raw::read_value(lua, value).and_then(|value| json::from_value(&value)).map(|json| json.to_string());
-    values::answer(lua, text.map(Value::from).map_err(|error| CallError::from(error).context("json.encode")))
+    let text = raw::read_value(lua, value)
+        .and_then(|value| json::from_value(&value))
+        .map(|json| json.to_string());
+    values::answer(
+        lua,
+        text.map(Value::from)
+            .map_err(|error| CallError::from(error).context("json.encode")),
+    )
 }
 
 fn decode(lua: &Lua, text: &LuaString) -> mlua::Result<MultiValue> {

@@ -19,13 +19,19 @@ struct Logger {
 /// # Errors
 /// When memory does not suffice.
 pub(crate) fn open(lua: &Lua, environment: &Environment) -> mlua::Result<Table> {
-    let root = Logger { entry: environment.id.as_str().to_owned(), name: None, fields: serde_json::Map::new() };
+    let root = Logger {
+        entry: environment.id.as_str().to_owned(),
+        name: None,
+        fields: serde_json::Map::new(),
+    };
     let module = lua.create_table()?;
     for level in LEVELS {
         let logger = root.clone();
-        let log = lua.create_function(move |lua, (_, message, fields): (LuaValue, String, Option<Table>)| {
-            logger.log(lua, level, &message, fields.as_ref())
-        })?;
+        let log = lua.create_function(
+            move |lua, (_, message, fields): (LuaValue, String, Option<Table>)| {
+                logger.log(lua, level, &message, fields.as_ref())
+            },
+        )?;
         module.raw_set(level.name(), log)?;
     }
     let logger = root.clone();
@@ -33,7 +39,10 @@ pub(crate) fn open(lua: &Lua, environment: &Environment) -> mlua::Result<Table> 
         "with",
         lua.create_function(move |lua, (_, fields): (LuaValue, Table)| logger.with(lua, &fields))?,
     )?;
-    module.raw_set("named", lua.create_function(move |_, (_, name): (LuaValue, String)| Ok(root.named(&name)))?)?;
+    module.raw_set(
+        "named",
+        lua.create_function(move |_, (_, name): (LuaValue, String)| Ok(root.named(&name)))?,
+    )?;
     Ok(module)
 }
 
@@ -70,7 +79,10 @@ impl Logger {
             Some(outer) => format!("{outer}.{name}"),
             None => name.to_owned(),
         };
-        Self { name: Some(name), ..self.clone() }
+        Self {
+            name: Some(name),
+            ..self.clone()
+        }
     }
 
     fn log(&self, lua: &Lua, level: Level, message: &str, fields: Option<&Table>) -> mlua::Result<()> {
@@ -109,9 +121,12 @@ fn to_fields(lua: &Lua, fields: &Table) -> mlua::Result<serde_json::Map<String, 
 impl UserData for Logger {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         for level in LEVELS {
-            methods.add_method(level.name(), move |lua, this, (message, fields): (String, Option<Table>)| {
-                this.log(lua, level, &message, fields.as_ref())
-            });
+            methods.add_method(
+                level.name(),
+                move |lua, this, (message, fields): (String, Option<Table>)| {
+                    this.log(lua, level, &message, fields.as_ref())
+                },
+            );
         }
         methods.add_method("with", |lua, this, fields: Table| this.with(lua, &fields));
         methods.add_method("named", |_, this, name: String| Ok(this.named(&name)));

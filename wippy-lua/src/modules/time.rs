@@ -34,11 +34,29 @@ const LAYOUTS: &[(&str, &str)] = &[
 ];
 
 const MONTHS: [&str; 12] = [
-    "JANUARY", "FEBRUARY", "MARCH", "APRIL", "MAY", "JUNE", "JULY", "AUGUST", "SEPTEMBER", "OCTOBER", "NOVEMBER",
+    "JANUARY",
+    "FEBRUARY",
+    "MARCH",
+    "APRIL",
+    "MAY",
+    "JUNE",
+    "JULY",
+    "AUGUST",
+    "SEPTEMBER",
+    "OCTOBER",
+    "NOVEMBER",
     "DECEMBER",
 ];
 
-const WEEKDAYS: [&str; 7] = ["SUNDAY", "MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY"];
+const WEEKDAYS: [&str; 7] = [
+    "SUNDAY",
+    "MONDAY",
+    "TUESDAY",
+    "WEDNESDAY",
+    "THURSDAY",
+    "FRIDAY",
+    "SATURDAY",
+];
 
 /// Opens the module.
 ///
@@ -60,8 +78,14 @@ pub(crate) fn open(lua: &Lua) -> mlua::Result<Table> {
     }
     module.raw_set("now", lua.create_function(|_, ()| Ok(Time(Zoned::now())))?)?;
     module.raw_set("sleep", sleep(lua)?)?;
-    module.raw_set("unix", lua.create_function(|_, (seconds, nanoseconds)| unix(seconds, nanoseconds))?)?;
-    module.raw_set("date", lua.create_function(|_, fields: Variadic<i64>| date(&fields))?)?;
+    module.raw_set(
+        "unix",
+        lua.create_function(|_, (seconds, nanoseconds)| unix(seconds, nanoseconds))?,
+    )?;
+    module.raw_set(
+        "date",
+        lua.create_function(|_, fields: Variadic<i64>| date(&fields))?,
+    )?;
     module.raw_set("parse", lua.create_function(parse)?)?;
     module.raw_set(
         "parse_duration",
@@ -94,9 +118,14 @@ impl FromLua for Duration {
     fn from_lua(value: LuaValue, lua: &Lua) -> mlua::Result<Self> {
         match &value {
             LuaValue::Integer(nanoseconds) => Ok(Self(*nanoseconds)),
-            #[expect(clippy::cast_possible_truncation, reason = "saturates, and fractions of a nanosecond are no loss")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "saturates, and fractions of a nanosecond are no loss"
+            )]
             LuaValue::Number(nanoseconds) if nanoseconds.is_finite() => Ok(Self(*nanoseconds as i64)),
-            LuaValue::String(text) => parse_duration(&text.to_string_lossy()).map(Self).map_err(errors::raise),
+            LuaValue::String(text) => parse_duration(&text.to_string_lossy())
+                .map(Self)
+                .map_err(errors::raise),
             LuaValue::UserData(_) => Ok(*UserDataRef::<Self>::from_lua(value, lua)?),
             other => Err(mlua::Error::runtime(format!(
                 "expected a duration (`\"250ms\"` or `5 * time.SECOND`), got {}",
@@ -108,7 +137,10 @@ impl FromLua for Duration {
 
 impl UserData for Duration {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        #[expect(clippy::cast_precision_loss, reason = "seconds as a float are what is asked for")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "seconds as a float are what is asked for"
+        )]
         fn float(nanoseconds: i64) -> f64 {
             nanoseconds as f64
         }
@@ -122,14 +154,22 @@ impl UserData for Duration {
         methods.add_meta_function(MetaMethod::Eq, |_, (a, b): (Self, Self)| Ok(a.0 == b.0));
         methods.add_meta_function(MetaMethod::Lt, |_, (a, b): (Self, Self)| Ok(a.0 < b.0));
         methods.add_meta_function(MetaMethod::Le, |_, (a, b): (Self, Self)| Ok(a.0 <= b.0));
-        methods.add_meta_function(MetaMethod::Add, |_, (a, b): (Self, Self)| Ok(Self(a.0.saturating_add(b.0))));
-        methods.add_meta_function(MetaMethod::Sub, |_, (a, b): (Self, Self)| Ok(Self(a.0.saturating_sub(b.0))));
+        methods.add_meta_function(MetaMethod::Add, |_, (a, b): (Self, Self)| {
+            Ok(Self(a.0.saturating_add(b.0)))
+        });
+        methods.add_meta_function(MetaMethod::Sub, |_, (a, b): (Self, Self)| {
+            Ok(Self(a.0.saturating_sub(b.0)))
+        });
     }
 }
 
 /// Reads `1h30m`, `1.5s`, `-250ms`.
 fn parse_duration(text: &str) -> Result<i64, CallError> {
-    let bad = || CallError::invalid(format!("`{text}` is no duration: write `250ms`, `1.5s` or `1h30m`"));
+    let bad = || {
+        CallError::invalid(format!(
+            "`{text}` is no duration: write `250ms`, `1.5s` or `1h30m`"
+        ))
+    };
     let (sign, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (-1.0, rest),
         None => (1.0, text.strip_prefix('+').unwrap_or(text)),
@@ -142,9 +182,13 @@ fn parse_duration(text: &str) -> Result<i64, CallError> {
         return Err(bad());
     }
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .ok_or_else(bad)?;
         let (number, tail) = rest.split_at(digits);
-        let unit_end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+        let unit_end = tail
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(unit_end);
         let unit = match unit {
             "ns" => 1.0,
@@ -161,7 +205,10 @@ fn parse_duration(text: &str) -> Result<i64, CallError> {
     if total >= 9.2e18 {
         return Err(bad());
     }
-    #[expect(clippy::cast_possible_truncation, reason = "in range, and fractions of a nanosecond are no loss")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "in range, and fractions of a nanosecond are no loss"
+    )]
     Ok((sign * total).round() as i64)
 }
 
@@ -174,7 +221,11 @@ fn show_duration(nanoseconds: i64) -> String {
         let digits = unit.ilog10() as usize;
         let rest = format!("{rest:0digits$}");
         let rest = rest.trim_end_matches('0');
-        if rest.is_empty() { whole.to_string() } else { format!("{whole}.{rest}") }
+        if rest.is_empty() {
+            whole.to_string()
+        } else {
+            format!("{whole}.{rest}")
+        }
     };
     if size == 0 {
         return "0s".to_owned();
@@ -189,7 +240,11 @@ fn show_duration(nanoseconds: i64) -> String {
     let (hours, minutes) = (size / 3_600_000_000_000, size / 60_000_000_000 % 60);
     let seconds = size % 60_000_000_000;
     let (whole, rest) = (seconds / 1_000_000_000, seconds % 1_000_000_000);
-    let rest = if rest == 0 { String::new() } else { format!(".{rest:09}").trim_end_matches('0').to_owned() };
+    let rest = if rest == 0 {
+        String::new()
+    } else {
+        format!(".{rest:09}").trim_end_matches('0').to_owned()
+    };
     match (hours, minutes) {
         (0, 0) => format!("{sign}{whole}{rest}s"),
         (0, minutes) => format!("{sign}{minutes}m{whole}{rest}s"),
@@ -215,7 +270,9 @@ fn unix(seconds: i64, nanoseconds: Option<i64>) -> mlua::Result<Time> {
 fn date(fields: &[i64]) -> mlua::Result<Time> {
     let field = |index: usize, default: i64| fields.get(index).copied().unwrap_or(default);
     let start = i16::try_from(field(0, 1970)).map_err(out_of_range)?;
-    let start = civil::Date::new(start, 1, 1).map_err(out_of_range)?.to_datetime(civil::Time::midnight());
+    let start = civil::Date::new(start, 1, 1)
+        .map_err(out_of_range)?
+        .to_datetime(civil::Time::midnight());
     // Fields beyond their range carry over, as everywhere in this kind of interface.
     let span = Span::new()
         .try_months(field(1, 1) - 1)
@@ -236,7 +293,8 @@ fn parse(lua: &Lua, (first, second): (String, Option<String>)) -> mlua::Result<m
         None => ("2006-01-02T15:04:05Z07:00".to_owned(), first),
     };
     let zoned = if layout.starts_with("2006-01-02T15:04:05") {
-        text.parse::<Timestamp>().map(|timestamp| timestamp.to_zoned(TimeZone::UTC))
+        text.parse::<Timestamp>()
+            .map(|timestamp| timestamp.to_zoned(TimeZone::UTC))
     } else {
         let format = to_strftime(&layout);
         jiff::fmt::strtime::parse(&format, &text).and_then(|parsed| {
@@ -247,7 +305,10 @@ fn parse(lua: &Lua, (first, second): (String, Option<String>)) -> mlua::Result<m
     };
     match zoned {
         Ok(zoned) => Time(zoned).into_lua_multi(lua),
-        Err(error) => values::refuse(lua, CallError::invalid(format!("`{text}` is not of the form `{layout}`: {error}"))),
+        Err(error) => values::refuse(
+            lua,
+            CallError::invalid(format!("`{text}` is not of the form `{layout}`: {error}")),
+        ),
     }
 }
 
@@ -308,7 +369,10 @@ impl Time {
     }
 
     fn add(&self, duration: Duration) -> mlua::Result<Self> {
-        self.0.checked_add(SignedDuration::from_nanos(duration.0)).map(Self).map_err(out_of_range)
+        self.0
+            .checked_add(SignedDuration::from_nanos(duration.0))
+            .map(Self)
+            .map_err(out_of_range)
     }
 
     fn since(&self, earlier: &Self) -> Duration {
@@ -337,7 +401,9 @@ impl UserData for Time {
 
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         methods.add_method("unix", |_, this, ()| Ok(this.0.timestamp().as_second()));
-        methods.add_method("unix_milli", |_, this, ()| Ok(this.0.timestamp().as_millisecond()));
+        methods.add_method("unix_milli", |_, this, ()| {
+            Ok(this.0.timestamp().as_millisecond())
+        });
         methods.add_method("unix_nano", |_, this, ()| {
             Ok(i64::try_from(this.0.timestamp().as_nanosecond()).unwrap_or(i64::MAX))
         });
@@ -348,23 +414,43 @@ impl UserData for Time {
         methods.add_method("minute", |_, this, ()| Ok(this.0.minute()));
         methods.add_method("second", |_, this, ()| Ok(this.0.second()));
         methods.add_method("nanosecond", |_, this, ()| Ok(this.0.subsec_nanosecond()));
-        methods.add_method("weekday", |_, this, ()| Ok(this.0.weekday().to_sunday_zero_offset()));
+        methods.add_method("weekday", |_, this, ()| {
+            Ok(this.0.weekday().to_sunday_zero_offset())
+        });
         methods.add_method("year_day", |_, this, ()| Ok(this.0.day_of_year()));
-        methods.add_method("date", |_, this, ()| Ok((this.0.year(), this.0.month(), this.0.day())));
-        methods.add_method("clock", |_, this, ()| Ok((this.0.hour(), this.0.minute(), this.0.second())));
+        methods.add_method("date", |_, this, ()| {
+            Ok((this.0.year(), this.0.month(), this.0.day()))
+        });
+        methods.add_method("clock", |_, this, ()| {
+            Ok((this.0.hour(), this.0.minute(), this.0.second()))
+        });
         methods.add_method("format", |_, this, layout: String| this.format(&layout));
-        methods.add_method("format_rfc3339", |_, this, ()| this.format("2006-01-02T15:04:05.999999999Z07:00"));
+        methods.add_method("format_rfc3339", |_, this, ()| {
+            this.format("2006-01-02T15:04:05.999999999Z07:00")
+        });
         methods.add_method("add", |_, this, duration: Duration| this.add(duration));
         methods.add_method("sub", |_, this, other: UserDataRef<Self>| Ok(this.since(&other)));
-        methods.add_method("add_date", |_, this, (years, months, days)| this.add_date(years, months, days));
+        methods.add_method("add_date", |_, this, (years, months, days)| {
+            this.add_date(years, months, days)
+        });
         methods.add_method("before", |_, this, other: UserDataRef<Self>| Ok(this.0 < other.0));
         methods.add_method("after", |_, this, other: UserDataRef<Self>| Ok(this.0 > other.0));
         methods.add_method("equal", |_, this, other: UserDataRef<Self>| Ok(this.0 == other.0));
-        methods.add_method("utc", |_, this, ()| Ok(Self(this.0.with_time_zone(TimeZone::UTC))));
+        methods.add_method("utc", |_, this, ()| {
+            Ok(Self(this.0.with_time_zone(TimeZone::UTC)))
+        });
         methods.add_method("in_location", |_, this, name: String| this.in_zone(&name));
-        methods.add_meta_method(MetaMethod::ToString, |_, this, ()| this.format("2006-01-02T15:04:05.999999999Z07:00"));
-        methods.add_meta_method(MetaMethod::Eq, |_, this, other: UserDataRef<Self>| Ok(this.0 == other.0));
-        methods.add_meta_method(MetaMethod::Lt, |_, this, other: UserDataRef<Self>| Ok(this.0 < other.0));
-        methods.add_meta_method(MetaMethod::Le, |_, this, other: UserDataRef<Self>| Ok(this.0 <= other.0));
+        methods.add_meta_method(MetaMethod::ToString, |_, this, ()| {
+            this.format("2006-01-02T15:04:05.999999999Z07:00")
+        });
+        methods.add_meta_method(MetaMethod::Eq, |_, this, other: UserDataRef<Self>| {
+            Ok(this.0 == other.0)
+        });
+        methods.add_meta_method(MetaMethod::Lt, |_, this, other: UserDataRef<Self>| {
+            Ok(this.0 < other.0)
+        });
+        methods.add_meta_method(MetaMethod::Le, |_, this, other: UserDataRef<Self>| {
+            Ok(this.0 <= other.0)
+        });
     }
 }

@@ -19,13 +19,13 @@ use mlua::{
     ffi::{self, lua_State},
 };
 use wippy_registry::EntryId;
-use wippy_security::{CallError, Calling, Function};
+use wippy_security::{Binding, CallError, Calling, Context, Function};
 
 use super::{
-    core::{Core, Parked, caught, core, park_error, raise},
+    core::{Callee, Core, Parked, caught, core, park_error, raise},
     object,
     reader::LuaReader,
-    writer::LuaWriter,
+    writer::{LuaWriter, push_keys},
 };
 
 /// A call in progress with the cursors that it borrows.
@@ -33,6 +33,10 @@ struct Frame {
     /// Borrows the other fields, so it is dropped before they change; see [`FramePointer`].
     calling: Option<Calling<'static>>,
     outcome: Option<Result<(), CallError>>,
+    context: Option<Arc<Context>>,
+    binding: Option<Box<Binding>>,
+    /// The place of the binding among the callees.
+    callee: usize,
     reader: LuaReader,
     writer: LuaWriter,
     /// Whether the caller's stack already has the result.
@@ -47,6 +51,9 @@ impl FramePointer {
         let frame = Frame {
             calling: None,
             outcome: None,
+            context: None,
+            binding: None,
+            callee: 0,
             reader: LuaReader::unset(),
             writer: LuaWriter::unset(),
             moved: false,
@@ -60,7 +67,9 @@ impl FramePointer {
         // dropped before the outcome is looked at.
         unsafe {
             let calling = &raw mut (*self.0.as_ptr()).calling;
-            let Some(call) = &mut *calling else { return Poll::Ready(()) };
+            let Some(call) = &mut *calling else {
+                return Poll::Ready(());
+            };
             match Pin::new(call).poll(waking) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(outcome) => {
@@ -97,8 +106,13 @@ enum Progress {
 /// When memory does not suffice.
 pub(crate) fn call_function(lua: &Lua) -> mlua::Result<LuaFunction> {
     let names = lua.create_table()?;
-    // SAFETY: the closure owns nothing; the table of names becomes the function's upvalue.
-    unsafe { lua.exec_raw(names, |l| ffi::lua_pushcclosure(l, call, 1)) }
+    // SAFETY: the closure owns nothing; the table of names and that of interned keys become the function's upvalues.
+    unsafe {
+        lua.exec_raw(names, |l| {
+            push_keys(l, core(l));
+            ffi::lua_pushcclosure(l, call, 2);
+        })
+    }
 }
 
 unsafe extern "C-unwind" fn call(l: *mut lua_State) -> c_int {
@@ -106,7 +120,10 @@ unsafe extern "C-unwind" fn call(l: *mut lua_State) -> c_int {
     unsafe {
         let core = core(l);
         if ffi::lua_type(l, 1) != ffi::LUA_TSTRING {
-            return raise(l, "funcs.call: the first argument is the id of a function, such as \"app:report\"");
+            return raise(
+                l,
+                "funcs.call: the first argument is the id of a function, such as \"app:report\"",
+            );
         }
         ffi::lua_pushvalue(l, 1);
         let mut index = 0;
@@ -122,7 +139,11 @@ unsafe extern "C-unwind" fn call(l: *mut lua_State) -> c_int {
                 ffi::lua_rawset(l, ffi::lua_upvalueindex(1));
             }
         }
-        let progress = if index == 0 { Some(Progress::Error) } else { caught(|| begin(l, core, index)) };
+        let progress = if index == 0 {
+            Some(Progress::Error)
+        } else {
+            caught(|| begin(l, core, index))
+        };
         match progress {
             Some(Progress::Pending) => {
                 core.suspending.set(true);
@@ -173,9 +194,12 @@ fn resolve(l: *mut lua_State, core: &Core) -> i64 {
     };
     match find(core, &id) {
         Ok(function) => {
-            let mut functions = core.functions.borrow_mut();
-            functions.push(function);
-            i64::try_from(functions.len()).unwrap_or_default()
+            let mut callees = core.callees.borrow_mut();
+            callees.push(Callee {
+                function,
+                binding: None,
+            });
+            i64::try_from(callees.len()).unwrap_or_default()
         }
         Err(error) => {
             park_error(core, error);
@@ -201,20 +225,26 @@ fn begin(l: *mut lua_State, core: &Core, index: i64) -> Progress {
     let pointer = core.frames.borrow_mut().pop().unwrap_or_else(FramePointer::new);
     let frame = pointer.0.as_ptr();
     let begun = {
-        let context = core.context.borrow();
-        let functions = core.functions.borrow();
-        let function = usize::try_from(index - 1).ok().and_then(|index| functions.get(index));
-        match (context.as_ref(), function) {
+        let context = core.context.borrow().clone();
+        let index = usize::try_from(index - 1).unwrap_or(usize::MAX);
+        let mut callees = core.callees.borrow_mut();
+        match (context, callees.get_mut(index)) {
             // SAFETY: the frame is ours alone and its cursors are unborrowed. It outlives the call, which is dropped
             // first whenever the frame is dropped or used again, so the call may hold on to the cursors.
-            (Some(context), Some(function)) => unsafe {
+            (Some(context), Some(callee)) => unsafe {
                 let arguments = ffi::lua_gettop(l) - 1;
                 (*frame).moved = false;
                 (*frame).outcome = None;
                 (*frame).reader.set(l, core, 2, arguments);
+                (*frame).reader.set_keys(ffi::lua_upvalueindex(2));
                 (*frame).writer.set(core);
-                let (reader, writer) = (&mut (*frame).reader, &mut (*frame).writer);
-                context.dispatcher().call(context, function, reader, writer)
+                // A second call at the same time has a binding of its own.
+                let binding = callee.binding.take();
+                let binding = binding.unwrap_or_else(|| Box::new(Binding::new(callee.function.clone())));
+                (*frame).callee = index;
+                let context: &Context = (*frame).context.insert(context);
+                let binding = (*frame).binding.insert(binding);
+                binding.call(context, &mut (*frame).reader, &mut (*frame).writer)
             },
             _ => Err(no_context()),
         }
@@ -317,6 +347,12 @@ fn recycle(core: &Core, pointer: FramePointer) {
         let frame = pointer.0.as_ptr();
         (&raw mut (*frame).calling).replace(None);
         (*frame).writer.discard();
+        (*frame).context = None;
+        if let Some(binding) = (*frame).binding.take()
+            && let Some(callee) = core.callees.borrow_mut().get_mut((*frame).callee)
+        {
+            callee.binding.get_or_insert(binding);
+        }
     }
     let mut frames = core.frames.borrow_mut();
     if frames.len() < 16 {

@@ -12,7 +12,7 @@ use std::{
 
 use mlua::ffi::{self, lua_State};
 use tokio::time::Instant;
-use wippy_security::{CallError, Context, ErrorKind, Function};
+use wippy_security::{Binding, CallError, Context, ErrorKind, Function};
 use wippy_wit::Foreign;
 
 use super::{call::FramePointer, suspending::Exchange};
@@ -30,6 +30,13 @@ pub(super) struct Spawned {
     pub thread: *mut lua_State,
     pub reference: c_int,
     pub arguments: c_int,
+}
+
+/// A function that was called before.
+pub(super) struct Callee {
+    pub function: Arc<Function>,
+    /// What the invocation keeps for calling it, unless a call has it.
+    pub binding: Option<Box<Binding>>,
 }
 
 /// What the C functions of a state share with its driver. See the safety argument of [`super`].
@@ -54,9 +61,9 @@ pub(super) struct Core {
     /// Calls whose frames are free.
     pub frames: RefCell<Vec<FramePointer>>,
     /// Functions that were called before, by the number that the table of names has for them.
-    pub functions: RefCell<Vec<Arc<Function>>>,
+    pub callees: RefCell<Vec<Callee>>,
     /// The context of the invocation.
-    pub context: RefCell<Option<Context>>,
+    pub context: RefCell<Option<Arc<Context>>>,
     /// The deadline of the invocation.
     pub deadline: Cell<Option<Instant>>,
     /// Set once the invocation must end, whatever the script does about it.
@@ -96,7 +103,7 @@ impl Core {
             handoff: RefCell::default(),
             exchange: Arc::default(),
             frames: RefCell::default(),
-            functions: RefCell::default(),
+            callees: RefCell::default(),
             context: RefCell::default(),
             deadline: Cell::new(None),
             terminated: Cell::new(false),

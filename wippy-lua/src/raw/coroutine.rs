@@ -163,7 +163,11 @@ unsafe fn fail(l: *mut lua_State, inner: *mut lua_State, mode: isize) -> c_int {
 unsafe extern "C-unwind" fn continued(l: *mut lua_State, _status: c_int, mode: isize) -> c_int {
     // SAFETY: see `resume`.
     unsafe {
-        let index = if mode == RESUME { 1 } else { ffi::lua_upvalueindex(1) };
+        let index = if mode == RESUME {
+            1
+        } else {
+            ffi::lua_upvalueindex(1)
+        };
         let inner = ffi::lua_tothread(l, index);
         core(l).guarded.borrow_mut().remove(&(inner as usize));
         drive(l, inner, 0, mode)
@@ -192,7 +196,11 @@ unsafe extern "C-unwind" fn yielding(l: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn isyieldable(l: *mut lua_State) -> c_int {
     // SAFETY: see `resume`.
     unsafe {
-        let thread = if ffi::lua_type(l, 1) == ffi::LUA_TTHREAD { ffi::lua_tothread(l, 1) } else { l };
+        let thread = if ffi::lua_type(l, 1) == ffi::LUA_TTHREAD {
+            ffi::lua_tothread(l, 1)
+        } else {
+            l
+        };
         let yieldable = ffi::lua_isyieldable(thread) != 0 && !is_outermost(core(l), thread);
         ffi::lua_pushboolean(l, c_int::from(yieldable));
         1
@@ -250,7 +258,11 @@ unsafe extern "C-unwind" fn spawn(l: *mut lua_State) -> c_int {
         ffi::lua_xmove(l, thread, arguments + 1);
         let reference = ffi::luaL_ref(l, ffi::LUA_REGISTRYINDEX);
         guard(core, thread);
-        core.spawned.borrow_mut().push(Spawned { thread, reference, arguments });
+        core.spawned.borrow_mut().push(Spawned {
+            thread,
+            reference,
+            arguments,
+        });
         0
     }
 }

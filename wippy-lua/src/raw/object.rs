@@ -55,7 +55,8 @@ pub(super) unsafe fn kind(l: *mut lua_State, index: c_int, core: &Core) -> Optio
 pub(super) unsafe fn push_parked(l: *mut lua_State, core: &Core) {
     // SAFETY: by the caller. The memory is made first; only then does the object move into it.
     unsafe {
-        let slot = ffi::lua_newuserdatauv(l, mem::size_of::<Arc<dyn Foreign>>(), 0).cast::<Arc<dyn Foreign>>();
+        let slot =
+            ffi::lua_newuserdatauv(l, mem::size_of::<Arc<dyn Foreign>>(), 0).cast::<Arc<dyn Foreign>>();
         let Some(object) = core.object.borrow_mut().take() else {
             ffi::lua_settop(l, -2);
             ffi::lua_pushnil(l);
@@ -64,7 +65,11 @@ pub(super) unsafe fn push_parked(l: *mut lua_State, core: &Core) {
         let is_error = object.as_any().is::<CallError>();
         ptr::write(slot, object);
         let known = &core.metatables;
-        let reference = if is_error { known.error_reference.get() } else { known.foreign_reference.get() };
+        let reference = if is_error {
+            known.error_reference.get()
+        } else {
+            known.foreign_reference.get()
+        };
         ffi::lua_rawgeti(l, ffi::LUA_REGISTRYINDEX, i64::from(reference));
         ffi::lua_setmetatable(l, -2);
     }
@@ -78,8 +83,15 @@ pub(super) unsafe fn push_unsigned(l: *mut lua_State, value: u64) {
     // SAFETY: by the caller.
     unsafe {
         let core = core(l);
-        ptr::write(ffi::lua_newuserdatauv(l, mem::size_of::<u64>(), 0).cast::<u64>(), value);
-        ffi::lua_rawgeti(l, ffi::LUA_REGISTRYINDEX, i64::from(core.metatables.unsigned_reference.get()));
+        ptr::write(
+            ffi::lua_newuserdatauv(l, mem::size_of::<u64>(), 0).cast::<u64>(),
+            value,
+        );
+        ffi::lua_rawgeti(
+            l,
+            ffi::LUA_REGISTRYINDEX,
+            i64::from(core.metatables.unsigned_reference.get()),
+        );
         ffi::lua_setmetatable(l, -2);
     }
 }
@@ -99,7 +111,9 @@ pub(super) unsafe extern "C-unwind" fn collect(l: *mut lua_State) -> c_int {
 
 /// What `look` makes of the userdata `value`, if it is one of ours of that `wanted` kind.
 fn look<R>(lua: &Lua, value: &Value, wanted: Kind, read: impl FnOnce(*const c_void) -> R) -> Option<R> {
-    let Value::UserData(userdata) = value else { return None };
+    let Value::UserData(userdata) = value else {
+        return None;
+    };
     let mut address = ptr::null();
     // SAFETY: the closure owns nothing and only asks; the userdata is its argument, and `value` keeps it alive.
     let asked = unsafe {
@@ -117,7 +131,9 @@ fn look<R>(lua: &Lua, value: &Value, wanted: Kind, read: impl FnOnce(*const c_vo
 /// The opaque thing that `value` is.
 pub(crate) fn foreign(lua: &Lua, value: &Value) -> Option<Arc<dyn Foreign>> {
     // SAFETY: a userdata of this kind holds such an `Arc`.
-    look(lua, value, Kind::Foreign, |address| unsafe { (*address.cast::<Arc<dyn Foreign>>()).clone() })
+    look(lua, value, Kind::Foreign, |address| unsafe {
+        (*address.cast::<Arc<dyn Foreign>>()).clone()
+    })
 }
 
 /// The number that `value` is: an integer, or an unsigned one beyond those.
@@ -126,7 +142,9 @@ pub(crate) fn integer_or_unsigned(lua: &Lua, value: &Value) -> Option<i128> {
         return Some(i128::from(*value));
     }
     // SAFETY: a userdata of this kind holds a `u64`.
-    look(lua, value, Kind::Unsigned, |address| unsafe { i128::from(*address.cast::<u64>()) })
+    look(lua, value, Kind::Unsigned, |address| unsafe {
+        i128::from(*address.cast::<u64>())
+    })
 }
 
 /// The userdata for an opaque thing.

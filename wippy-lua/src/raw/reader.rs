@@ -7,7 +7,8 @@ use wippy_wit::{Datum, Error, Foreign, Key, Reader};
 
 use super::{core::Core, object, writer};
 
-/// A cursor over values on a Lua stack. Where it stands is the top of that stack, above the table that it came from.
+/// A cursor over values on a Lua stack. Each level is a slot above the one it came from; a table that is iterated
+/// over has the key that the iteration has come to above it.
 ///
 /// It runs no Lua code and raises nothing: raw reads only, and no conversion in place.
 pub(super) struct LuaReader {
@@ -16,6 +17,8 @@ pub(super) struct LuaReader {
     /// The stack index of the first argument.
     first: c_int,
     arguments: c_int,
+    /// The index of the table of interned keys, if the frame has it at hand.
+    keys: Option<c_int>,
     /// How many slots are known to be free above the cursor.
     free: c_int,
     levels: Vec<Level>,
@@ -23,13 +26,24 @@ pub(super) struct LuaReader {
     resumes: u64,
 }
 
-/// One step that leave takes back.
-#[derive(Clone, Copy)]
-struct Level {
-    /// Slots to pop.
-    slots: c_int,
-    /// Whether the slot below the value holds the key that an iteration over it has come to.
-    iterated: bool,
+/// What one level has on the stack.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    /// A value.
+    Value,
+    /// A table, and the key that an iteration over it has come to.
+    Iterated,
+    /// A pair: its value, and its key above it.
+    Pair,
+}
+
+impl Level {
+    fn slots(self) -> c_int {
+        match self {
+            Self::Value => 1,
+            Self::Iterated | Self::Pair => 2,
+        }
+    }
 }
 
 // SAFETY: the reader is used by the one thread that polls or runs the state; see `super`.
@@ -43,6 +57,7 @@ impl LuaReader {
             core: ptr::null(),
             first: 1,
             arguments: 0,
+            keys: None,
             free: 0,
             levels: Vec::new(),
             resumes: 0,
@@ -57,6 +72,7 @@ impl LuaReader {
     pub(super) unsafe fn set(&mut self, l: *mut lua_State, core: &Core, first: c_int, arguments: c_int) {
         self.l = l;
         self.core = core;
+        self.keys = None;
         self.first = first;
         self.arguments = arguments;
         self.free = 0;
@@ -76,16 +92,52 @@ impl LuaReader {
         Ok(())
     }
 
+    /// Says where the table of interned keys is.
+    ///
+    /// # Safety
+    /// It is there, as long as the reader is used.
+    pub(super) unsafe fn set_keys(&mut self, index: c_int) {
+        self.keys = Some(index);
+    }
+
     #[inline]
-    fn entered(&mut self, slots: c_int) {
-        self.free -= slots;
-        self.levels.push(Level { slots, iterated: false });
+    fn entered(&mut self, level: Level) {
+        self.free -= level.slots();
+        self.levels.push(level);
+    }
+
+    /// The index of what the cursor stands on.
+    #[inline]
+    fn current(&self) -> c_int {
+        if self.levels.last() == Some(&Level::Iterated) {
+            -2
+        } else {
+            -1
+        }
     }
 
     #[inline]
     fn is_table(&self) -> bool {
-        // SAFETY: the query does not raise; at the root there may be nothing on the stack, which is no table.
-        !self.levels.is_empty() && unsafe { ffi::lua_type(self.l, -1) } == ffi::LUA_TTABLE
+        // SAFETY: the query does not raise, and every level has its slot.
+        !self.levels.is_empty() && unsafe { ffi::lua_type(self.l, self.current()) } == ffi::LUA_TTABLE
+    }
+
+    /// Pushes the string of `key`.
+    ///
+    /// # Safety
+    /// Three slots are free.
+    #[inline]
+    unsafe fn push_key(&self, key: &Key) -> Result<(), Error> {
+        // SAFETY: by the caller; a raw read does not raise.
+        unsafe {
+            if let Some(keys) = self.keys {
+                if ffi::lua_rawgeti(self.l, keys, i64::from(key.id())) == ffi::LUA_TSTRING {
+                    return Ok(());
+                }
+                ffi::lua_settop(self.l, -2);
+            }
+            writer::push_key(self.l, &*self.core, key)
+        }
     }
 }
 
@@ -94,8 +146,8 @@ impl Reader for LuaReader {
         if self.levels.is_empty() {
             return Datum::Table;
         }
-        // SAFETY: the cursor is at the top; the core is alive.
-        unsafe { datum(self.l, -1, &*self.core) }
+        // SAFETY: the index is that of the cursor; the core is alive; a slot is kept free.
+        unsafe { datum(self.l, self.current(), &*self.core) }
     }
 
     fn len(&mut self) -> usize {
@@ -103,25 +155,30 @@ impl Reader for LuaReader {
             return usize::try_from(self.arguments).unwrap_or_default();
         }
         // SAFETY: `lua_rawlen` does not raise.
-        if self.is_table() { unsafe { ffi::lua_rawlen(self.l, -1) } } else { 0 }
+        if self.is_table() {
+            unsafe { ffi::lua_rawlen(self.l, self.current()) }
+        } else {
+            0
+        }
     }
 
     fn enter_index(&mut self, index: usize) -> Result<(), Error> {
         self.reserve()?;
-        let is_table = self.is_table();
-        let at = c_int::try_from(index).ok().filter(|index| *index < self.arguments);
+        let at = c_int::try_from(index)
+            .ok()
+            .filter(|index| *index < self.arguments);
         // SAFETY: there is room for a slot, and none of these raise.
         unsafe {
             match (self.levels.is_empty(), at) {
                 (true, Some(index)) => ffi::lua_pushvalue(self.l, self.first + index),
-                (false, _) if is_table => {
+                (false, _) if self.is_table() => {
                     let index = i64::try_from(index).unwrap_or(i64::MAX).saturating_add(1);
-                    ffi::lua_rawgeti(self.l, -1, index);
+                    ffi::lua_rawgeti(self.l, self.current(), index);
                 }
                 _ => ffi::lua_pushnil(self.l),
             }
         }
-        self.entered(1);
+        self.entered(Level::Value);
         Ok(())
     }
 
@@ -130,13 +187,14 @@ impl Reader for LuaReader {
         // SAFETY: there is room, and none of these raise: a missing key string is made under protection.
         unsafe {
             if self.is_table() {
-                writer::push_key(self.l, &*self.core, key)?;
-                ffi::lua_rawget(self.l, -2);
+                let table = self.current() - 1;
+                self.push_key(key)?;
+                ffi::lua_rawget(self.l, table);
             } else {
                 ffi::lua_pushnil(self.l);
             }
         }
-        self.entered(1);
+        self.entered(Level::Value);
         Ok(())
     }
 
@@ -147,47 +205,45 @@ impl Reader for LuaReader {
         self.reserve()?;
         // SAFETY: the core is alive.
         let resumes = unsafe { (*self.core).resumes.get() };
-        let Some(level) = self.levels.last_mut() else { return Ok(false) };
+        let Some(level) = self.levels.last_mut() else {
+            return Ok(false);
+        };
         // SAFETY: there is room for three slots. `lua_next` raises for a key that is not in the table; the key is one
         // that it gave before, and nothing has changed the table since unless Lua ran, which is checked.
         unsafe {
-            if !level.iterated {
-                // A slot below the table keeps the key.
-                ffi::lua_pushnil(self.l);
-                ffi::lua_insert(self.l, -2);
-                level.iterated = true;
-                level.slots += 1;
-                self.free -= 1;
-            }
-            if *position == 0 {
+            if *position == 0 || *level != Level::Iterated {
+                if *position != 0 {
+                    return Ok(false);
+                }
+                if *level == Level::Iterated {
+                    ffi::lua_settop(self.l, -2);
+                    self.free += 1;
+                }
                 self.resumes = resumes;
                 ffi::lua_pushnil(self.l);
-            } else {
-                if self.resumes != resumes {
-                    return Err(Error::new("a table changed while it was read"));
-                }
-                ffi::lua_pushvalue(self.l, -2);
+                self.free -= 1;
+                *level = Level::Iterated;
+            } else if self.resumes != resumes {
+                return Err(Error::new("a table changed while it was read"));
             }
             if ffi::lua_next(self.l, -2) == 0 {
+                *level = Level::Value;
+                self.free += 1;
                 return Ok(false);
             }
-            // keeper, table, key, value
+            // table, key, value: the cursor goes on a copy of the key.
             ffi::lua_pushvalue(self.l, -2);
-            ffi::lua_replace(self.l, -5);
-            ffi::lua_insert(self.l, -2);
-            // keeper, table, value, key
         }
         *position += 1;
-        self.entered(2);
+        self.entered(Level::Pair);
         Ok(true)
     }
 
     fn enter_value(&mut self) {
         if let Some(level) = self.levels.last_mut()
-            && level.slots == 2
-            && !level.iterated
+            && *level == Level::Pair
         {
-            level.slots = 1;
+            *level = Level::Value;
             self.free += 1;
             // SAFETY: the key is at the top.
             unsafe { ffi::lua_settop(self.l, -2) };
@@ -196,9 +252,9 @@ impl Reader for LuaReader {
 
     fn leave(&mut self) {
         if let Some(level) = self.levels.pop() {
-            self.free += level.slots;
+            self.free += level.slots();
             // SAFETY: the slots are the reader's own.
-            unsafe { ffi::lua_settop(self.l, -level.slots - 1) };
+            unsafe { ffi::lua_settop(self.l, -level.slots() - 1) };
         }
     }
 
@@ -210,13 +266,18 @@ impl Reader for LuaReader {
         // Keys are only looked at, so they are not converted in place.
         unsafe {
             let top = ffi::lua_gettop(self.l);
+            let table = top + 1 + self.current();
             // The whole table is walked: where the last index is kept in the hash part, other keys may come before it.
             // A step costs a tenth of what reading an element does.
             ffi::lua_pushnil(self.l);
-            while ffi::lua_next(self.l, top) != 0 {
+            while ffi::lua_next(self.l, table) != 0 {
                 ffi::lua_settop(self.l, top + 1);
                 let is_integer = ffi::lua_isinteger(self.l, -1) != 0;
-                let key = if is_integer { ffi::lua_tointegerx(self.l, -1, ptr::null_mut()) } else { 0 };
+                let key = if is_integer {
+                    ffi::lua_tointegerx(self.l, -1, ptr::null_mut())
+                } else {
+                    0
+                };
                 let in_array = key >= 1 && usize::try_from(key).is_ok_and(|key| key <= len);
                 if !in_array {
                     let text = key_text(&datum(self.l, -1, &*self.core));
@@ -229,7 +290,10 @@ impl Reader for LuaReader {
     }
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "other keys are named by their type")]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "other keys are named by their type"
+)]
 fn key_text(datum: &Datum<'_>) -> String {
     match datum {
         Datum::String(text) => String::from_utf8_lossy(text).chars().take(64).collect(),

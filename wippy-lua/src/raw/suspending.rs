@@ -102,9 +102,10 @@ unsafe extern "C-unwind" fn run(l: *mut lua_State) -> c_int {
                 core(l).suspending.set(true);
                 ffi::lua_yieldk(l, 0, 0, Some(finish))
             }
-            Some(Begun::Refused) => {
-                raise(l, "a blocking function cannot wait here: a function written in C is on the stack")
-            }
+            Some(Begun::Refused) => raise(
+                l,
+                "a blocking function cannot wait here: a function written in C is on the stack",
+            ),
             None => raise(l, "internal error: a blocking function panicked"),
         }
     }
@@ -112,7 +113,9 @@ unsafe extern "C-unwind" fn run(l: *mut lua_State) -> c_int {
 
 /// Takes the future that start made and polls it once.
 fn begin(l: *mut lua_State, core: &Core) -> Begun {
-    let Some(mut suspension) = core.exchange.take_started() else { return Begun::Refused };
+    let Some(mut suspension) = core.exchange.take_started() else {
+        return Begun::Refused;
+    };
     let waker = core.waker.get();
     if waker.is_null() {
         return Begun::Refused;

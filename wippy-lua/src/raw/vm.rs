@@ -72,7 +72,10 @@ struct TaskWaker {
 
 impl Queue {
     fn push(&self, index: usize) {
-        self.ready.lock().unwrap_or_else(PoisonError::into_inner).push_back(index);
+        self.ready
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_back(index);
     }
 
     fn take(&self) -> VecDeque<usize> {
@@ -95,7 +98,12 @@ impl Wake for TaskWaker {
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.queued.swap(true, Ordering::AcqRel) {
             self.queue.push(self.index);
-            let parent = self.queue.parent.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let parent = self
+                .queue
+                .parent
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone();
             if let Some(parent) = parent {
                 parent.wake();
             }
@@ -161,8 +169,21 @@ impl Vm {
         let [(root, reference), (workbench, _)] = threads;
         core.root.set(root);
         core.workbench.set(workbench);
-        let main = Task { thread: root, reference, arguments: 0, parked: None, waker: None };
-        Ok(Self { main, spawned: Vec::new(), free: Vec::new(), queue: Arc::default(), lua, core })
+        let main = Task {
+            thread: root,
+            reference,
+            arguments: 0,
+            parked: None,
+            waker: None,
+        };
+        Ok(Self {
+            main,
+            spawned: Vec::new(),
+            free: Vec::new(),
+            queue: Arc::default(),
+            lua,
+            core,
+        })
     }
 
     /// The state.
@@ -178,8 +199,18 @@ impl Vm {
         let known = &self.core.metatables;
         for (table, address, reference, collects) in [
             (&metatables.error, &known.error, &known.error_reference, true),
-            (&metatables.foreign, &known.foreign, &known.foreign_reference, true),
-            (&metatables.unsigned, &known.unsigned, &known.unsigned_reference, false),
+            (
+                &metatables.foreign,
+                &known.foreign,
+                &known.foreign_reference,
+                true,
+            ),
+            (
+                &metatables.unsigned,
+                &known.unsigned,
+                &known.unsigned_reference,
+                false,
+            ),
         ] {
             // SAFETY: the closure owns nothing. The table, its argument, is kept by the registry from now on.
             unsafe {
@@ -205,7 +236,9 @@ impl Vm {
         // SAFETY: the closure owns nothing.
         unsafe {
             let reference = &mut reference;
-            self.lua.exec_raw::<()>(function, move |l| *reference = ffi::luaL_ref(l, ffi::LUA_REGISTRYINDEX))?;
+            self.lua.exec_raw::<()>(function, move |l| {
+                *reference = ffi::luaL_ref(l, ffi::LUA_REGISTRYINDEX);
+            })?;
         }
         Ok(Kept(reference))
     }
@@ -232,7 +265,9 @@ impl Vm {
             ffi::lua_settop(thread, 0);
             ffi::lua_rawgeti(thread, ffi::LUA_REGISTRYINDEX, i64::from(function.0));
             for index in 0..arguments.len() {
-                let outcome = arguments.enter_index(index).and_then(|()| push_argument(thread, &self.core, arguments));
+                let outcome = arguments
+                    .enter_index(index)
+                    .and_then(|()| push_argument(thread, &self.core, arguments));
                 if let Err(error) = outcome {
                     let name = parameter_name(thread, index);
                     ffi::lua_settop(thread, 0);
@@ -243,7 +278,7 @@ impl Vm {
         }
         self.main.arguments = count;
         self.core.deadline.set(context.deadline());
-        *self.core.context.borrow_mut() = Some(context);
+        *self.core.context.borrow_mut() = Some(Arc::new(context));
         Ok(())
     }
 
@@ -262,7 +297,12 @@ impl Vm {
                 again |= self.turn_spawned(index);
             }
             self.adopt();
-            again |= !self.queue.ready.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+            again |= !self
+                .queue
+                .ready
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .is_empty();
         }
         if again {
             waking.waker().wake_by_ref();
@@ -276,11 +316,26 @@ impl Vm {
 
     /// Takes over what `coroutine.spawn` left.
     fn adopt(&mut self) {
-        for Spawned { thread, reference, arguments } in self.core.spawned.take() {
+        for Spawned {
+            thread,
+            reference,
+            arguments,
+        } in self.core.spawned.take()
+        {
             let index = self.free.pop().unwrap_or(self.spawned.len());
-            let waker = Arc::new(TaskWaker { index, queued: AtomicBool::new(true), queue: self.queue.clone() });
+            let waker = Arc::new(TaskWaker {
+                index,
+                queued: AtomicBool::new(true),
+                queue: self.queue.clone(),
+            });
             let waker = Some((waker.clone(), Waker::from(waker)));
-            let task = Task { thread, reference, arguments, parked: None, waker };
+            let task = Task {
+                thread,
+                reference,
+                arguments,
+                parked: None,
+                waker,
+            };
             match self.spawned.get_mut(index) {
                 Some(slot) => *slot = Some(task),
                 None => self.spawned.push(Some(task)),
@@ -291,9 +346,13 @@ impl Vm {
 
     /// Gives a spawned coroutine its turn; true if it wants another one at once.
     fn turn_spawned(&mut self, index: usize) -> bool {
-        let Some(slot) = self.spawned.get_mut(index) else { return false };
+        let Some(slot) = self.spawned.get_mut(index) else {
+            return false;
+        };
         let Some(task) = slot else { return false };
-        let Some((flag, waker)) = task.waker.clone() else { return false };
+        let Some((flag, waker)) = task.waker.clone() else {
+            return false;
+        };
         flag.queued.store(false, Ordering::Release);
         match turn(&self.core, task, &waker) {
             Turn::Waiting => false,
@@ -314,7 +373,9 @@ impl Vm {
     fn finish_spawned(&self, task: &Task, end: End) {
         if end == End::Raised && !self.core.terminated.get() {
             let (message, trace) = self.raised(task.thread);
-            let message = message.and_then(|message| message.to_string()).unwrap_or_else(|error| error.to_string());
+            let message = message
+                .and_then(|message| message.to_string())
+                .unwrap_or_else(|error| error.to_string());
             tracing::error!(target: "wippy::lua", stack = trace, "a spawned coroutine failed: {message}");
         }
         self.core.guarded.borrow_mut().remove(&(task.thread as usize));
@@ -338,6 +399,11 @@ impl Vm {
     pub(crate) fn reset(&mut self) {
         *self.core.context.borrow_mut() = None;
         self.core.deadline.set(None);
+        for callee in &mut *self.core.callees.borrow_mut() {
+            if let Some(binding) = &mut callee.binding {
+                binding.release();
+            }
+        }
         // SAFETY: the main coroutine has ended and holds only what it returned.
         unsafe { ffi::lua_settop(self.main.thread, 0) };
     }
@@ -358,10 +424,11 @@ impl Vm {
             }
             let mut reader = LuaReader::unset();
             reader.set(thread, &self.core, 1, count.min(1));
-            reader.enter_index(0).map_err(|error| Some(CallError::from(error)))?;
-            copy_value(&mut reader, result).map_err(|error| {
-                Some(CallError::internal(format!("the result cannot be sent: {error}")))
-            })
+            reader
+                .enter_index(0)
+                .map_err(|error| Some(CallError::from(error)))?;
+            copy_value(&mut reader, result)
+                .map_err(|error| Some(CallError::internal(format!("the result cannot be sent: {error}"))))
         }
     }
 
@@ -401,7 +468,10 @@ impl Vm {
                     ffi::lua_pushnil(l);
                 }
             });
-            (value, trace.map(|trace| trace.to_string_lossy()).unwrap_or_default())
+            (
+                value,
+                trace.map(|trace| trace.to_string_lossy()).unwrap_or_default(),
+            )
         }
     }
 
@@ -451,7 +521,11 @@ fn turn(core: &Core, task: &mut Task, waker: &Waker) -> Turn {
         ffi::LUA_OK => Turn::Ended(End::Returned),
         ffi::LUA_YIELD => {
             task.parked = core.handoff.borrow_mut().take();
-            if task.parked.is_some() { Turn::Waiting } else { Turn::Preempted }
+            if task.parked.is_some() {
+                Turn::Waiting
+            } else {
+                Turn::Preempted
+            }
         }
         _ => Turn::Ended(End::Raised),
     }
@@ -476,7 +550,12 @@ unsafe extern "C-unwind" fn hook(l: *mut lua_State, _activation: *mut ffi::lua_D
     // SAFETY: nothing that needs dropping is alive here when the error is raised; a hook may yield without values.
     unsafe {
         let core = core(l);
-        if !core.terminated.get() && core.deadline.get().is_some_and(|deadline| Instant::now() >= deadline) {
+        if !core.terminated.get()
+            && core
+                .deadline
+                .get()
+                .is_some_and(|deadline| Instant::now() >= deadline)
+        {
             core.terminated.set(true);
         }
         if core.terminated.get() {
@@ -543,14 +622,18 @@ unsafe fn parameter_name(thread: *mut lua_State, index: usize) -> String {
         ffi::lua_settop(thread, 1);
         let position = c_int::try_from(index).unwrap_or(c_int::MAX).saturating_add(1);
         let name = ffi::lua_getlocal(thread, ptr::null(), position);
-        if name.is_null() { "...".to_owned() } else { CStr::from_ptr(name).to_string_lossy().into_owned() }
+        if name.is_null() {
+            "...".to_owned()
+        } else {
+            CStr::from_ptr(name).to_string_lossy().into_owned()
+        }
     }
 }
 
 /// The context of the invocation that runs.
 pub(crate) fn context(lua: &Lua) -> Option<Context> {
     // SAFETY: mlua's current state is a thread of a state of ours.
-    lua.exec_raw_lua(|raw| unsafe { core(raw.state()).context.borrow().clone() })
+    lua.exec_raw_lua(|raw| unsafe { core(raw.state()).context.borrow().as_deref().cloned() })
 }
 
 /// An owned copy of a Lua value.

@@ -44,7 +44,10 @@ unsafe impl Send for LuaWriter {}
 
 impl LuaWriter {
     pub(super) fn unset() -> Self {
-        Self { core: ptr::null(), state: State::Empty }
+        Self {
+            core: ptr::null(),
+            state: State::Empty,
+        }
     }
 
     /// Makes it ready for a value.
@@ -102,7 +105,10 @@ impl LuaWriter {
 
     /// Forgets what was written.
     pub(super) fn discard(&mut self) {
-        if matches!(mem::replace(&mut self.state, State::Empty), State::Written | State::Scoped) {
+        if matches!(
+            mem::replace(&mut self.state, State::Empty),
+            State::Written | State::Scoped
+        ) {
             // SAFETY: the value is at the top of the workbench.
             unsafe { ffi::lua_settop((*self.core).workbench.get(), -2) };
         }
@@ -161,12 +167,18 @@ impl Writer for LuaWriter {
 
     fn boolean(&mut self, value: bool) {
         // SAFETY: as for `nil`.
-        self.scalar(|l| unsafe { ffi::lua_pushboolean(l, c_int::from(value)) }, |writer| writer.boolean(value));
+        self.scalar(
+            |l| unsafe { ffi::lua_pushboolean(l, c_int::from(value)) },
+            |writer| writer.boolean(value),
+        );
     }
 
     fn integer(&mut self, value: i64) {
         // SAFETY: as for `nil`.
-        self.scalar(|l| unsafe { ffi::lua_pushinteger(l, value) }, |writer| writer.integer(value));
+        self.scalar(
+            |l| unsafe { ffi::lua_pushinteger(l, value) },
+            |writer| writer.integer(value),
+        );
     }
 
     fn unsigned(&mut self, value: u64) {
@@ -182,7 +194,10 @@ impl Writer for LuaWriter {
 
     fn float(&mut self, value: f64) {
         // SAFETY: as for `nil`.
-        self.scalar(|l| unsafe { ffi::lua_pushnumber(l, value) }, |writer| writer.float(value));
+        self.scalar(
+            |l| unsafe { ffi::lua_pushnumber(l, value) },
+            |writer| writer.float(value),
+        );
     }
 
     fn string(&mut self, value: &[u8]) {
@@ -271,7 +286,11 @@ impl Writer for LuaWriter {
         }
         self.state = State::Scoped;
         let l = self.workbench();
-        let mut protected = Protected { writer: self, body, outcome: None };
+        let mut protected = Protected {
+            writer: self,
+            body,
+            outcome: None,
+        };
         // SAFETY: a light C function and light userdata need no memory, and there is room: the workbench is at its
         // bottom, or in a frame of its own with `table`'s reserve. The call is protected and leaves one value.
         let status = unsafe {
@@ -325,7 +344,7 @@ unsafe extern "C-unwind" fn run_scope(l: *mut lua_State) -> c_int {
 ///
 /// # Safety
 /// `l` is a thread of the state with a free slot.
-unsafe fn push_keys(l: *mut lua_State, core: &Core) {
+pub(super) unsafe fn push_keys(l: *mut lua_State, core: &Core) {
     // SAFETY: by the caller. A raw read by address does not raise.
     unsafe {
         ffi::lua_rawgetp(l, ffi::LUA_REGISTRYINDEX, keys_address(core));

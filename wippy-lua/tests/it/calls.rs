@@ -1,9 +1,6 @@
 //! Calls between entries: answered at once, later, with errors, and never.
 
-use std::{
-    sync::atomic::Ordering,
-    time::Duration,
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use wippy_security::ErrorKind;
 use wippy_wit::Value;
@@ -15,7 +12,9 @@ const CALL: &str = "local funcs = require('funcs') ";
 #[tokio::test(start_paused = true)]
 async fn a_ready_call_gives_its_value() {
     let app = App::new();
-    let sum = app.run(&format!("{CALL} return funcs.call('test:add', 1, 2, 39)")).await;
+    let sum = app
+        .run(&format!("{CALL} return funcs.call('test:add', 1, 2, 39)"))
+        .await;
     assert_eq!(sum.unwrap(), Value::Integer(42));
 }
 
@@ -29,7 +28,9 @@ async fn a_ready_call_gives_tables() {
 #[tokio::test(start_paused = true)]
 async fn a_suspended_call_reads_its_arguments_later() {
     let app = App::new();
-    let body = format!("{CALL} local t = funcs.call('test:sleep', 50, {{x = 'y', z = {{1, 2}}}}) return t.x .. t.z[2]");
+    let body = format!(
+        "{CALL} local t = funcs.call('test:sleep', 50, {{x = 'y', z = {{1, 2}}}}) return t.x .. t.z[2]"
+    );
     assert_eq!(app.run(&body).await.unwrap(), Value::from("y2"));
 }
 
@@ -69,7 +70,9 @@ async fn an_error_keeps_kind_retryable_and_details() {
         "{CALL} local value, err = funcs.call('test:fail')
         return {{ value == nil, err:kind(), err:message(), err:retryable(), err:details().seconds, tostring(err) }}"
     );
-    let shown = wippy_wit::json::from_value(&app.run(&body).await.unwrap()).unwrap().to_string();
+    let shown = wippy_wit::json::from_value(&app.run(&body).await.unwrap())
+        .unwrap()
+        .to_string();
     insta::assert_snapshot!(shown, @r#"[true,"RATE_LIMITED","slow down",true,30,"slow down"]"#);
 }
 
@@ -90,13 +93,20 @@ async fn an_error_object_crosses_from_script_to_script() {
     assert_eq!(error.message(), "taken");
     assert!(error.retryable());
     assert_eq!(error.details().get("by"), Some(&Value::from("me")));
-    assert!(error.stack().unwrap().contains("src/script.lua:1"), "{:?}", error.stack());
+    assert!(
+        error.stack().unwrap().contains("src/script.lua:1"),
+        "{:?}",
+        error.stack()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_raised_error_object_keeps_its_kind() {
     let app = App::new();
-    let error = app.run("error(errors.new('NOT_FOUND', 'no such thing'))").await.unwrap_err();
+    let error = app
+        .run("error(errors.new('NOT_FOUND', 'no such thing'))")
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert_eq!(error.message(), "no such thing");
 }
@@ -106,8 +116,15 @@ async fn a_raised_string_names_its_place() {
     let app = App::new();
     let error = app.run("local x\nlocal y = x.field").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Internal);
-    assert_eq!(error.message(), "src/script.lua:3: attempt to index a nil value (local 'x')");
-    assert!(error.stack().unwrap().contains("src/script.lua:3: in"), "{:?}", error.stack());
+    assert_eq!(
+        error.message(),
+        "src/script.lua:3: attempt to index a nil value (local 'x')"
+    );
+    assert!(
+        error.stack().unwrap().contains("src/script.lua:3: in"),
+        "{:?}",
+        error.stack()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -123,7 +140,8 @@ async fn a_misused_module_names_the_place_too() {
 #[tokio::test(start_paused = true)]
 async fn errors_of_modules_have_the_methods_of_errors() {
     let app = App::new();
-    let body = "local ok, err = pcall(require('time').sleep, 'soon') return err:kind() .. ' ' .. err:message()";
+    let body =
+        "local ok, err = pcall(require('time').sleep, 'soon') return err:kind() .. ' ' .. err:message()";
     assert_eq!(
         text(&app.run(body).await.unwrap()),
         "INVALID src/script.lua:2: `soon` is no duration: write `250ms`, `1.5s` or `1h30m`"
@@ -133,19 +151,31 @@ async fn errors_of_modules_have_the_methods_of_errors() {
 #[tokio::test(start_paused = true)]
 async fn an_unknown_function_is_an_error_value() {
     let app = App::new();
-    let body = format!("{CALL} local v, err = funcs.call('test:nobody') return err:kind() .. ': ' .. err:message()");
-    assert_eq!(text(&app.run(&body).await.unwrap()), "NOT_FOUND: there is no function `test:nobody`");
+    let body =
+        format!("{CALL} local v, err = funcs.call('test:nobody') return err:kind() .. ': ' .. err:message()");
+    assert_eq!(
+        text(&app.run(&body).await.unwrap()),
+        "NOT_FOUND: there is no function `test:nobody`"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn arguments_that_cannot_be_sent_are_errors() {
     let app = App::new();
     let body = format!("{CALL} local v, err = funcs.call('test:echo', {{f = print}}) return err:message()");
-    assert_eq!(text(&app.run(&body).await.unwrap()), ".f: a function cannot be sent");
+    assert_eq!(
+        text(&app.run(&body).await.unwrap()),
+        ".f: a function cannot be sent"
+    );
     app.add("test:takes", "return { main = function(users) return users end }");
-    let body = format!("{CALL} local v, err = funcs.call('test:takes', {{ {{ name = print }} }}) return err:message()");
+    let body = format!(
+        "{CALL} local v, err = funcs.call('test:takes', {{ {{ name = print }} }}) return err:message()"
+    );
     let message = app.run(&body).await.unwrap();
-    assert_eq!(text(&message), "test:takes: argument 1 (users)[1].name: a function cannot be sent");
+    assert_eq!(
+        text(&message),
+        "test:takes: argument 1 (users)[1].name: a function cannot be sent"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -187,7 +217,11 @@ async fn calls_at_once_have_states_of_their_own() {
             let function = dispatcher.resolve(&id("test:state")).unwrap();
             let mut reader = wippy_wit::ValueReader::arguments(&argument);
             let mut writer = wippy_wit::ValueWriter::default();
-            dispatcher.call(&context, &function, &mut reader, &mut writer).unwrap().await.unwrap();
+            dispatcher
+                .call(&context, &function, &mut reader, &mut writer)
+                .unwrap()
+                .await
+                .unwrap();
             assert_eq!(writer.finish(), argument[0]);
         });
     }
@@ -220,7 +254,10 @@ async fn dropping_a_call_cancels_what_it_waits_for() {
 #[tokio::test(start_paused = true)]
 async fn a_method_that_is_missing_lists_those_that_exist() {
     let app = App::new();
-    let mut source = source("test:methods", "return { one = print, two = function() end, three = 3 }");
+    let mut source = source(
+        "test:methods",
+        "return { one = print, two = function() end, three = 3 }",
+    );
     source.method = "four".into();
     let function = wippy_lua::LuaFunction::new(source, app.services.clone(), app.config.clone()).unwrap();
     app.dispatcher.insert(id("test:methods"), function);
@@ -243,7 +280,14 @@ async fn futures_answer_when_they_are_done() {
         local again, err = future:result()
         return {{ before, value, ok, again, future:is_complete(), future:is_canceled() }}"
     );
-    let expected = [false.into(), "later".into(), true.into(), "later".into(), true.into(), false.into()];
+    let expected = [
+        false.into(),
+        "later".into(),
+        true.into(),
+        "later".into(),
+        true.into(),
+        false.into(),
+    ];
     assert_eq!(app.run(&body).await.unwrap(), Value::array(expected));
 }
 
@@ -258,7 +302,10 @@ async fn a_cancelled_future_says_so() {
         local value, err = future:await()
         return {{ future:is_canceled(), err:kind() }}"
     );
-    assert_eq!(app.run(&body).await.unwrap(), Value::array([true.into(), "CANCELED".into()]));
+    assert_eq!(
+        app.run(&body).await.unwrap(),
+        Value::array([true.into(), "CANCELED".into()])
+    );
     tokio::task::yield_now().await;
     assert_eq!(app.waiting.load(Ordering::SeqCst), 0);
 }
@@ -266,7 +313,10 @@ async fn a_cancelled_future_says_so() {
 #[tokio::test(start_paused = true)]
 async fn an_executor_carries_context_and_timeout() {
     let app = App::new();
-    app.add("test:reads", "return { main = function() return require('ctx').get('tenant') end }");
+    app.add(
+        "test:reads",
+        "return { main = function() return require('ctx').get('tenant') end }",
+    );
     let body = format!(
         "{CALL}
         local plain = funcs.new()
@@ -277,4 +327,29 @@ async fn an_executor_carries_context_and_timeout() {
     );
     let expected = ["acme".into(), "NOT_FOUND".into(), "TIMEOUT".into()];
     assert_eq!(app.run(&body).await.unwrap(), Value::array(expected));
+}
+
+#[tokio::test(start_paused = true)]
+async fn handles_have_methods_and_are_closed() {
+    let app = App::new();
+    let body = format!(
+        "{CALL}
+        local kept
+        do
+            local counter <close> = funcs.call('test:counter')
+            counter:increment(2)
+            kept = counter:increment(3)
+        end
+        local other = funcs.call('test:counter')
+        local again = funcs.call('test:echo', {{other}})[1]
+        other:increment(1)
+        local ok, err = pcall(function() return other:reset() end)
+        local dotted, usage = pcall(function() return other.increment(1) end)
+        return {{ kept, again:increment(1), tostring(other), err:message(), usage:message(), other:close() }}"
+    );
+    let shown = wippy_wit::json::from_value(&app.run(&body).await.unwrap())
+        .unwrap()
+        .to_string();
+    insta::assert_snapshot!(shown, @r#"[5,2,"resource counter","src/script.lua:12: a resource counter has no method `reset`","src/script.lua:13: use `handle:increment(...)`, with a colon",true]"#);
+    assert_eq!(app.closed.load(Ordering::SeqCst), 2);
 }

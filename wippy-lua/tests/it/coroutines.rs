@@ -144,8 +144,8 @@ fn shown(value: &Value) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_iteration_notices_that_the_table_changed() {
-    // The handler reads its arguments after a sleep, so another coroutine can change them first: it sees the change.
+async fn a_waiting_call_reads_its_arguments_as_they_are_by_then() {
+    // The handler reads its arguments after a sleep, so another coroutine can change them first.
     let app = App::new();
     let body = "
         local time, funcs = require('time'), require('funcs')

@@ -11,7 +11,10 @@ use crate::support::{App, text};
 #[tokio::test(start_paused = true)]
 async fn a_deadline_ends_a_sleeping_script() {
     let app = App::new();
-    app.add("test:sleeps", "return { main = function() require('time').sleep('1h') end }");
+    app.add(
+        "test:sleeps",
+        "return { main = function() require('time').sleep('1h') end }",
+    );
     let context = app.context().with_timeout(Duration::from_millis(20));
     let error = app.call_in(&context, "test:sleeps", &[]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
@@ -20,11 +23,18 @@ async fn a_deadline_ends_a_sleeping_script() {
 /// Busy scripts need the real clock.
 async fn busy(body: &str) -> wippy_security::CallError {
     let app = App::new();
-    app.add("test:busy", &format!("return {{ main = function()\n{body}\nend }}"));
+    app.add(
+        "test:busy",
+        &format!("return {{ main = function()\n{body}\nend }}"),
+    );
     let started = Instant::now();
     let context = app.context().with_timeout(Duration::from_millis(50));
     let error = app.call_in(&context, "test:busy", &[]).await.unwrap_err();
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
     error
 }
 
@@ -35,7 +45,12 @@ async fn a_deadline_ends_a_busy_script() {
 
 #[tokio::test]
 async fn a_deadline_cannot_be_caught() {
-    assert_eq!(busy("while true do pcall(function() while true do end end) end").await.kind(), ErrorKind::Timeout);
+    assert_eq!(
+        busy("while true do pcall(function() while true do end end) end")
+            .await
+            .kind(),
+        ErrorKind::Timeout
+    );
     let body = "while true do pcall(coroutine.wrap(function() while true do end end)) end";
     assert_eq!(busy(body).await.kind(), ErrorKind::Timeout);
     let body = "table.sort({1, 2, 3}, function() while true do end end)";
@@ -67,7 +82,10 @@ async fn a_busy_coroutine_lets_others_run() {
 #[tokio::test(start_paused = true)]
 async fn the_memory_limit_is_an_error_and_the_next_call_works() {
     let mut app = App::new();
-    app.config = Config { memory_limit: 2 << 20, ..app.config };
+    app.config = Config {
+        memory_limit: 2 << 20,
+        ..app.config
+    };
     app.add(
         "test:memory",
         "return { main = function(greedy)
@@ -77,25 +95,47 @@ async fn the_memory_limit_is_an_error_and_the_next_call_works() {
         end }",
     );
     for _ in 0..3 {
-        let error = app.call("test:memory", &[Value::Boolean(true)]).await.unwrap_err();
+        let error = app
+            .call("test:memory", &[Value::Boolean(true)])
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Internal);
-        assert_eq!(error.details().get("limit"), Some(&Value::from("memory")), "{error}");
-        assert_eq!(app.call("test:memory", &[Value::Boolean(false)]).await.unwrap(), Value::from("fine"));
+        assert_eq!(
+            error.details().get("limit"),
+            Some(&Value::from("memory")),
+            "{error}"
+        );
+        assert_eq!(
+            app.call("test:memory", &[Value::Boolean(false)]).await.unwrap(),
+            Value::from("fine")
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn arguments_and_results_beyond_the_memory_limit_are_errors() {
     let mut app = App::new();
-    app.config = Config { memory_limit: 2 << 20, ..app.config };
+    app.config = Config {
+        memory_limit: 2 << 20,
+        ..app.config
+    };
     app.add("test:length", "return { main = function(text) return #text end }");
     let large = Value::string(vec![b'x'; 8 << 20]);
-    let error = app.call("test:length", std::slice::from_ref(&large)).await.unwrap_err();
+    let error = app
+        .call("test:length", std::slice::from_ref(&large))
+        .await
+        .unwrap_err();
     assert!(error.message().contains("memory limit"), "{error}");
-    assert_eq!(app.call("test:length", &["abc".into()]).await.unwrap(), Value::Integer(3));
+    assert_eq!(
+        app.call("test:length", &["abc".into()]).await.unwrap(),
+        Value::Integer(3)
+    );
     // The result of a call that does not fit is an error value, and the caller goes on.
     app.config.memory_limit = 64 << 20;
-    app.add("test:large", "return { main = function() return ('x'):rep(8 * 1024 * 1024) end }");
+    app.add(
+        "test:large",
+        "return { main = function() return ('x'):rep(8 * 1024 * 1024) end }",
+    );
     app.config.memory_limit = 2 << 20;
     let body = "local v, err = require('funcs').call('test:large') return err:message()";
     assert!(text(&app.run(body).await.unwrap()).contains("memory limit"));
@@ -104,21 +144,31 @@ async fn arguments_and_results_beyond_the_memory_limit_are_errors() {
 #[tokio::test(start_paused = true)]
 async fn endless_recursion_is_an_error() {
     let app = App::new();
-    let error = app.run("local function f() return 1 + f() end return f()").await.unwrap_err();
+    let error = app
+        .run("local function f() return 1 + f() end return f()")
+        .await
+        .unwrap_err();
     assert!(error.message().contains("stack overflow"), "{error}");
-    let error = app.run("local t = setmetatable({}, {}) getmetatable(t).__index = function(t, k) return t[k] end return t.x");
+    let error = app.run(
+        "local t = setmetatable({}, {}) getmetatable(t).__index = function(t, k) return t[k] end return t.x",
+    );
     let error = error.await.unwrap_err();
     assert!(error.message().contains("stack overflow"), "{error}");
-    let error = app.run("local function f() coroutine.wrap(f)() end f()").await.unwrap_err();
+    let error = app
+        .run("local function f() coroutine.wrap(f)() end f()")
+        .await
+        .unwrap_err();
     assert!(error.message().contains("stack overflow"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn cyclic_and_deep_values_are_errors() {
     let app = App::new();
-    let body = "local t = {} t.self = t local v, err = require('funcs').call('test:echo', t) return err:kind()";
+    let body =
+        "local t = {} t.self = t local v, err = require('funcs').call('test:echo', t) return err:kind()";
     assert_eq!(app.run(body).await.unwrap(), Value::from("INVALID"));
-    let body = "local t = {} for i = 1, 5000 do t = {t} end local v, err = require('funcs').call('test:echo', t)
+    let body =
+        "local t = {} for i = 1, 5000 do t = {t} end local v, err = require('funcs').call('test:echo', t)
         return err:kind()";
     assert_eq!(app.run(body).await.unwrap(), Value::from("INVALID"));
 }
@@ -163,7 +213,9 @@ async fn finalizers_and_metatables_are_out_of_reach() {
             pcall(setmetatable, {}, {__gc = print}), getmetatable(''), getmetatable(err), pcall(setmetatable, err, {}),
             getmetatable(require('time').now()) ~= nil,
         }";
-    let shown = wippy_wit::json::from_value(&app.run(body).await.unwrap()).unwrap().to_string();
+    let shown = wippy_wit::json::from_value(&app.run(body).await.unwrap())
+        .unwrap()
+        .to_string();
     insta::assert_snapshot!(shown, @r#"[false,"string","error",false,true]"#);
 }
 
@@ -179,6 +231,9 @@ async fn loops_in_c_cannot_block_the_thread() {
     ] {
         app.run(body).await.unwrap_err();
     }
-    assert_eq!(app.run("return (''):rep(1 << 60)").await.unwrap(), Value::from(""));
+    assert_eq!(
+        app.run("return (''):rep(1 << 60)").await.unwrap(),
+        Value::from("")
+    );
     assert!(started.elapsed() < Duration::from_secs(5));
 }

@@ -9,8 +9,22 @@ use crate::support::{App, id, library, source, text};
 
 #[test]
 fn a_syntax_error_has_its_place() {
-    let error = check(Some(&id("app:report")), "src/report.lua", "local x = 1\nlocal y = = 2\n").unwrap_err();
-    let Error::Syntax { id: entry, name, line, message, near } = error else { panic!("{error}") };
+    let error = check(
+        Some(&id("app:report")),
+        "src/report.lua",
+        "local x = 1\nlocal y = = 2\n",
+    )
+    .unwrap_err();
+    let Error::Syntax {
+        id: entry,
+        name,
+        line,
+        message,
+        near,
+    } = error
+    else {
+        panic!("{error}")
+    };
     assert_eq!(entry, Some(id("app:report")));
     assert_eq!((&*name, line), ("src/report.lua", 2));
     assert_eq!(message, "unexpected symbol near '='");
@@ -20,7 +34,9 @@ fn a_syntax_error_has_its_place() {
 #[test]
 fn a_syntax_error_behind_a_long_name_has_its_line() {
     let name = format!("src/{}/report.lua", "deep/".repeat(30));
-    let Error::Syntax { line, .. } = check(None, &name, "\n\n\nif then").unwrap_err() else { panic!() };
+    let Error::Syntax { line, .. } = check(None, &name, "\n\n\nif then").unwrap_err() else {
+        panic!()
+    };
     assert_eq!(line, 4);
 }
 
@@ -39,8 +55,16 @@ fn required_names_are_found_in_code_only() {
     assert_eq!(
         found,
         [
-            Required { name: "json".into(), line: 2, column: 31 },
-            Required { name: "lib".into(), line: 6, column: 30 },
+            Required {
+                name: "json".into(),
+                line: 2,
+                column: 31
+            },
+            Required {
+                name: "lib".into(),
+                line: 6,
+                column: 30
+            },
         ]
     );
 }
@@ -50,7 +74,9 @@ fn an_unknown_module_in_the_index_is_an_error() {
     let app = App::new();
     let mut source = source("test:modules", "return {}");
     source.modules = ["jsno".to_owned()].into();
-    let error = LuaFunction::new(source, app.services, app.config).map(drop).unwrap_err();
+    let error = LuaFunction::new(source, app.services, app.config)
+        .map(drop)
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
         "`test:modules` lists the module `jsno`, which does not exist: did you mean `json`?"
@@ -62,12 +88,19 @@ async fn refused(text: &str) -> String {
     let mut source = source("test:requires", text);
     source.modules.remove("json");
     source.imports = BTreeMap::from([
-        ("greets".to_owned(), library("test:greets", "return require('json')", &["json"])),
+        (
+            "greets".to_owned(),
+            library("test:greets", "return require('json')", &["json"]),
+        ),
         ("loops".to_owned(), library("test:loops", "return 1", &[])),
     ]);
     let function = LuaFunction::new(source, app.services.clone(), app.config.clone()).unwrap();
     app.dispatcher.insert(id("test:requires"), function);
-    app.call("test:requires", &[]).await.unwrap_err().message().to_owned()
+    app.call("test:requires", &[])
+        .await
+        .unwrap_err()
+        .message()
+        .to_owned()
 }
 
 #[tokio::test(start_paused = true)]
@@ -107,7 +140,10 @@ async fn libraries_have_globals_of_their_own_and_run_once() {
 #[tokio::test(start_paused = true)]
 async fn a_chunk_may_block_while_it_loads() {
     let app = App::new();
-    app.add("test:loads", "require('time').sleep('5ms') local at = 'loaded' return { main = function() return at end }");
+    app.add(
+        "test:loads",
+        "require('time').sleep('5ms') local at = 'loaded' return { main = function() return at end }",
+    );
     assert_eq!(text(&app.call("test:loads", &[]).await.unwrap()), "loaded");
 }
 
@@ -134,15 +170,22 @@ async fn type_annotations_are_erased() {
             return greet({ name = "Ada" } :: User, nil) .. object:method(nil, 5)
         end }"#,
     );
-    assert_eq!(text(&app.call("test:typed", &[]).await.unwrap()), "Ada2true5table31");
+    assert_eq!(
+        text(&app.call("test:typed", &[]).await.unwrap()),
+        "Ada2true5table31"
+    );
 }
 
 #[test]
 fn annotations_keep_the_places_of_everything_else() {
     let text = "local a: number = 1\ntype T = {\n  x: number,\n}\nlocal b: string = = 2";
-    let Error::Syntax { line, .. } = check(None, "a.lua", text).unwrap_err() else { panic!() };
+    let Error::Syntax { line, .. } = check(None, "a.lua", text).unwrap_err() else {
+        panic!()
+    };
     assert_eq!(line, 5);
     // What is no type stays, and Lua says what is wrong with it.
-    let Error::Syntax { message, .. } = check(None, "a.lua", "local a: = 1").unwrap_err() else { panic!() };
+    let Error::Syntax { message, .. } = check(None, "a.lua", "local a: = 1").unwrap_err() else {
+        panic!()
+    };
     assert_eq!(message, "unexpected symbol near ':'");
 }

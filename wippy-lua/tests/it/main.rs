@@ -1,6 +1,10 @@
 //! Scripts run by the real dispatcher, with handlers in Rust on the other side.
 
-#![expect(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test may panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may panic"
+)]
 
 mod calls;
 mod coroutines;

@@ -12,7 +12,10 @@ async fn a_process_talks_to_its_terminal() {
     let screen = Arc::new(Screen::default());
     screen.input.lock().unwrap().push("Ada\r\n".to_owned());
     let mut app = App::new();
-    app.services = Services { terminal: Some(screen.clone()), pid: Some("{1|host}".into()) };
+    app.services = Services {
+        terminal: Some(screen.clone()),
+        pid: Some("{1|host}".into()),
+    };
     let script = "
         local io, json, time = require('io'), require('json'), require('time')
         local function main(name)
@@ -41,7 +44,10 @@ async fn a_script_without_terminal_has_no_io() {
     let app = App::new();
     let error = app.run("require('io')").await.unwrap_err();
     assert!(error.message().contains("needs a terminal"), "{error}");
-    assert_eq!(app.run("print('to the log') return 1").await.unwrap(), Value::Integer(1));
+    assert_eq!(
+        app.run("print('to the log') return 1").await.unwrap(),
+        Value::Integer(1)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -54,7 +60,9 @@ async fn json_goes_both_ways() {
         local odd, why = json.encode({f = print})
         return { json.encode(value.a), json.encode(value.b), json.encode({}), value.n, value.a[3] == nil,
             err:kind(), why:message() }"#;
-    let shown = json::from_value(&app.run(body).await.unwrap()).unwrap().to_string();
+    let shown = json::from_value(&app.run(body).await.unwrap())
+        .unwrap()
+        .to_string();
     insta::assert_snapshot!(shown, @r#"["[1,2.5,null,\"x\"]","{\"c\":true}","[]",9007199254740993,true,"INVALID","json.encode: .f: a function cannot be sent"]"#);
 }
 
@@ -121,7 +129,9 @@ async fn errors_are_objects() {
             plain:kind(), plain:retryable(), raised == outer, errors.is('text', errors.INTERNAL), 'because: ' .. inner,
             type(errors.call_stack(inner)),
         }";
-    let shown = json::from_value(&app.run(body).await.unwrap()).unwrap().to_string();
+    let shown = json::from_value(&app.run(body).await.unwrap())
+        .unwrap()
+        .to_string();
     insta::assert_snapshot!(shown, @r#"["loading: missing","NOT_FOUND",7,true,"UNKNOWN",false,true,true,"because: missing","string"]"#);
 }
 

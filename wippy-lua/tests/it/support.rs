@@ -13,8 +13,10 @@ use std::{
 use async_trait::async_trait;
 use wippy_lua::{Config, Library, LuaFunction, LuaProcess, Services, Source, Terminal};
 use wippy_registry::EntryId;
-use wippy_security::{Call, CallError, Context, Dispatcher, DispatcherConfig, Handler, Permit};
-use wippy_wit::{DEPTH_MAX, Datum, Value, ValueReader, ValueWriter, copy};
+use wippy_security::{
+    Call, CallError, Context, Dispatcher, DispatcherConfig, Handle, Handler, Object, Permit,
+};
+use wippy_wit::{DEPTH_MAX, Datum, Foreign, Value, ValueReader, ValueWriter, copy};
 
 /// An application with the handlers `test:add`, `test:echo`, `test:sleep`, `test:never`, `test:fail`, `test:late`.
 pub(crate) struct App {
@@ -23,6 +25,8 @@ pub(crate) struct App {
     pub(crate) services: Services,
     /// How many calls of `test:never` are in progress.
     pub(crate) waiting: Arc<AtomicUsize>,
+    /// How many counters were closed.
+    pub(crate) closed: Arc<AtomicUsize>,
 }
 
 pub(crate) fn id(text: &str) -> EntryId {
@@ -38,24 +42,53 @@ impl App {
         dispatcher.insert(id("test:sleep"), Arc::new(Sleep));
         dispatcher.insert(id("test:late"), Arc::new(Late));
         dispatcher.insert(id("test:fail"), Arc::new(Fail));
-        dispatcher.insert(id("test:never"), Arc::new(Never { waiting: waiting.clone() }));
-        let config = Config { workers_max: 2, ..Config::default() };
-        Self { dispatcher, config, services: Services::default(), waiting }
+        dispatcher.insert(
+            id("test:never"),
+            Arc::new(Never {
+                waiting: waiting.clone(),
+            }),
+        );
+        let closed = Arc::new(AtomicUsize::new(0));
+        dispatcher.insert(
+            id("test:counter"),
+            Arc::new(MakeCounter {
+                closed: closed.clone(),
+            }),
+        );
+        let config = Config {
+            workers_max: 2,
+            ..Config::default()
+        };
+        Self {
+            dispatcher,
+            config,
+            services: Services::default(),
+            waiting,
+            closed,
+        }
     }
 
     /// Adds a function whose chunk returns `{ main = function ... }`, with all modules.
     pub(crate) fn add(&self, name: &str, text: &str) -> &Self {
-        let function = LuaFunction::new(source(name, text), self.services.clone(), self.config.clone()).unwrap();
+        let function =
+            LuaFunction::new(source(name, text), self.services.clone(), self.config.clone()).unwrap();
         self.dispatcher.insert(id(name), function);
         self
     }
 
     /// Calls with owned values.
-    pub(crate) async fn call_in(&self, context: &Context, name: &str, arguments: &[Value]) -> Result<Value, CallError> {
+    pub(crate) async fn call_in(
+        &self,
+        context: &Context,
+        name: &str,
+        arguments: &[Value],
+    ) -> Result<Value, CallError> {
         let function = self.dispatcher.resolve(&id(name))?;
         let mut reader = ValueReader::arguments(arguments);
         let mut writer = ValueWriter::default();
-        self.dispatcher.call(context, &function, &mut reader, &mut writer)?.await?;
+        self.dispatcher
+            .call(context, &function, &mut reader, &mut writer)?
+            .await?;
         Ok(writer.finish())
     }
 
@@ -69,13 +102,20 @@ impl App {
 
     /// Runs a script's `main` once.
     pub(crate) async fn run(&self, body: &str) -> Result<Value, CallError> {
-        self.add("test:script", &format!("return {{ main = function(...)\n{body}\nend }}"));
+        self.add(
+            "test:script",
+            &format!("return {{ main = function(...)\n{body}\nend }}"),
+        );
         self.call("test:script", &[]).await
     }
 
     /// Runs a process to its end.
     pub(crate) async fn process(&self, text: &str, arguments: Vec<Value>) -> Result<Value, CallError> {
-        let process = LuaProcess::new(source("test:process", text), self.services.clone(), self.config.clone());
+        let process = LuaProcess::new(
+            source("test:process", text),
+            self.services.clone(),
+            self.config.clone(),
+        );
         process.unwrap().run(self.context(), arguments).await
     }
 }
@@ -97,14 +137,19 @@ pub(crate) fn library(name: &str, text: &str, modules: &[&str]) -> Arc<Library> 
         id: id(name),
         name: "src/library.lua".into(),
         text: text.into(),
-        modules: modules.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>(),
+        modules: modules
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect::<BTreeSet<_>>(),
         imports: BTreeMap::new(),
     })
 }
 
 /// A text as a value shows it.
 pub(crate) fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("expected a string, got {value:?}"))
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("expected a string, got {value:?}"))
 }
 
 /// Adds two integers.
@@ -118,7 +163,12 @@ impl Handler for Add {
             call.arguments.enter_index(index)?;
             match call.arguments.datum() {
                 Datum::Integer(value) => sum += value,
-                other => return Err(CallError::invalid(format!("expected an integer, got {}", other.type_name()))),
+                other => {
+                    return Err(CallError::invalid(format!(
+                        "expected an integer, got {}",
+                        other.type_name()
+                    )));
+                }
             }
             call.arguments.leave();
         }
@@ -133,7 +183,9 @@ struct Echo;
 #[async_trait]
 impl Handler for Echo {
     async fn invoke<'a>(self: Arc<Self>, _permit: Permit, call: Call<'a>) -> Result<(), CallError> {
-        let Call { arguments, result, .. } = call;
+        let Call {
+            arguments, result, ..
+        } = call;
         arguments.enter_index(0)?;
         result.scope(&mut |result| copy(arguments, result, DEPTH_MAX))?;
         Ok(())
@@ -147,11 +199,15 @@ struct Sleep;
 impl Handler for Sleep {
     async fn invoke<'a>(self: Arc<Self>, _permit: Permit, call: Call<'a>) -> Result<(), CallError> {
         call.arguments.enter_index(0)?;
-        let Datum::Integer(milliseconds) = call.arguments.datum() else { return Err(CallError::invalid("no time")) };
+        let Datum::Integer(milliseconds) = call.arguments.datum() else {
+            return Err(CallError::invalid("no time"));
+        };
         call.arguments.leave();
         tokio::time::sleep(Duration::from_millis(milliseconds.unsigned_abs())).await;
         // The arguments are read only now, from the suspended caller.
-        let Call { arguments, result, .. } = call;
+        let Call {
+            arguments, result, ..
+        } = call;
         arguments.enter_index(1)?;
         result.scope(&mut |result| copy(arguments, result, DEPTH_MAX))?;
         Ok(())
@@ -164,7 +220,9 @@ struct Late;
 #[async_trait]
 impl Handler for Late {
     async fn invoke<'a>(self: Arc<Self>, _permit: Permit, call: Call<'a>) -> Result<(), CallError> {
-        let Call { arguments, result, .. } = call;
+        let Call {
+            arguments, result, ..
+        } = call;
         arguments.enter_index(0)?;
         result.scope(&mut |result| copy(arguments, result, DEPTH_MAX))?;
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -180,6 +238,76 @@ impl Handler for Fail {
     async fn invoke<'a>(self: Arc<Self>, _permit: Permit, _call: Call<'a>) -> Result<(), CallError> {
         let details = Value::record([("seconds", Value::Integer(30))]);
         Err(CallError::new(wippy_security::ErrorKind::RateLimited, "slow down").with_details(details))
+    }
+}
+
+/// Answers a handle of a counter.
+struct MakeCounter {
+    closed: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Handler for MakeCounter {
+    async fn invoke<'a>(self: Arc<Self>, _permit: Permit, call: Call<'a>) -> Result<(), CallError> {
+        let counter = Counter {
+            entry: id("test:counter"),
+            count: AtomicUsize::new(0),
+            closed: self.closed.clone(),
+        };
+        let handle: Arc<dyn Foreign> = Arc::new(Handle::new(Arc::new(counter)));
+        call.result.scope(&mut |result| {
+            result.foreign(handle.clone());
+            Ok(())
+        })?;
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct Counter {
+    entry: EntryId,
+    count: AtomicUsize,
+    closed: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Object for Counter {
+    fn entry(&self) -> &EntryId {
+        &self.entry
+    }
+
+    fn type_name(&self) -> &'static str {
+        "resource counter"
+    }
+
+    fn has_method(&self, name: &str) -> bool {
+        name == "increment"
+    }
+
+    async fn invoke<'a>(
+        self: Arc<Self>,
+        _permit: Permit,
+        _method: &'a str,
+        call: Call<'a>,
+    ) -> Result<(), CallError> {
+        call.arguments.enter_index(0)?;
+        let Datum::Integer(by) = call.arguments.datum() else {
+            return Err(CallError::invalid("no number"));
+        };
+        let by = usize::try_from(by).map_err(|_| CallError::invalid("negative"))?;
+        tokio::task::yield_now().await;
+        let count = self.count.fetch_add(by, Ordering::SeqCst) + by;
+        call.result.integer(i64::try_from(count).unwrap());
+        Ok(())
+    }
+
+    async fn close(self: Arc<Self>) -> Result<(), CallError> {
+        self.closed.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
     }
 }
 
@@ -214,7 +342,10 @@ pub(crate) struct Screen {
 
 impl Terminal for Screen {
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        self.output.lock().unwrap().push_str(&String::from_utf8_lossy(bytes));
+        self.output
+            .lock()
+            .unwrap()
+            .push_str(&String::from_utf8_lossy(bytes));
         Ok(())
     }
 

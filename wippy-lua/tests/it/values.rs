@@ -10,7 +10,9 @@ fn value() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::Boolean),
         any::<i64>().prop_map(Value::Integer),
         (u64::MAX / 2 + 1..=u64::MAX).prop_map(Value::Unsigned),
-        any::<f64>().prop_filter("compared by bits", |number| !number.is_nan()).prop_map(Value::Float),
+        any::<f64>()
+            .prop_filter("compared by bits", |number| !number.is_nan())
+            .prop_map(Value::Float),
         prop::collection::vec(any::<u8>(), 0..64).prop_map(Value::string),
     ];
     leaf.prop_recursive(4, 64, 8, |inner| {
@@ -27,8 +29,14 @@ fn sorted(value: Value) -> Value {
         Value::Table(table) => {
             let mut table = *table;
             table.array = table.array.into_iter().map(sorted).collect();
-            table.pairs = table.pairs.into_iter().map(|(key, value)| (key, sorted(value))).collect();
-            table.pairs.sort_by_key(|(key, _)| key.as_str().map(str::to_owned));
+            table.pairs = table
+                .pairs
+                .into_iter()
+                .map(|(key, value)| (key, sorted(value)))
+                .collect();
+            table
+                .pairs
+                .sort_by_key(|(key, _)| key.as_str().map(str::to_owned));
             Value::Table(Box::new(table))
         }
         other => other,

@@ -40,7 +40,7 @@ const LOOPS_MAX: usize = 2;
 const VALUES_MAX: usize = 1024;
 const VALUE_DEPTH_MAX: usize = 32;
 /// Ten times what the longest and deepest expression takes without optimisation. It is only reserved, not touched.
-const STACK_SIZE: usize = 64 << 20;
+const STACK_SIZE: usize = 4 << 20;
 /// An error may quote what the request brought, which can be long.
 const ERROR_LEN_MAX: usize = 200;
 
@@ -312,19 +312,13 @@ impl<'a> Check<'a> {
         ))
     }
 
-    /// The bytes of a node; the parser counts characters, and includes the last.
+    /// The bytes of a node; the parser says where its last character begins.
     fn range(&self, id: u64) -> Option<Range<usize>> {
         let (start, last) = self.source.offset_for(id)?;
-        let start = byte_offset(self.text, start.try_into().ok()?);
-        let end = byte_offset(self.text, usize::try_from(last).ok()?.saturating_add(1));
-        Some(start..end.max(start))
+        let (start, last) = (usize::try_from(start).ok()?, usize::try_from(last).ok()?);
+        let end = last + self.text.get(last..)?.chars().next().map_or(0, char::len_utf8);
+        self.text.get(start..end).map(|_| start..end)
     }
-}
-
-fn byte_offset(text: &str, characters: usize) -> usize {
-    text.char_indices()
-        .nth(characters)
-        .map_or(text.len(), |(offset, _)| offset)
 }
 
 fn syntax_error(text: &str, errors: &ParseErrors) -> Wrong {
@@ -350,8 +344,12 @@ fn offset_of(text: &str, (line, column): (isize, isize)) -> Option<Range<usize>>
     let line = usize::try_from(line.checked_sub(1)?).ok()?;
     let column = usize::try_from(column.checked_sub(1)?).ok()?;
     let line_start: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
-    let start = line_start + byte_offset(text.get(line_start..)?, column);
-    Some(start..start)
+    let mut rest = text.get(line_start..)?.char_indices().skip(column);
+    let here = rest.next().map_or(text.len()..text.len(), |(offset, character)| {
+        let start = line_start + offset;
+        start..start + character.len_utf8()
+    });
+    Some(here)
 }
 
 /// The variables of one request, converted when they are first asked for.

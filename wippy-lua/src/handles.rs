@@ -1,0 +1,114 @@
+//! Opaque things: passed along, and, where they are handles of objects, called with `handle:method(...)`.
+
+use std::sync::Arc;
+
+use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Table, Value as LuaValue};
+use wippy_security::{CallError, Context, Handle, Object};
+use wippy_wit::{Value, ValueReader, ValueWriter};
+
+use crate::{errors, raw, suspend::suspending, values};
+
+/// Makes the metatable of opaque things.
+///
+/// # Errors
+/// When memory does not suffice.
+pub(crate) fn metatable(lua: &Lua) -> mlua::Result<Table> {
+    let metatable = lua.create_table()?;
+    let methods = lua.create_table()?;
+    let close = close(lua)?;
+    methods.raw_set("close", &close)?;
+    metatable.raw_set("__close", close)?;
+    metatable.raw_set(
+        "__index",
+        lua.create_function(move |lua, (this, name): (LuaValue, String)| index(lua, &methods, &this, &name))?,
+    )?;
+    metatable.raw_set(
+        "__tostring",
+        lua.create_function(|lua, value: LuaValue| {
+            Ok(raw::foreign(lua, &value)
+                .map_or_else(|| "userdata".to_owned(), |foreign| foreign.type_name().to_owned()))
+        })?,
+    )?;
+    metatable.raw_set("__metatable", "userdata")?;
+    Ok(metatable)
+}
+
+fn object(lua: &Lua, value: &LuaValue) -> Option<Arc<dyn Object>> {
+    Handle::of(&*raw::foreign(lua, value)?)
+        .map(Handle::object)
+        .cloned()
+}
+
+/// The method `name`: made once per name and state.
+fn index(lua: &Lua, methods: &Table, this: &LuaValue, name: &str) -> mlua::Result<LuaValue> {
+    let Some(object) = object(lua, this) else {
+        return Ok(LuaValue::Nil);
+    };
+    if name != "close" && !object.has_method(name) {
+        return Err(errors::raise(CallError::invalid(format!(
+            "a {} has no method `{name}`",
+            object.type_name()
+        ))));
+    }
+    let known: LuaValue = methods.raw_get(name)?;
+    if !known.is_nil() {
+        return Ok(known);
+    }
+    let method = method(lua, name)?;
+    methods.raw_set(name, &method)?;
+    Ok(LuaValue::Function(method))
+}
+
+fn method(lua: &Lua, name: &str) -> mlua::Result<Function> {
+    let name: Arc<str> = name.into();
+    suspending(lua, move |lua, arguments: MultiValue| {
+        let mut arguments = arguments.into_iter();
+        let object = arguments.next().and_then(|this| object(lua, &this));
+        let object =
+            object.ok_or_else(|| mlua::Error::runtime(format!("use `handle:{name}(...)`, with a colon")))?;
+        let read = |(index, value): (usize, LuaValue)| {
+            raw::read_value(lua, &value)
+                .map_err(|error| errors::raise(error.at_argument(index, "...").into()))
+        };
+        let arguments: Vec<Value> = arguments.enumerate().map(read).collect::<mlua::Result<_>>()?;
+        let context = raw::context(lua);
+        let name = name.clone();
+        Ok(async move {
+            let outcome = call(context, &object, &name, &arguments).await;
+            move |lua: &Lua| values::answer(lua, outcome)
+        })
+    })
+}
+
+async fn call(
+    context: Option<Context>,
+    object: &Arc<dyn Object>,
+    method: &str,
+    arguments: &[Value],
+) -> Result<Value, CallError> {
+    let context = context.ok_or_else(|| CallError::internal("a call was made outside of an invocation"))?;
+    let mut arguments = ValueReader::arguments(arguments);
+    let mut result = ValueWriter::default();
+    context
+        .dispatcher()
+        .call_object(&context, object, method, &mut arguments, &mut result)?
+        .await?;
+    Ok(result.finish())
+}
+
+/// `handle:close()`, and what `<close>` does.
+fn close(lua: &Lua) -> mlua::Result<Function> {
+    suspending(lua, |lua, (this, _error): (LuaValue, LuaValue)| {
+        let object = object(lua, &this);
+        Ok(async move {
+            let outcome = match object {
+                Some(object) => object.close().await,
+                None => Ok(()),
+            };
+            move |lua: &Lua| match outcome {
+                Ok(()) => true.into_lua_multi(lua),
+                Err(error) => values::refuse(lua, error),
+            }
+        })
+    })
+}
