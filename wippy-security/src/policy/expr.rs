@@ -40,7 +40,7 @@ const LOOPS_MAX: usize = 2;
 const VALUES_MAX: usize = 1024;
 const VALUE_DEPTH_MAX: usize = 32;
 /// Ten times what the longest and deepest expression takes without optimisation. It is only reserved, not touched.
-const STACK_SIZE: usize = 4 << 20;
+const STACK_SIZE: usize = 64 << 20;
 /// An error may quote what the request brought, which can be long.
 const ERROR_LEN_MAX: usize = 200;
 
