@@ -8,19 +8,19 @@
 //! `cargo bench -p wippy-cli --bench calls [FILTER]`; `SAMPLES=n` for more of them.
 #![allow(
     unsafe_code,
-    reason = "floors are written against the Lua C API, as an implementation would be"
-)]
-#![allow(
+    unused_must_use,
+    unreachable_pub,
     missing_docs,
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    clippy::indexing_slicing,
-    reason = "a benchmark"
-)]
-#![allow(
-    clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
-    reason = "a benchmark"
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::unnecessary_operation,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a benchmark, whose floors are written against the Lua C API as an implementation would be"
 )]
 
 mod support;

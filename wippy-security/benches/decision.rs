@@ -16,8 +16,8 @@ use wippy_security::{
 };
 use wippy_wit::Value;
 
-const ROUNDS: u32 = 20;
-const DECISIONS: u32 = 20_000;
+const ROUNDS: u32 = 400;
+const DECISIONS: u32 = 1_000;
 
 fn main() {
     let meta = Value::record([("owner", Value::from("ada")), ("amount", Value::from(5_i64))]);
@@ -108,12 +108,13 @@ fn actor() -> Actor {
 }
 
 fn evaluate(scope: &Scope, meta: &Value) -> f64 {
+    let (action, resource) = ("funcs.call".to_owned(), "app:sum".to_owned());
     let actor = actor();
     best(|| {
         let verdict = scope.evaluate(
             black_box(&actor),
-            black_box("funcs.call"),
-            black_box("app:sum"),
+            black_box(&*action),
+            black_box(&*resource),
             meta,
         );
         assert_eq!(verdict.decision, Decision::Allow);
@@ -121,13 +122,14 @@ fn evaluate(scope: &Scope, meta: &Value) -> f64 {
 }
 
 fn guard(scope: Scope, meta: &Value) -> f64 {
+    let (action, resource) = ("funcs.call".to_owned(), "app:sum".to_owned());
     let context = Context::root(Dispatcher::new(DispatcherConfig::default()));
     let context = context.with_identity(Some(Arc::new(actor())), Some(Arc::new(scope)));
     best(|| {
         let permit = authorize_with(
             black_box(&context),
-            black_box("funcs.call"),
-            black_box("app:sum"),
+            black_box(&*action),
+            black_box(&*resource),
             meta,
         );
         assert!(black_box(permit).is_ok());

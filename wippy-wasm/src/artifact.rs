@@ -27,13 +27,18 @@ impl<'a> Binary<'a> {
     /// [`Error::Wat`], [`Error::HashMismatch`].
     pub fn bytes(self) -> Result<Cow<'a, [u8]>, Error> {
         match self {
-            Self::Wat(text) => wat::parse_str(text).map(Cow::Owned).map_err(|error| wat_error(text, &error)),
+            Self::Wat(text) => wat::parse_str(text)
+                .map(Cow::Owned)
+                .map_err(|error| wat_error(text, &error)),
             Self::Wasm { bytes, hash } => {
                 let actual = sha256(bytes);
                 if actual.eq_ignore_ascii_case(hash) {
                     Ok(Cow::Borrowed(bytes))
                 } else {
-                    Err(Error::HashMismatch { expected: hash.to_owned(), actual })
+                    Err(Error::HashMismatch {
+                        expected: hash.to_owned(),
+                        actual,
+                    })
                 }
             }
         }
@@ -54,14 +59,22 @@ pub fn sha256(bytes: &[u8]) -> String {
 ///
 /// # Errors
 /// When a core module has no signature or does not fit it, or when the bytes are neither.
-pub(crate) fn component<'a>(bytes: Cow<'a, [u8]>, wit: Option<&str>, method: &str) -> Result<Cow<'a, [u8]>, Error> {
+pub(crate) fn component<'a>(
+    bytes: Cow<'a, [u8]>,
+    wit: Option<&str>,
+    method: &str,
+) -> Result<Cow<'a, [u8]>, Error> {
     if wasmparser::Parser::is_component(&bytes) {
         return Ok(bytes);
     }
     if !wasmparser::Parser::is_core_wasm(&bytes) {
-        return Err(Error::Invalid { message: "it is neither a core module nor a component".into() });
+        return Err(Error::Invalid {
+            message: "it is neither a core module nor a component".into(),
+        });
     }
-    let wit = wit.ok_or_else(|| Error::WitMissing { method: method.to_owned() })?;
+    let wit = wit.ok_or_else(|| Error::WitMissing {
+        method: method.to_owned(),
+    })?;
     core_module::componentize(&bytes, wit).map(Cow::Owned)
 }
 
@@ -69,12 +82,18 @@ pub(crate) fn component<'a>(bytes: Cow<'a, [u8]>, wit: Option<&str>, method: &st
 fn wat_error(source: &str, error: &wat::Error) -> Error {
     let rendered = error.to_string();
     let message = rendered.lines().next().unwrap_or_default().to_owned();
-    let place = rendered.lines().find_map(|line| line.trim_start().strip_prefix("--> "));
+    let place = rendered
+        .lines()
+        .find_map(|line| line.trim_start().strip_prefix("--> "));
     let offset = place.and_then(|place| {
         let mut parts = place.rsplit(':');
         let column: usize = parts.next()?.trim().parse().ok()?;
         let line: usize = parts.next()?.trim().parse().ok()?;
-        let start: usize = source.split_inclusive('\n').take(line.checked_sub(1)?).map(str::len).sum();
+        let start: usize = source
+            .split_inclusive('\n')
+            .take(line.checked_sub(1)?)
+            .map(str::len)
+            .sum();
         Some((start + column.checked_sub(1)?).min(source.len()))
     });
     Error::Wat { message, offset }

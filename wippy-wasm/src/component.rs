@@ -47,7 +47,11 @@ impl Component {
             }))
         };
         let methods = surface.exports.iter().map(method).collect::<Result<_, Error>>()?;
-        Ok(Self { compiled, surface, methods })
+        Ok(Self {
+            compiled,
+            surface,
+            methods,
+        })
     }
 
     /// The method that `function` is.
@@ -56,7 +60,12 @@ impl Component {
     }
 
     /// The method `name` of the resource `resource` of `interface`, in either case convention.
-    pub(crate) fn resource_method(&self, interface: Option<&str>, resource: &str, name: &str) -> Option<&Arc<Method>> {
+    pub(crate) fn resource_method(
+        &self,
+        interface: Option<&str>,
+        resource: &str,
+        name: &str,
+    ) -> Option<&Arc<Method>> {
         self.methods.iter().find(|method| {
             method.function.interface.as_deref() == interface
                 && method
@@ -73,14 +82,19 @@ impl Component {
 impl Method {
     /// The plan of its signature.
     pub(crate) fn plan(&self) -> &Plan {
-        self.plan.get_or_init(|| Plan::new(self.function.signature.clone()))
+        self.plan
+            .get_or_init(|| Plan::new(self.function.signature.clone()))
     }
 
     /// Whether its arguments or its result hold handles of resources.
     pub(crate) fn has_resources(&self) -> bool {
         *self.has_resources.get_or_init(|| {
             let plan = self.plan();
-            plan.params.iter().map(|param| &param.node).chain(&plan.result).any(Node::has_resources)
+            plan.params
+                .iter()
+                .map(|param| &param.node)
+                .chain(&plan.result)
+                .any(Node::has_resources)
         })
     }
 }
@@ -89,12 +103,17 @@ fn export_index(
     component: &wasmtime::component::Component,
     function: &ExportedFunction,
 ) -> Result<ComponentExportIndex, Error> {
-    let missing = || Error::UnknownMethod { method: function.path(), exports: Vec::new() };
+    let missing = || Error::UnknownMethod {
+        method: function.path(),
+        exports: Vec::new(),
+    };
     let interface = match &function.interface {
         Some(name) => Some(component.get_export_index(None, &**name).ok_or_else(missing)?),
         None => None,
     };
-    component.get_export_index(interface.as_ref(), &*function.signature.name).ok_or_else(missing)
+    component
+        .get_export_index(interface.as_ref(), &*function.signature.name)
+        .ok_or_else(missing)
 }
 
 /// The engine's types of the handles in a plan, found by walking both trees once.
@@ -137,7 +156,9 @@ fn walk(node: &Node, ty: InterfaceType, types: &ComponentTypes, map: &mut HashMa
         (Kind::FixedList(element, _), InterfaceType::FixedLengthList(list)) => {
             walk(element, types[list].element, types, map);
         }
-        (Kind::Option { some, .. }, InterfaceType::Option(option)) => walk(some, types[option].ty, types, map),
+        (Kind::Option { some, .. }, InterfaceType::Option(option)) => {
+            walk(some, types[option].ty, types, map);
+        }
         (Kind::Record(fields), InterfaceType::Record(record)) => {
             for (field, ty) in fields.iter().zip(&types[record].fields) {
                 walk(&field.node, ty.ty, types, map);

@@ -22,18 +22,28 @@ pub(crate) fn componentize(module: &[u8], wit: &str) -> Result<Vec<u8>, Error> {
         message: message.lines().next().unwrap_or_default().to_owned(),
         exports: outline.functions(),
     };
-    wit_component::embed_component_metadata(&mut module, &document.resolve, document.world, StringEncoding::UTF8)
-        .map_err(|error| mismatch(error.root_cause().to_string()))?;
+    wit_component::embed_component_metadata(
+        &mut module,
+        &document.resolve,
+        document.world,
+        StringEncoding::UTF8,
+    )
+    .map_err(|error| mismatch(error.root_cause().to_string()))?;
     let mut encoder = ComponentEncoder::default()
         .validate(true)
         .module(&module)
         .map_err(|error| mismatch(error.root_cause().to_string()))?;
     if outline.imports_preview1 {
         encoder = encoder
-            .adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)
+            .adapter(
+                WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME,
+                WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+            )
             .map_err(|error| mismatch(error.root_cause().to_string()))?;
     }
-    encoder.encode().map_err(|error| mismatch(error.root_cause().to_string()))
+    encoder
+        .encode()
+        .map_err(|error| mismatch(error.root_cause().to_string()))
 }
 
 /// What a module exports and imports, as far as it matters here.
@@ -45,7 +55,9 @@ struct Outline {
 
 impl Outline {
     fn read(module: &[u8]) -> Result<Self, Error> {
-        let invalid = |error: wasmparser::BinaryReaderError| Error::Invalid { message: error.message().to_owned() };
+        let invalid = |error: wasmparser::BinaryReaderError| Error::Invalid {
+            message: error.message().to_owned(),
+        };
         let mut outline = Self::default();
         for payload in Parser::new(0).parse_all(module) {
             match payload.map_err(invalid)? {
@@ -68,12 +80,20 @@ impl Outline {
     }
 
     fn functions(&self) -> Vec<String> {
-        let functions = self.exports.iter().filter(|(_, kind)| *kind == ExternalKind::Func);
-        functions.map(|(name, _)| name.clone()).filter(|name| !is_abi_name(name)).collect()
+        let functions = self
+            .exports
+            .iter()
+            .filter(|(_, kind)| *kind == ExternalKind::Func);
+        functions
+            .map(|(name, _)| name.clone())
+            .filter(|name| !is_abi_name(name))
+            .collect()
     }
 
     fn has(&self, wanted: &str, kind: ExternalKind) -> bool {
-        self.exports.iter().any(|(name, found)| name == wanted && *found == kind)
+        self.exports
+            .iter()
+            .any(|(name, found)| name == wanted && *found == kind)
     }
 
     /// The export that stands for the WIT name `wanted`, in either case convention.
@@ -92,7 +112,10 @@ fn is_abi_name(name: &str) -> bool {
 
 /// Says what is missing in the user's words, before the encoder says it in its own.
 fn check_exports(document: &Document, outline: &Outline) -> Result<(), Error> {
-    let mismatch = |message: String| Error::WitMismatch { message, exports: outline.functions() };
+    let mismatch = |message: String| Error::WitMismatch {
+        message,
+        exports: outline.functions(),
+    };
     for signature in &document.functions {
         if outline.find(&signature.name).is_none() {
             return Err(mismatch(format!("it has no export `{}`", signature.name)));
@@ -100,9 +123,15 @@ fn check_exports(document: &Document, outline: &Outline) -> Result<(), Error> {
         let plan = wippy_wit::Plan::new(signature.clone());
         let indirect = plan.params_flat > wippy_wit::MAX_FLAT_PARAMS;
         let takes_memory = indirect || plan.params.iter().any(|param| needs_memory(&param.node));
-        let gives_memory = plan.result.as_ref().is_some_and(|node| node.flat > 1 || needs_memory(node));
+        let gives_memory = plan
+            .result
+            .as_ref()
+            .is_some_and(|node| node.flat > 1 || needs_memory(node));
         if (takes_memory || gives_memory) && !outline.has("memory", ExternalKind::Memory) {
-            return Err(mismatch(format!("`{}` passes values through memory, but there is no export `memory`", signature.name)));
+            return Err(mismatch(format!(
+                "`{}` passes values through memory, but there is no export `memory`",
+                signature.name
+            )));
         }
         if takes_memory && !outline.has("cabi_realloc", ExternalKind::Func) {
             return Err(mismatch(format!(
@@ -122,7 +151,10 @@ fn needs_memory(node: &wippy_wit::Node) -> bool {
         Kind::FixedList(node, _) | Kind::Option { some: node, .. } => needs_memory(node),
         Kind::Record(fields) | Kind::Tuple(fields) => fields.iter().any(|field| needs_memory(&field.node)),
         Kind::Result { ok, err, .. } => [ok, err].into_iter().flatten().any(|node| needs_memory(node)),
-        Kind::Variant { cases, .. } => cases.iter().filter_map(|case| case.payload.as_ref()).any(needs_memory),
+        Kind::Variant { cases, .. } => cases
+            .iter()
+            .filter_map(|case| case.payload.as_ref())
+            .any(needs_memory),
         _ => false,
     }
 }
@@ -130,13 +162,20 @@ fn needs_memory(node: &wippy_wit::Node) -> bool {
 /// Gives functions exported in `snake_case` the `kebab-case` names that components have.
 fn rename_exports(module: &[u8], document: &Document, outline: &Outline) -> Result<Vec<u8>, Error> {
     let renamed = |name: &str| {
-        let signature = document.functions.iter().find(|signature| names::same(&signature.name, name));
-        signature.filter(|signature| *signature.name != *name).map(|signature| signature.name.to_string())
+        let signature = document
+            .functions
+            .iter()
+            .find(|signature| names::same(&signature.name, name));
+        signature
+            .filter(|signature| *signature.name != *name)
+            .map(|signature| signature.name.to_string())
     };
     if !outline.exports.iter().any(|(name, _)| renamed(name).is_some()) {
         return Ok(module.to_vec());
     }
-    let invalid = |error: wasmparser::BinaryReaderError| Error::Invalid { message: error.message().to_owned() };
+    let invalid = |error: wasmparser::BinaryReaderError| Error::Invalid {
+        message: error.message().to_owned(),
+    };
     let mut out = wasm_encoder::Module::new();
     for payload in Parser::new(0).parse_all(module) {
         let payload = payload.map_err(invalid)?;

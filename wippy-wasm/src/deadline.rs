@@ -38,7 +38,11 @@ pin_project_lite::pin_project! {
 
 /// Runs `future` until `deadline`.
 pub(crate) fn within<F>(deadline: Option<(Instant, Exceeded)>, future: F) -> Within<F> {
-    Within { future, deadline, timer: None }
+    Within {
+        future,
+        deadline,
+        timer: None,
+    }
 }
 
 impl<F: Future> Future for Within<F> {
@@ -49,7 +53,9 @@ impl<F: Future> Future for Within<F> {
         if let Poll::Ready(outcome) = this.future.poll(cx) {
             return Poll::Ready(Ok(outcome));
         }
-        let Some((at, exceeded)) = *this.deadline else { return Poll::Pending };
+        let Some((at, exceeded)) = *this.deadline else {
+            return Poll::Pending;
+        };
         let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
         timer.as_mut().poll(cx).map(|()| Err(exceeded))
     }

@@ -61,7 +61,12 @@ impl Engine {
     /// When the machine refuses the reservations even for a small pool.
     pub fn new(config: EngineConfig) -> Result<Arc<Self>, Error> {
         let plain = build(&config, false)?;
-        Ok(Arc::new(Self { config, plain, concurrent: OnceLock::new(), compiled: Mutex::default() }))
+        Ok(Arc::new(Self {
+            config,
+            plain,
+            concurrent: OnceLock::new(),
+            compiled: Mutex::default(),
+        }))
     }
 
     /// The component that `bytes` are, compiled once however many entries name it.
@@ -71,7 +76,13 @@ impl Engine {
     pub(crate) fn component(&self, bytes: &[u8]) -> Result<Arc<Component>, Error> {
         let hash: Hash = Sha256::digest(bytes).into();
         // Two entries of one binary that are prepared at the same time wait for each other here, not for others.
-        let cell = self.compiled.lock().unwrap_or_else(PoisonError::into_inner).entry(hash).or_default().clone();
+        let cell = self
+            .compiled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(hash)
+            .or_default()
+            .clone();
         let mut compiled = cell.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(component) = compiled.upgrade() {
             return Ok(component);
@@ -83,10 +94,19 @@ impl Engine {
 
     fn compile(&self, bytes: &[u8]) -> Result<Component, Error> {
         let surface = Surface::read(bytes)?;
-        let asynchronous = surface.exports.iter().any(|export| export.signature.needs_async_engine());
-        let engine = if asynchronous { self.concurrent()? } else { &self.plain };
-        let compiled = wasmtime::component::Component::new(engine, bytes)
-            .map_err(|error| Error::Invalid { message: first_line(&error) })?;
+        let asynchronous = surface
+            .exports
+            .iter()
+            .any(|export| export.signature.needs_async_engine());
+        let engine = if asynchronous {
+            self.concurrent()?
+        } else {
+            &self.plain
+        };
+        let compiled =
+            wasmtime::component::Component::new(engine, bytes).map_err(|error| Error::Invalid {
+                message: first_line(&error),
+            })?;
         Component::new(compiled, surface)
     }
 
@@ -101,7 +121,9 @@ impl Engine {
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Engine")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -119,12 +141,20 @@ fn build(config: &EngineConfig, asynchronous: bool) -> Result<wasmtime::Engine, 
             Ok(engine) => {
                 beat(&engine)?;
                 if instances < config.instances_max {
-                    tracing::warn!(instances, wanted = config.instances_max, "address space is short: smaller pool");
+                    tracing::warn!(
+                        instances,
+                        wanted = config.instances_max,
+                        "address space is short: smaller pool"
+                    );
                 }
                 return Ok(engine);
             }
             Err(_) if instances > 16 => instances = (instances / 4).max(16),
-            Err(error) => return Err(Error::Engine { message: first_line(&error) }),
+            Err(error) => {
+                return Err(Error::Engine {
+                    message: first_line(&error),
+                });
+            }
         }
     }
 }
@@ -147,7 +177,9 @@ fn engine_config(config: &EngineConfig, instances: u32, asynchronous: bool) -> C
     // Keeping pages of a used slot mapped only pays where the kernel can say which of them are dirty: otherwise the
     // whole kept range is copied at every instantiation.
     if PoolingAllocationConfig::is_pagemap_scan_available() {
-        pool.pagemap_scan(Enabled::Yes).linear_memory_keep_resident(2 << 20).table_keep_resident(64 << 10);
+        pool.pagemap_scan(Enabled::Yes)
+            .linear_memory_keep_resident(2 << 20)
+            .table_keep_resident(64 << 10);
     }
     let mut engine = Config::new();
     engine
@@ -175,5 +207,7 @@ fn beat(engine: &wasmtime::Engine) -> Result<(), Error> {
         .name("wippy-epoch".into())
         .spawn(beat)
         .map(drop)
-        .map_err(|error| Error::Engine { message: error.to_string() })
+        .map_err(|error| Error::Engine {
+            message: error.to_string(),
+        })
 }

@@ -109,9 +109,10 @@ impl Error {
             Self::HashMismatch { actual, .. } => {
                 Some(format!("if the file is the right one, write `hash: {actual}`"))
             }
-            Self::WitMissing { method } => {
-                Some(format!("for example `wit: \"{}: func() -> s32;\"`", wippy_wit::names::kebab(method)))
-            }
+            Self::WitMissing { method } => Some(format!(
+                "for example `wit: \"{}: func() -> s32;\"`",
+                wippy_wit::names::kebab(method)
+            )),
             Self::UnknownMethod { exports, .. } | Self::WitMismatch { exports, .. } => {
                 Some(if exports.is_empty() {
                     "the module exports no functions".to_owned()
@@ -119,10 +120,12 @@ impl Error {
                     format!("it exports {}", quoted(exports))
                 })
             }
-            Self::AmbiguousMethod { candidates, .. } => {
-                candidates.first().map(|first| format!("write it in full, for example `method: {first}`"))
+            Self::AmbiguousMethod { candidates, .. } => candidates
+                .first()
+                .map(|first| format!("write it in full, for example `method: {first}`")),
+            Self::UndeclaredImport { import, .. } => {
+                Some(format!("add `- {import}` to the entry's `imports`"))
             }
-            Self::UndeclaredImport { import, .. } => Some(format!("add `- {import}` to the entry's `imports`")),
             Self::UnknownImport { known, .. } => Some(format!("there are {}", quoted(known))),
             Self::Engine { .. }
             | Self::Wat { .. }
@@ -136,5 +139,9 @@ impl Error {
 }
 
 fn quoted(names: &[String]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    names
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -43,15 +43,21 @@ impl Surface {
     /// [`Error::Invalid`] when they cannot be read.
     pub fn read(component: &[u8]) -> Result<Self, Error> {
         let decoded = wit_component::decode(component);
-        let decoded = decoded.map_err(|error| Error::Invalid { message: error.root_cause().to_string() })?;
+        let decoded = decoded.map_err(|error| Error::Invalid {
+            message: error.root_cause().to_string(),
+        })?;
         match &decoded {
             DecodedWasm::Component(resolve, world) => Ok(Self::of_world(resolve, *world)),
-            DecodedWasm::WitPackage(..) => Err(Error::Invalid { message: "it is a WIT package, not a component".into() }),
+            DecodedWasm::WitPackage(..) => Err(Error::Invalid {
+                message: "it is a WIT package, not a component".into(),
+            }),
         }
     }
 
     fn of_world(resolve: &Resolve, world: WorldId) -> Self {
-        let Some(world) = resolve.worlds.get(world) else { return Self::default() };
+        let Some(world) = resolve.worlds.get(world) else {
+            return Self::default();
+        };
         let mut surface = Self::default();
         for (key, item) in &world.exports {
             let name = key_name(resolve, key);
@@ -61,7 +67,11 @@ impl Surface {
                     signature: Arc::new(Signature::from_function(resolve, function)),
                 }),
                 WorldItem::Interface { id, .. } => {
-                    let functions = resolve.interfaces.get(*id).into_iter().flat_map(|i| i.functions.values());
+                    let functions = resolve
+                        .interfaces
+                        .get(*id)
+                        .into_iter()
+                        .flat_map(|i| i.functions.values());
                     let interface: Arc<str> = name.into();
                     surface.exports.extend(functions.map(|function| ExportedFunction {
                         interface: Some(interface.clone()),
@@ -78,7 +88,10 @@ impl Surface {
                 WorldItem::Interface { id, .. } => resolve.interfaces.get(*id).is_some_and(|interface| {
                     !interface.functions.is_empty()
                         || interface.types.values().any(|id| {
-                            resolve.types.get(*id).is_some_and(|ty| matches!(ty.kind, wit_parser::TypeDefKind::Resource))
+                            resolve
+                                .types
+                                .get(*id)
+                                .is_some_and(|ty| matches!(ty.kind, wit_parser::TypeDefKind::Resource))
                         })
                 }),
                 WorldItem::Type { .. } => false,
@@ -105,7 +118,12 @@ impl Surface {
         }
         let named = |export: &&ExportedFunction| {
             is_function(&export.signature.name, function)
-                && interface.is_none_or(|wanted| export.interface.as_deref().is_some_and(|found| is_interface(found, wanted)))
+                && interface.is_none_or(|wanted| {
+                    export
+                        .interface
+                        .as_deref()
+                        .is_some_and(|found| is_interface(found, wanted))
+                })
         };
         let mut candidates: Vec<_> = self.exports.iter().filter(named).collect();
         // A function of the world itself is meant before one of an interface.
@@ -115,8 +133,14 @@ impl Surface {
             return Ok(own);
         }
         match candidates.len() {
-            0 => Err(Error::UnknownMethod { method: method.to_owned(), exports: self.paths() }),
-            1 => candidates.pop().ok_or_else(|| Error::UnknownMethod { method: method.to_owned(), exports: Vec::new() }),
+            0 => Err(Error::UnknownMethod {
+                method: method.to_owned(),
+                exports: self.paths(),
+            }),
+            1 => candidates.pop().ok_or_else(|| Error::UnknownMethod {
+                method: method.to_owned(),
+                exports: Vec::new(),
+            }),
             _ => Err(Error::AmbiguousMethod {
                 method: method.to_owned(),
                 candidates: candidates.iter().map(|export| export.path()).collect(),
@@ -137,20 +161,29 @@ fn key_name(resolve: &Resolve, key: &WorldKey) -> String {
 /// `[method]counter.increment` goes by `increment`, `counter.increment` and its name in full.
 fn is_function(name: &str, wanted: &str) -> bool {
     let short = name.split_once(']').map_or(name, |(_, rest)| rest);
-    [Some(name), Some(short), short.split_once('.').map(|(_, method)| method)]
-        .into_iter()
-        .flatten()
-        .any(|name| names::same(name, wanted))
+    [
+        Some(name),
+        Some(short),
+        short.split_once('.').map(|(_, method)| method),
+    ]
+    .into_iter()
+    .flatten()
+    .any(|name| names::same(name, wanted))
 }
 
 /// `demo:math/ops@1.2.0` goes by `ops`, `ops@1.2.0`, `demo:math/ops` and its name in full.
 fn is_interface(name: &str, wanted: &str) -> bool {
-    let (unversioned, version) = name.split_once('@').map_or((name, None), |(name, version)| (name, Some(version)));
-    let (wanted, wanted_version) =
-        wanted.split_once('@').map_or((wanted, None), |(name, version)| (name, Some(version)));
+    let (unversioned, version) = name
+        .split_once('@')
+        .map_or((name, None), |(name, version)| (name, Some(version)));
+    let (wanted, wanted_version) = wanted
+        .split_once('@')
+        .map_or((wanted, None), |(name, version)| (name, Some(version)));
     if wanted_version.is_some() && wanted_version != version {
         return false;
     }
-    let short = unversioned.rsplit_once('/').map_or(unversioned, |(_, short)| short);
+    let short = unversioned
+        .rsplit_once('/')
+        .map_or(unversioned, |(_, short)| short);
     names::same(unversioned, wanted) || names::same(short, wanted)
 }

@@ -25,7 +25,10 @@ pub struct WasmFunction {
 impl WasmFunction {
     /// The method of `module`, with a pool of its own.
     pub fn new(module: Module, pool: PoolConfig) -> Self {
-        Self { module: Arc::new(module), pool: Pool::new(pool) }
+        Self {
+            module: Arc::new(module),
+            pool: Pool::new(pool),
+        }
     }
 
     /// The signature of the method.
@@ -58,12 +61,15 @@ impl WasmFunction {
         let module = &self.module;
         let deadline = deadline::of(context, &module.limits);
         let expired = |exceeded| trap::exceeded(exceeded, module.id.as_str(), &module.method_name);
-        let slot = deadline::within(deadline, self.pool.slot(&module.id)).await.map_err(expired)??;
+        let slot = deadline::within(deadline, self.pool.slot(&module.id))
+            .await
+            .map_err(expired)??;
         let instance = match kept.take() {
             Some(instance) => instance,
             None => Box::new(Instance::new(module, deadline, &[], Stdio::Log).await?),
         };
-        self.run_in(instance, slot, kept, context, arguments, result).await
+        self.run_in(instance, slot, kept, context, arguments, result)
+            .await
     }
 
     /// Runs a call for which everything is at hand.
@@ -77,10 +83,20 @@ impl WasmFunction {
         result: &mut dyn Writer,
     ) -> Result<(), CallError> {
         let deadline = deadline::of(context, &self.module.limits);
-        let invocation = Invocation { method: &self.module.method, keeper: None, receiver: None };
+        let invocation = Invocation {
+            method: &self.module.method,
+            keeper: None,
+            receiver: None,
+        };
         instance.renew(&self.module);
-        let outcome = instance.call(&self.module, invocation, context, deadline, arguments, result).await;
-        if matches!(outcome, Ok(()) | Err(CallFailure::Refused(_) | CallFailure::Returned(_))) && self.pool.keeps() {
+        let outcome = instance
+            .call(&self.module, invocation, context, deadline, arguments, result)
+            .await;
+        if matches!(
+            outcome,
+            Ok(()) | Err(CallFailure::Refused(_) | CallFailure::Returned(_))
+        ) && self.pool.keeps()
+        {
             *kept = Some(instance);
         }
         outcome.map_err(CallError::from)
@@ -111,7 +127,12 @@ impl Handler for WasmFunction {
     }
 
     fn bind(self: Arc<Self>) -> Option<Box<dyn Bound>> {
-        (!self.module.method.has_resources()).then(|| Box::new(BoundFunction { function: self, kept: None }) as _)
+        (!self.module.method.has_resources()).then(|| {
+            Box::new(BoundFunction {
+                function: self,
+                kept: None,
+            }) as _
+        })
     }
 
     fn signature(&self) -> Option<String> {
@@ -128,7 +149,11 @@ struct BoundFunction {
 impl Bound for BoundFunction {
     fn call<'a>(&'a mut self, _permit: Permit, call: Call<'a>) -> CallFuture<'a> {
         let Self { function, kept } = self;
-        let Call { context, arguments, result } = call;
+        let Call {
+            context,
+            arguments,
+            result,
+        } = call;
         // The usual case, and the only one that is worth a future of its own: it is a quarter of the other's size.
         if let Some(slot) = function.pool.try_slot()
             && let Some(instance) = kept.take()
@@ -141,6 +166,8 @@ impl Bound for BoundFunction {
 
 impl std::fmt::Debug for WasmFunction {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WasmFunction").field("module", &self.module).finish_non_exhaustive()
+        f.debug_struct("WasmFunction")
+            .field("module", &self.module)
+            .finish_non_exhaustive()
     }
 }

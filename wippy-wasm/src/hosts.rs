@@ -44,7 +44,13 @@ const HOSTS: &[Host] = &[
         wasi: true,
         link: wasi::io,
     },
-    Host { import: "wasi:poll", aliases: &[], interfaces: &["wasi:io/poll"], wasi: true, link: wasi::poll },
+    Host {
+        import: "wasi:poll",
+        aliases: &[],
+        interfaces: &["wasi:io/poll"],
+        wasi: true,
+        link: wasi::poll,
+    },
     Host {
         import: "wasi:clocks",
         aliases: &[],
@@ -62,7 +68,11 @@ const HOSTS: &[Host] = &[
     Host {
         import: "wasi:random",
         aliases: &[],
-        interfaces: &["wasi:random/random", "wasi:random/insecure", "wasi:random/insecure-seed"],
+        interfaces: &[
+            "wasi:random/random",
+            "wasi:random/insecure",
+            "wasi:random/insecure-seed",
+        ],
         wasi: true,
         link: wasi::random,
     },
@@ -94,15 +104,19 @@ const HOSTS: &[Host] = &[
 
 impl Host {
     fn find(import: &str) -> Option<&'static Self> {
-        HOSTS.iter().find(|host| host.import == import || host.aliases.contains(&import))
+        HOSTS
+            .iter()
+            .find(|host| host.import == import || host.aliases.contains(&import))
     }
 
     fn grants(&self, interface: &str) -> bool {
         let interface = unversioned(interface);
-        self.interfaces.iter().any(|granted| match granted.strip_suffix('*') {
-            Some(start) => interface.starts_with(start),
-            None => *granted == interface,
-        })
+        self.interfaces
+            .iter()
+            .any(|granted| match granted.strip_suffix('*') {
+                Some(start) => interface.starts_with(start),
+                None => *granted == interface,
+            })
     }
 }
 
@@ -142,7 +156,10 @@ pub(crate) fn grant(
         }
         let interface = interface.clone();
         errors.push(match HOSTS.iter().find(|host| host.grants(&interface)) {
-            Some(host) => Error::UndeclaredImport { interface, import: host.import.to_owned() },
+            Some(host) => Error::UndeclaredImport {
+                interface,
+                import: host.import.to_owned(),
+            },
             None => Error::UnknownInterface { interface },
         });
     }
@@ -153,8 +170,11 @@ pub(crate) fn grant(
     // Two imports may grant the same interface.
     linker.allow_shadowing(true);
     for host in &hosts {
-        (host.link)(&mut linker)
-            .map_err(|error| vec![Error::Link { message: crate::engine::first_line(&error) }])?;
+        (host.link)(&mut linker).map_err(|error| {
+            vec![Error::Link {
+                message: crate::engine::first_line(&error),
+            }]
+        })?;
     }
     Ok(Granted {
         linker,
@@ -165,7 +185,10 @@ pub(crate) fn grant(
 
 /// The import that grants `interface`, if any does.
 pub fn import_for(interface: &str) -> Option<&'static str> {
-    HOSTS.iter().find(|host| host.grants(interface)).map(|host| host.import)
+    HOSTS
+        .iter()
+        .find(|host| host.grants(interface))
+        .map(|host| host.import)
 }
 
 fn unversioned(interface: &str) -> &str {

@@ -22,7 +22,7 @@ use crate::{
 /// One instance of a module. It runs one call at a time and never outlives a failed one.
 pub(crate) struct Instance {
     store: Store<GuestState>,
-    instance: wasmtime::component::Instance,
+    inner: wasmtime::component::Instance,
     /// The function that was looked up last, by the address of its method: most instances only ever run one.
     found: Option<(usize, Export)>,
 }
@@ -42,7 +42,12 @@ pub(crate) struct Invocation<'a> {
 
 impl Instance {
     /// Makes a fresh instance; its start function runs under `deadline` too.
-    pub(crate) async fn new(module: &Module, deadline: Deadline, args: &[String], stdio: Stdio) -> Result<Self, CallError> {
+    pub(crate) async fn new(
+        module: &Module,
+        deadline: Deadline,
+        args: &[String],
+        stdio: Stdio,
+    ) -> Result<Self, CallError> {
         let wasi = match &module.wasi {
             Some(config) => Some(wasi::instance(&module.id, config, args, stdio)?),
             None => None,
@@ -53,7 +58,11 @@ impl Instance {
         let instance = making
             .map_err(|exceeded| trap::exceeded(exceeded, module.id.as_str(), &module.method_name))?
             .map_err(|error| trap::classify(&error, module.id.as_str(), &module.method_name))?;
-        Ok(Self { store, instance, found: None })
+        Ok(Self {
+            store,
+            inner: instance,
+            found: None,
+        })
     }
 
     /// Runs one call. After an error the instance is only good for dropping.
@@ -79,9 +88,10 @@ impl Instance {
         match outcome {
             Ok(Ok(Returned::Value)) => Ok(()),
             Ok(Ok(Returned::Failed(payload))) => Err(CallFailure::Returned(guest_error(module, payload))),
-            Ok(Err(error)) => {
-                Err(CallFailure::Trapped(trap::classify(&error, id, method), trap::exit_code(&error)))
-            }
+            Ok(Err(error)) => Err(CallFailure::Trapped(
+                trap::classify(&error, id, method),
+                trap::exit_code(&error),
+            )),
             Err(exceeded) => Err(CallFailure::Trapped(trap::exceeded(exceeded, id, method), None)),
         }
     }
@@ -107,8 +117,9 @@ impl Instance {
         {
             return Ok(export);
         }
-        let function = self.instance.get_func(&mut self.store, method.index);
-        let function = function.ok_or_else(|| CallError::internal("the function belongs to another module"))?;
+        let function = self.inner.get_func(&mut self.store, method.index);
+        let function =
+            function.ok_or_else(|| CallError::internal("the function belongs to another module"))?;
         let export = Export::new(function);
         self.found = Some((key, export));
         Ok(export)
@@ -135,12 +146,18 @@ pub(crate) enum CallFailure {
 impl From<CallFailure> for CallError {
     fn from(failure: CallFailure) -> Self {
         match failure {
-            CallFailure::Refused(error) | CallFailure::Returned(error) | CallFailure::Trapped(error, _) => error,
+            CallFailure::Refused(error) | CallFailure::Returned(error) | CallFailure::Trapped(error, _) => {
+                error
+            }
         }
     }
 }
 
-fn check_count(module: &Module, invocation: Invocation<'_>, arguments: &mut dyn Reader) -> Result<(), CallError> {
+fn check_count(
+    module: &Module,
+    invocation: Invocation<'_>,
+    arguments: &mut dyn Reader,
+) -> Result<(), CallError> {
     let plan = invocation.method.plan();
     // The receiver of a method is no argument of the caller's.
     let given = arguments.len() + usize::from(invocation.receiver.is_some());
@@ -160,7 +177,10 @@ fn wrong_count(module: &Module, invocation: Invocation<'_>, given: usize) -> Cal
         (least, most) => format!("{least} to {most} arguments"),
     };
     let (given, signature) = (given - receiver, plan.signature.to_lua());
-    CallError::invalid(format!("{}: expected {wanted}, got {given}: {signature}", module.id))
+    CallError::invalid(format!(
+        "{}: expected {wanted}, got {given}: {signature}",
+        module.id
+    ))
 }
 
 /// The error object for the payload of a guest's `result`.
@@ -168,11 +188,25 @@ fn wrong_count(module: &Module, invocation: Invocation<'_>, given: usize) -> Cal
 /// The message is the payload if it is a string, its field `message` if it has one, else its case. The kind is the
 /// one that the case, or a field `kind` or `code`, names.
 fn guest_error(module: &Module, payload: Value) -> CallError {
-    let case = payload.as_str().or_else(|| payload.get("tag").and_then(Value::as_str));
+    let case = payload
+        .as_str()
+        .or_else(|| payload.get("tag").and_then(Value::as_str));
     let inner = payload.get("value");
-    let field = |name: &str| payload.get(name).or_else(|| inner.and_then(|inner| inner.get(name)));
-    let named = [case, field("kind").and_then(Value::as_str), field("code").and_then(Value::as_str)];
-    let kind: ErrorKind = named.into_iter().flatten().find_map(|name| name.parse().ok()).unwrap_or(ErrorKind::Unknown);
+    let field = |name: &str| {
+        payload
+            .get(name)
+            .or_else(|| inner.and_then(|inner| inner.get(name)))
+    };
+    let named = [
+        case,
+        field("kind").and_then(Value::as_str),
+        field("code").and_then(Value::as_str),
+    ];
+    let kind: ErrorKind = named
+        .into_iter()
+        .flatten()
+        .find_map(|name| name.parse().ok())
+        .unwrap_or(ErrorKind::Unknown);
     let message = field("message")
         .and_then(Value::as_str)
         .or_else(|| payload.as_str())

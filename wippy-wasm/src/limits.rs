@@ -87,7 +87,11 @@ pub(crate) struct Meter {
 
 impl Meter {
     pub(crate) fn new(limits: &Limits) -> Self {
-        Self { memory_limit: limits.memory_bytes, table_limit: limits.table_elements, memory_used: 0 }
+        Self {
+            memory_limit: limits.memory_bytes,
+            table_limit: limits.table_elements,
+            memory_used: 0,
+        }
     }
 }
 

@@ -70,8 +70,17 @@ impl Engine {
         let pre = granted
             .linker
             .instantiate_pre(&component.compiled)
-            .map_err(|error| one(Error::Link { message: crate::engine::first_line(&error) }))?;
-        let unknown = || one(Error::UnknownMethod { method: spec.method.to_owned(), exports: component.surface.paths() });
+            .map_err(|error| {
+                one(Error::Link {
+                    message: crate::engine::first_line(&error),
+                })
+            })?;
+        let unknown = || {
+            one(Error::UnknownMethod {
+                method: spec.method.to_owned(),
+                exports: component.surface.paths(),
+            })
+        };
         let method = component.method(function).ok_or_else(unknown)?.clone();
         supported(method.plan()).map_err(one)?;
         Ok(Module {
@@ -102,7 +111,10 @@ impl Engine {
 fn supported(plan: &Plan) -> Result<(), Error> {
     let nodes = || plan.params.iter().map(|param| &param.node).chain(&plan.result);
     if plan.signature.is_async || nodes().any(wippy_wit::Node::is_opaque) {
-        let message = format!("`{}` is asynchronous or uses streams, which cannot be called yet", plan.signature);
+        let message = format!(
+            "`{}` is asynchronous or uses streams, which cannot be called yet",
+            plan.signature
+        );
         return Err(Error::Unsupported { message });
     }
     Ok(())
@@ -121,12 +133,19 @@ impl Module {
 
     /// Whether its method is a command's entry point, `wasi:cli/run`.
     pub fn is_command(&self) -> bool {
-        self.method.function.interface.as_deref().is_some_and(|name| name.starts_with("wasi:cli/run@"))
+        self.method
+            .function
+            .interface
+            .as_deref()
+            .is_some_and(|name| name.starts_with("wasi:cli/run@"))
     }
 }
 
 impl std::fmt::Debug for Module {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Module").field("id", &self.id).field("method", &self.method_name).finish_non_exhaustive()
+        f.debug_struct("Module")
+            .field("id", &self.id)
+            .field("method", &self.method_name)
+            .finish_non_exhaustive()
     }
 }

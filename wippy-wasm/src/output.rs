@@ -24,7 +24,11 @@ pub(crate) struct LogStream {
 
 impl LogStream {
     pub(crate) fn new(entry: Arc<str>, stream: &'static str, budget: usize) -> Self {
-        Self { entry, stream, budget: Arc::new(Mutex::new(budget)) }
+        Self {
+            entry,
+            stream,
+            budget: Arc::new(Mutex::new(budget)),
+        }
     }
 }
 
@@ -36,7 +40,10 @@ impl IsTerminal for LogStream {
 
 impl StdoutStream for LogStream {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(LineWriter { stream: self.clone(), line: Vec::new() })
+        Box::new(LineWriter {
+            stream: self.clone(),
+            line: Vec::new(),
+        })
     }
 }
 
@@ -55,19 +62,15 @@ impl LineWriter {
 
     fn spend(&self, bytes: usize) -> bool {
         let mut budget = self.stream.budget.lock().unwrap_or_else(PoisonError::into_inner);
-        match budget.checked_sub(bytes) {
-            Some(rest) => {
-                *budget = rest;
-                true
-            }
-            None => {
-                if std::mem::take(&mut *budget) > 0 {
-                    let (entry, stream) = (&*self.stream.entry, self.stream.stream);
-                    tracing::warn!(target: "wippy::guest", entry, stream, "output limit reached, the rest is dropped");
-                }
-                false
-            }
+        if let Some(rest) = budget.checked_sub(bytes) {
+            *budget = rest;
+            return true;
         }
+        if std::mem::take(&mut *budget) > 0 {
+            let (entry, stream) = (&*self.stream.entry, self.stream.stream);
+            tracing::warn!(target: "wippy::guest", entry, stream, "output limit reached, the rest is dropped");
+        }
+        false
     }
 }
 
@@ -75,7 +78,9 @@ impl AsyncWrite for LineWriter {
     fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.spend(bytes.len()) {
             for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-                let (text, ended) = part.strip_suffix(b"\n").map_or((part, false), |text| (text, true));
+                let (text, ended) = part
+                    .strip_suffix(b"\n")
+                    .map_or((part, false), |text| (text, true));
                 self.line.extend_from_slice(text);
                 if ended || self.line.len() >= LINE_MAX {
                     self.emit();

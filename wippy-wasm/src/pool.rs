@@ -34,7 +34,11 @@ pub struct PoolConfig {
 
 impl Default for PoolConfig {
     fn default() -> Self {
-        Self { max_size: 100, queue: 6_400, reuse: Reuse::Caller }
+        Self {
+            max_size: 100,
+            queue: 6_400,
+            reuse: Reuse::Caller,
+        }
     }
 }
 
@@ -52,7 +56,10 @@ impl Pool {
     pub(crate) fn new(config: PoolConfig) -> Self {
         static KEYS: AtomicUsize = AtomicUsize::new(0);
         Self {
-            config: PoolConfig { max_size: config.max_size.max(1), ..config },
+            config: PoolConfig {
+                max_size: config.max_size.max(1),
+                ..config
+            },
             key: KEYS.fetch_add(1, Ordering::Relaxed),
             running: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
@@ -71,7 +78,10 @@ impl Pool {
 
     fn take_slot(&self) -> Option<Slot<'_>> {
         let free = |running| (running < self.config.max_size).then_some(running + 1);
-        self.running.fetch_update(Ordering::SeqCst, Ordering::SeqCst, free).ok().map(|_| Slot(self))
+        self.running
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, free)
+            .ok()
+            .map(|_| Slot(self))
     }
 
     /// A slot to run one call in; waits for one.
@@ -103,7 +113,10 @@ impl Pool {
             return Ok(waiting);
         }
         let (max, queue) = (self.config.max_size, self.config.queue);
-        Err(CallError::new(ErrorKind::RateLimited, format!("{id}: {max} calls run and {queue} wait, try again later")))
+        Err(CallError::new(
+            ErrorKind::RateLimited,
+            format!("{id}: {max} calls run and {queue} wait, try again later"),
+        ))
     }
 
     /// Whether instances are kept between the calls of an execution.
@@ -113,7 +126,10 @@ impl Pool {
 
     /// The instance that the execution of `context` parked here.
     pub(crate) fn kept(&self, context: &Context) -> Option<Box<Instance>> {
-        context.execution().take(self.key).and_then(|lease| lease.downcast().ok())
+        context
+            .execution()
+            .take(self.key)
+            .and_then(|lease| lease.downcast().ok())
     }
 
     /// Parks an instance with the execution of `context`.

@@ -58,8 +58,15 @@ impl WasmProcess {
         let deadline = deadline::of(context, &module.limits);
         let mut instance = Instance::new(module, deadline, &start.argv, start.stdio).await?;
         let (mut reader, mut writer) = (ValueReader::arguments(&start.arguments), ValueWriter::default());
-        let invocation = Invocation { method: &module.method, keeper: None, receiver: None };
-        match instance.call(module, invocation, context, deadline, &mut reader, &mut writer).await {
+        let invocation = Invocation {
+            method: &module.method,
+            keeper: None,
+            receiver: None,
+        };
+        match instance
+            .call(module, invocation, context, deadline, &mut reader, &mut writer)
+            .await
+        {
             Ok(()) if module.is_command() => Ok(Exit::Code(0)),
             Ok(()) => Ok(Exit::Value(writer.finish())),
             // The error of `wasi:cli/run` says nothing but that it failed.

@@ -34,7 +34,11 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     pub(crate) fn new(module: Arc<Module>, instance: Instance) -> Arc<Self> {
-        Arc::new(Self { module, instance: tokio::sync::Mutex::new(Some(instance)), garbage: Mutex::default() })
+        Arc::new(Self {
+            module,
+            instance: tokio::sync::Mutex::new(Some(instance)),
+            garbage: Mutex::default(),
+        })
     }
 
     /// The module that the instance is one of.
@@ -51,25 +55,44 @@ impl Keeper {
         deadline: Deadline,
     ) -> Result<(), CallError> {
         let module = &self.module;
-        let expired = |exceeded| trap::exceeded(exceeded, module.id.as_str(), &method.function.signature.name);
-        let mut held = deadline::within(deadline, self.instance.lock()).await.map_err(expired)?;
+        let expired =
+            |exceeded| trap::exceeded(exceeded, module.id.as_str(), &method.function.signature.name);
+        let mut held = deadline::within(deadline, self.instance.lock())
+            .await
+            .map_err(expired)?;
         if held.is_none() {
             return Err(closed_by_trap());
         }
         self.admit(method, receiver, call.arguments)
             .map_err(|error| CallError::invalid(format!("{}: {error}", module.id)))?;
         // If the call is dropped halfway, the instance goes with it.
-        let mut running = Running { held: &mut held, keep: false };
+        let mut running = Running {
+            held: &mut held,
+            keep: false,
+        };
         let garbage = std::mem::take(&mut *self.garbage.lock().unwrap_or_else(PoisonError::into_inner));
         let instance = running.instance()?;
         instance.renew(module);
         for resource in garbage {
             instance.release(module, deadline, resource).await?;
         }
-        let Call { context, arguments, result } = call;
-        let invocation = Invocation { method, keeper: Some(self), receiver };
-        let outcome = instance.call(module, invocation, &context, deadline, arguments, result).await;
-        running.keep = matches!(outcome, Ok(()) | Err(CallFailure::Returned(_) | CallFailure::Refused(_)));
+        let Call {
+            context,
+            arguments,
+            result,
+        } = call;
+        let invocation = Invocation {
+            method,
+            keeper: Some(self),
+            receiver,
+        };
+        let outcome = instance
+            .call(module, invocation, context, deadline, arguments, result)
+            .await;
+        running.keep = matches!(
+            outcome,
+            Ok(()) | Err(CallFailure::Returned(_) | CallFailure::Refused(_))
+        );
         outcome.map_err(CallError::from)
     }
 
@@ -89,7 +112,9 @@ impl Keeper {
         for (index, param) in params.enumerate().take(given) {
             arguments.enter_index(index)?;
             let value = wippy_wit::typed::value(&param.node, arguments);
-            value.and_then(|value| self.lendable(&value)).map_err(|error| error.at_argument(index, &param.name))?;
+            value
+                .and_then(|value| self.lendable(&value))
+                .map_err(|error| error.at_argument(index, &param.name))?;
             arguments.leave();
         }
         Ok(())
@@ -105,15 +130,21 @@ impl Keeper {
             self.lendable(element).map_err(|error| error.at_index(index))?;
         }
         for (key, value) in &table.pairs {
-            self.lendable(value).map_err(|error| error.at_field(key.as_str().unwrap_or_default()))?;
+            self.lendable(value)
+                .map_err(|error| error.at_field(key.as_str().unwrap_or_default()))?;
         }
         Ok(())
     }
 
     async fn release(&self, resource: ResourceAny) -> Result<(), CallError> {
         let mut held = self.instance.lock().await;
-        let mut running = Running { held: &mut held, keep: false };
-        let Ok(instance) = running.instance() else { return Ok(()) };
+        let mut running = Running {
+            held: &mut held,
+            keep: false,
+        };
+        let Ok(instance) = running.instance() else {
+            return Ok(());
+        };
         instance.renew(&self.module);
         let deadline = self.module.limits.execution.map(deadline::after);
         instance.release(&self.module, deadline, resource).await?;
@@ -124,7 +155,9 @@ impl Keeper {
 
 impl fmt::Debug for Keeper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keeper").field("module", &self.module).finish_non_exhaustive()
+        f.debug_struct("Keeper")
+            .field("module", &self.module)
+            .finish_non_exhaustive()
     }
 }
 
@@ -165,7 +198,12 @@ pub(crate) struct Resource {
 
 impl Resource {
     /// What the guest gave to its caller through `method`.
-    pub(crate) fn new(keeper: &Arc<Keeper>, handle: ResourceAny, method: &Method, name: &Arc<str>) -> Handle {
+    pub(crate) fn handle(
+        keeper: &Arc<Keeper>,
+        handle: ResourceAny,
+        method: &Method,
+        name: &Arc<str>,
+    ) -> Handle {
         Handle::new(Arc::new(Self {
             keeper: keeper.clone(),
             handle: Mutex::new(Some(handle)),
@@ -177,7 +215,9 @@ impl Resource {
 
     /// The resource behind a datum.
     pub(crate) fn of<'a>(datum: &Datum<'a>) -> Option<&'a Self> {
-        let Datum::Foreign(foreign) = datum else { return None };
+        let Datum::Foreign(foreign) = datum else {
+            return None;
+        };
         Handle::of(&***foreign)?.object().as_any().downcast_ref()
     }
 
@@ -205,7 +245,10 @@ impl Resource {
         if Arc::ptr_eq(&self.keeper, keeper) {
             return Ok(());
         }
-        Err(wippy_wit::Error::new(format!("the {} belongs to another instance", self.type_name)))
+        Err(wippy_wit::Error::new(format!(
+            "the {} belongs to another instance",
+            self.type_name
+        )))
     }
 
     #[cold]
@@ -219,14 +262,21 @@ impl Drop for Resource {
     /// the instance goes away with its last handle.
     fn drop(&mut self) {
         if let Some(handle) = self.take() {
-            self.keeper.garbage.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
+            self.keeper
+                .garbage
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(handle);
         }
     }
 }
 
 impl fmt::Debug for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Resource").field("name", &self.name).field("keeper", &self.keeper).finish_non_exhaustive()
+        f.debug_struct("Resource")
+            .field("name", &self.name)
+            .field("keeper", &self.keeper)
+            .finish_non_exhaustive()
     }
 }
 
@@ -242,15 +292,25 @@ impl Object for Resource {
 
     fn has_method(&self, name: &str) -> bool {
         let component = &self.keeper.module.component;
-        component.resource_method(self.interface.as_deref(), &self.name, name).is_some()
+        component
+            .resource_method(self.interface.as_deref(), &self.name, name)
+            .is_some()
     }
 
-    async fn invoke<'a>(self: Arc<Self>, _permit: Permit, method: &'a str, call: Call<'a>) -> Result<(), CallError> {
+    async fn invoke<'a>(
+        self: Arc<Self>,
+        _permit: Permit,
+        method: &'a str,
+        call: Call<'a>,
+    ) -> Result<(), CallError> {
         let component = self.keeper.module.component.clone();
         let Some(method) = component.resource_method(self.interface.as_deref(), &self.name, method) else {
-            return Err(CallError::invalid(format!("the {} has no method `{method}`", self.type_name)));
+            return Err(CallError::invalid(format!(
+                "the {} has no method `{method}`",
+                self.type_name
+            )));
         };
-        let deadline = deadline::of(&call.context, &self.keeper.module.limits);
+        let deadline = deadline::of(call.context, &self.keeper.module.limits);
         self.keeper.run(method, Some(&self), call, deadline).await
     }
 
@@ -271,7 +331,12 @@ impl Object for Resource {
 /// # Errors
 /// When an argument has not the form that it would have to have.
 pub(crate) fn keeper_of(plan: &Plan, arguments: &mut dyn Reader) -> Option<Arc<Keeper>> {
-    for (index, param) in plan.params.iter().enumerate().filter(|(_, param)| param.node.has_resources()) {
+    for (index, param) in plan
+        .params
+        .iter()
+        .enumerate()
+        .filter(|(_, param)| param.node.has_resources())
+    {
         arguments.enter_index(index).ok()?;
         let found = first_handle(&param.node, arguments);
         arguments.leave();
@@ -285,7 +350,9 @@ pub(crate) fn keeper_of(plan: &Plan, arguments: &mut dyn Reader) -> Option<Arc<K
 /// Looks where handles can be. Values that do not fit are passed over here: lowering will say what is wrong with them.
 fn first_handle(node: &Node, reader: &mut dyn Reader) -> Option<Arc<Keeper>> {
     match &node.kind {
-        Kind::Own(_) | Kind::Borrow(_) => Resource::of(&reader.datum()).map(|resource| resource.keeper.clone()),
+        Kind::Own(_) | Kind::Borrow(_) => {
+            Resource::of(&reader.datum()).map(|resource| resource.keeper.clone())
+        }
         Kind::List(element) | Kind::FixedList(element, _) => {
             (0..reader.len()).find_map(|index| inside(reader, |reader| reader.enter_index(index), element))
         }
@@ -297,7 +364,12 @@ fn first_handle(node: &Node, reader: &mut dyn Reader) -> Option<Arc<Keeper>> {
         Kind::Record(fields) => fields
             .iter()
             .filter(|field| field.node.has_resources())
-            .flat_map(|field| [Some(&field.key), field.snake.as_ref()].into_iter().flatten().map(|key| (key, &field.node)))
+            .flat_map(|field| {
+                [Some(&field.key), field.snake.as_ref()]
+                    .into_iter()
+                    .flatten()
+                    .map(|key| (key, &field.node))
+            })
             .find_map(|(key, node)| inside(reader, |reader| reader.enter_key(key), node)),
         Kind::Option { some, .. } => first_handle(some, reader),
         // A handle inside a variant or a result is found by any of the keys it may stand under.

@@ -27,7 +27,12 @@ pub(crate) struct Wasi {
 impl GuestState {
     /// A store for one instance under `limits`.
     pub(crate) fn store(engine: &wasmtime::Engine, limits: &Limits, wasi: Option<Wasi>) -> Store<Self> {
-        let state = Self { meter: Meter::new(limits), context: None, deadline: None, wasi: wasi.map(Box::new) };
+        let state = Self {
+            meter: Meter::new(limits),
+            context: None,
+            deadline: None,
+            wasi: wasi.map(Box::new),
+        };
         let mut store = Store::new(engine, state);
         store.limiter(|state| &mut state.meter);
         store.set_hostcall_fuel(limits.host_bytes);
@@ -42,7 +47,13 @@ impl GuestState {
 
 impl WasiView for GuestState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let wasi = self.wasi.as_mut().expect("WASI interfaces are only linked for entries that have a WASI context");
-        WasiCtxView { ctx: &mut wasi.ctx, table: &mut wasi.table }
+        let wasi = self
+            .wasi
+            .as_mut()
+            .expect("WASI interfaces are only linked for entries that have a WASI context");
+        WasiCtxView {
+            ctx: &mut wasi.ctx,
+            table: &mut wasi.table,
+        }
     }
 }

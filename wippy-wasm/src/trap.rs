@@ -31,8 +31,11 @@ pub(crate) fn classify(error: &wasmtime::Error, id: &str, method: &str) -> CallE
         return CallError::new(ErrorKind::Unavailable, message);
     }
     let reason = crate::engine::first_line(error);
-    CallError::internal(format!("{id}: the guest broke its contract: {reason}"))
-        .with_details(details(method, error, [("trap", Value::string("abi"))]))
+    CallError::internal(format!("{id}: the guest broke its contract: {reason}")).with_details(details(
+        method,
+        error,
+        [("trap", Value::string("abi"))],
+    ))
 }
 
 /// The code that a guest exited with, if that is what stopped it.

@@ -81,7 +81,12 @@ const OUTPUT_BYTES: usize = 1 << 20;
 ///
 /// # Errors
 /// When a required variable has no value, or a mounted directory is gone.
-pub(crate) fn instance(id: &EntryId, config: &WasiConfig, extra_args: &[String], stdio: Stdio) -> Result<Wasi, CallError> {
+pub(crate) fn instance(
+    id: &EntryId,
+    config: &WasiConfig,
+    extra_args: &[String],
+    stdio: Stdio,
+) -> Result<Wasi, CallError> {
     let mut builder = WasiCtxBuilder::new();
     builder.arg(id.name());
     builder.args(&config.args).args(extra_args);
@@ -101,10 +106,19 @@ pub(crate) fn instance(id: &EntryId, config: &WasiConfig, extra_args: &[String],
         }
     }
     for mount in &config.mounts {
-        let permissions = if mount.read_only { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
-        builder.preopened_dir(&mount.host, &mount.guest, permissions).map_err(|_| {
-            CallError::new(ErrorKind::Unavailable, format!("{id}: the directory of `{}` cannot be opened", mount.id))
-        })?;
+        let permissions = if mount.read_only {
+            FsPerms::ReadOnly
+        } else {
+            FsPerms::ReadWrite
+        };
+        builder
+            .preopened_dir(&mount.host, &mount.guest, permissions)
+            .map_err(|_| {
+                CallError::new(
+                    ErrorKind::Unavailable,
+                    format!("{id}: the directory of `{}` cannot be opened", mount.id),
+                )
+            })?;
     }
     match stdio {
         Stdio::Terminal => {
@@ -117,5 +131,8 @@ pub(crate) fn instance(id: &EntryId, config: &WasiConfig, extra_args: &[String],
             builder.stderr(LogStream::new(entry, "stderr", budget));
         }
     }
-    Ok(Wasi { ctx: builder.build(), table: ResourceTable::new() })
+    Ok(Wasi {
+        ctx: builder.build(),
+        table: ResourceTable::new(),
+    })
 }

@@ -224,7 +224,10 @@ impl<'a> Typed<'a> {
         store.set_epoch_deadline(1 << 40);
         store.set_hostcall_fuel(1 << 30);
         let linker = Linker::new(&engine);
-        let instance = rig.runtime.block_on(linker.instantiate_async(&mut store, &component)).unwrap();
+        let instance = rig
+            .runtime
+            .block_on(linker.instantiate_async(&mut store, &component))
+            .unwrap();
         let (text, bytes) = ("x".repeat(100), vec![b'y'; 1 << 20]);
         Self {
             rig,
@@ -331,7 +334,8 @@ impl Row {
             .ok()
             .and_then(|text| text.parse().ok())
             .unwrap_or(25);
-        (floor(), ours());
+        floor();
+        ours();
         let (mut floors, mut all_ours, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..samples {
             let (floor, ours) = (floor(), ours());

@@ -39,8 +39,8 @@ const LOOPS_MAX: usize = 2;
 /// How many values an actor or a request may bring, and how deep they may be nested.
 const VALUES_MAX: usize = 1024;
 const VALUE_DEPTH_MAX: usize = 32;
-/// Ten times what the longest and deepest expression takes without optimisation. It is only reserved, not touched.
-const STACK_SIZE: usize = 64 << 20;
+/// Many times what the longest and deepest expression takes without optimisation. It is reserved, not touched.
+const STACK_SIZE: usize = 16 << 20;
 /// An error may quote what the request brought, which can be long.
 const ERROR_LEN_MAX: usize = 200;
 

@@ -115,7 +115,11 @@ fn mistakes_are_found_when_the_policy_is_compiled() {
         ("\"é\" == roles", "roles", "there is no `roles`"),
         ("\"éé\" == éa", "é", "token recognition error at: 'é'"),
         ("\"é\" == 1\n&& \"é\" == 1 1", "1", "extraneous input '1'"),
-        ("resource == 'é' + matches(resource, 'é(')", "'é('", "invalid regular expression `é(`: unclosed group"),
+        (
+            "resource == 'é' + matches(resource, 'é(')",
+            "'é('",
+            "invalid regular expression `é(`: unclosed group",
+        ),
         ("actor.name == 'x'", ".", "there is no field `actor.name`"),
         ("len(meta.tags) > 1", "(", "there is no function `len`"),
         (

@@ -12,14 +12,18 @@ pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     funcs.func_wrap_async("call-string", |store, (target, input): (String, String)| {
         let context = caller(&store);
         Box::new(async move {
-            let outcome = call(context, &target, &[Value::from(input)]).await.and_then(|value| text(&target, value));
+            let outcome = call(context, &target, &[Value::from(input)])
+                .await
+                .and_then(|value| text(&target, value));
             Ok((outcome.map_err(|error| report(&error)),))
         })
     })?;
     funcs.func_wrap_async("call-bytes", |store, (target, input): (String, Vec<u8>)| {
         let context = caller(&store);
         Box::new(async move {
-            let outcome = call(context, &target, &[Value::string(input)]).await.and_then(|value| bytes(&target, value));
+            let outcome = call(context, &target, &[Value::string(input)])
+                .await
+                .and_then(|value| bytes(&target, value));
             Ok((outcome.map_err(|error| report(&error)),))
         })
     })?;
@@ -37,27 +41,38 @@ fn caller(store: &StoreContextMut<'_, GuestState>) -> Option<Context> {
 }
 
 async fn call_json(context: Option<Context>, target: &str, arguments: &str) -> Result<String, CallError> {
-    let invalid = |error: &dyn std::fmt::Display| CallError::invalid(format!("the arguments are no JSON array: {error}"));
-    let arguments: Vec<serde_json::Value> = serde_json::from_str(arguments).map_err(|error| invalid(&error))?;
-    let arguments = arguments.iter().map(json::to_value).collect::<Result<Vec<_>, _>>()?;
+    let invalid = |error: &dyn std::fmt::Display| {
+        CallError::invalid(format!("the arguments are no JSON array: {error}"))
+    };
+    let arguments: Vec<serde_json::Value> =
+        serde_json::from_str(arguments).map_err(|error| invalid(&error))?;
+    let arguments = arguments
+        .iter()
+        .map(json::to_value)
+        .collect::<Result<Vec<_>, _>>()?;
     let value = call(context, target, &arguments).await?;
     Ok(json::from_value(&value)?.to_string())
 }
 
 async fn call(context: Option<Context>, target: &str, arguments: &[Value]) -> Result<Value, CallError> {
-    let context = context.ok_or_else(|| CallError::internal("functions cannot be called while an instance is made"))?;
+    let context =
+        context.ok_or_else(|| CallError::internal("functions cannot be called while an instance is made"))?;
     let id = EntryId::parse(target).map_err(|error| CallError::invalid(error.to_string()))?;
     let dispatcher = context.dispatcher();
     let function = dispatcher.resolve(&id)?;
     let (mut reader, mut writer) = (ValueReader::arguments(arguments), ValueWriter::default());
-    dispatcher.call(&context, &function, &mut reader, &mut writer)?.await?;
+    dispatcher
+        .call(&context, &function, &mut reader, &mut writer)?
+        .await?;
     Ok(writer.finish())
 }
 
 fn text(target: &str, value: Value) -> Result<String, CallError> {
     match bytes(target, value).map(String::from_utf8) {
         Ok(Ok(text)) => Ok(text),
-        Ok(Err(_)) => Err(CallError::internal(format!("`{target}` returned a string that is not UTF-8"))),
+        Ok(Err(_)) => Err(CallError::internal(format!(
+            "`{target}` returned a string that is not UTF-8"
+        ))),
         Err(error) => Err(error),
     }
 }
@@ -67,7 +82,9 @@ fn bytes(target: &str, value: Value) -> Result<Vec<u8>, CallError> {
         Value::String(bytes) => Ok(bytes.into_vec()),
         other => {
             let found = other.datum().type_name().to_owned();
-            Err(CallError::invalid(format!("`{target}` returned {found}, expected a string")))
+            Err(CallError::invalid(format!(
+                "`{target}` returned {found}, expected a string"
+            )))
         }
     }
 }

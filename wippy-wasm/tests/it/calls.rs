@@ -12,7 +12,10 @@ fn user(id: i64, name: &str, tags: &[&str], active: bool) -> Value {
     Value::record([
         ("id", Value::Integer(id)),
         ("name", Value::string(name)),
-        ("email", Value::string(format!("{}@example.org", name.to_lowercase()))),
+        (
+            "email",
+            Value::string(format!("{}@example.org", name.to_lowercase())),
+        ),
         ("tags", Value::array(tags.iter().map(Value::string))),
         ("active", Value::Boolean(active)),
     ])
@@ -20,30 +23,60 @@ fn user(id: i64, name: &str, tags: &[&str], active: bool) -> Value {
 
 #[tokio::test]
 async fn scalars() {
-    let product = call_guest("compute", "compute", Wants::default(), &[Value::Integer(6), Value::Integer(7)]).await;
+    let product = call_guest(
+        "compute",
+        "compute",
+        Wants::default(),
+        &[Value::Integer(6), Value::Integer(7)],
+    )
+    .await;
     assert_eq!(product, Ok(Value::Integer(42)));
 }
 
 #[tokio::test]
 async fn records_and_nested_lists() {
-    let users = Value::array([user(1, "Ada", &["math", "engines"], true), user(2, "Bob", &[], false)]);
-    let views = call_guest("users", "transform_users", Wants::default(), &[users]).await.unwrap();
-    let Value::Table(views) = views else { panic!("expected a table") };
+    let users = Value::array([
+        user(1, "Ada", &["math", "engines"], true),
+        user(2, "Bob", &[], false),
+    ]);
+    let views = call_guest("users", "transform_users", Wants::default(), &[users])
+        .await
+        .unwrap();
+    let Value::Table(views) = views else {
+        panic!("expected a table")
+    };
     assert_eq!(views.array.len(), 2);
     assert_eq!(views.array[0].get("tag-count"), Some(&Value::Integer(2)));
-    assert_eq!(views.array[0].get("tags"), Some(&Value::array(["engines", "math"].map(Value::from))));
-    assert_eq!(views.array[1].get("domain").and_then(Value::as_str), Some("example.org"));
+    assert_eq!(
+        views.array[0].get("tags"),
+        Some(&Value::array(["engines", "math"].map(Value::from)))
+    );
+    assert_eq!(
+        views.array[1].get("domain").and_then(Value::as_str),
+        Some("example.org")
+    );
 }
 
 #[tokio::test]
 async fn a_guests_own_error() {
     let divide = context(prepare("compute", "divide", Wants::default()).unwrap());
-    assert_eq!(call(&divide, &[Value::Integer(7), Value::Integer(2)]).await, Ok(Value::Integer(3)));
-    let error = call(&divide, &[Value::Integer(7), Value::Integer(0)]).await.unwrap_err();
-    assert_eq!((error.kind(), error.message()), (ErrorKind::Unknown, "division by zero"));
+    assert_eq!(
+        call(&divide, &[Value::Integer(7), Value::Integer(2)]).await,
+        Ok(Value::Integer(3))
+    );
+    let error = call(&divide, &[Value::Integer(7), Value::Integer(0)])
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.kind(), error.message()),
+        (ErrorKind::Unknown, "division by zero")
+    );
     assert_eq!(error.details(), &Value::from("division by zero"));
     // The guest reported an error; it did not fail.
-    assert_eq!(call(&divide, &[Value::Integer(9), Value::Integer(3)]).await, Ok(Value::Integer(3)));
+    assert_eq!(
+        call(&divide, &[Value::Integer(9), Value::Integer(3)]).await,
+        Ok(Value::Integer(3))
+    );
 }
 
 #[tokio::test]
@@ -55,9 +88,13 @@ async fn core_modules_with_a_signature() {
 
 #[tokio::test]
 async fn core_modules_that_export_snake_case() {
-    let wat = "(module (func (export \"plus_one\") (param i32) (result i32) local.get 0 i32.const 1 i32.add))";
+    let wat =
+        "(module (func (export \"plus_one\") (param i32) (result i32) local.get 0 i32.const 1 i32.add))";
     let plus_one = prepare_text(wat, Some("plus-one: func(n: s32) -> s32;"), "plus_one").unwrap();
-    assert_eq!(call(&context(plus_one), &[Value::Integer(1)]).await, Ok(Value::Integer(2)));
+    assert_eq!(
+        call(&context(plus_one), &[Value::Integer(1)]).await,
+        Ok(Value::Integer(2))
+    );
 }
 
 #[tokio::test]
@@ -70,7 +107,10 @@ async fn errors_point_into_the_value() {
     let list = Value::array([user(1, "Ada", &[], true), user(2, "Bob", &[], true), third]);
     let error = call(&users, &[list]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
-    assert_eq!(error.message(), "test:transform_users: argument 1 (users)[3].tags[1]: expected string, got integer");
+    assert_eq!(
+        error.message(),
+        "test:transform_users: argument 1 (users)[3].tags[1]: expected string, got integer"
+    );
 
     let error = call(&users, &[]).await.unwrap_err();
     assert_eq!(
@@ -78,12 +118,22 @@ async fn errors_point_into_the_value() {
         "test:transform_users: expected 1 argument, got 0: transform_users(users: {User}) -> {UserView}"
     );
     // A refused argument costs the instance, not the function.
-    assert!(call(&users, &[Value::array([user(1, "Ada", &[], true)])]).await.is_ok());
+    assert!(
+        call(&users, &[Value::array([user(1, "Ada", &[], true)])])
+            .await
+            .is_ok()
+    );
 }
 
 #[tokio::test]
 async fn ranges_are_named() {
-    let error = call_guest("compute", "compute", Wants::default(), &[Value::Integer(1 << 31), Value::Integer(1)]).await;
+    let error = call_guest(
+        "compute",
+        "compute",
+        Wants::default(),
+        &[Value::Integer(1 << 31), Value::Integer(1)],
+    )
+    .await;
     let error = error.unwrap_err();
     assert_eq!(
         error.message(),
@@ -97,7 +147,10 @@ async fn instances_are_kept_for_their_execution_only() {
     let grown_by = |reuse| {
         let module = prepare("grow", "by", Wants::default()).unwrap();
         let dispatcher = Dispatcher::new(DispatcherConfig::default());
-        let pool = PoolConfig { reuse, ..PoolConfig::default() };
+        let pool = PoolConfig {
+            reuse,
+            ..PoolConfig::default()
+        };
         dispatcher.insert(id("f"), Arc::new(WasmFunction::new(module, pool)));
         Context::root(dispatcher)
     };
@@ -105,25 +158,44 @@ async fn instances_are_kept_for_their_execution_only() {
     let kept = grown_by(Reuse::Caller);
     let first = call(&kept, &[Value::Integer(3)]).await.unwrap();
     let second = call(&kept, &[Value::Integer(3)]).await.unwrap();
-    assert_ne!(first, second, "the same execution finds the instance as it left it");
-    let other = call(&kept.with_own_execution(), &[Value::Integer(3)]).await.unwrap();
+    assert_ne!(
+        first, second,
+        "the same execution finds the instance as it left it"
+    );
+    let other = call(&kept.with_own_execution(), &[Value::Integer(3)])
+        .await
+        .unwrap();
     assert_eq!(first, other, "another execution never does");
 
     let fresh = grown_by(Reuse::Never);
-    assert_eq!(call(&fresh, &[Value::Integer(3)]).await, call(&fresh, &[Value::Integer(3)]).await);
+    assert_eq!(
+        call(&fresh, &[Value::Integer(3)]).await,
+        call(&fresh, &[Value::Integer(3)]).await
+    );
 }
 
 #[tokio::test]
 async fn guests_call_functions() {
-    let dispatcher = Dispatcher::new(DispatcherConfig { depth_max: 8, ..DispatcherConfig::default() });
+    let dispatcher = Dispatcher::new(DispatcherConfig {
+        depth_max: 8,
+        ..DispatcherConfig::default()
+    });
     let relay = prepare("calls-funcs", "relay", Wants::imports(&["funcs"])).unwrap();
-    dispatcher.insert(id("relay"), Arc::new(WasmFunction::new(relay, PoolConfig::default())));
+    dispatcher.insert(
+        id("relay"),
+        Arc::new(WasmFunction::new(relay, PoolConfig::default())),
+    );
     let echo = prepare("bench", "echo-string", Wants::default()).unwrap();
-    dispatcher.insert(id("echo"), Arc::new(WasmFunction::new(echo, PoolConfig::default())));
+    dispatcher.insert(
+        id("echo"),
+        Arc::new(WasmFunction::new(echo, PoolConfig::default())),
+    );
     let context = Context::root(dispatcher);
 
     let echoed = call_named(&context, "relay", &["test:echo".into(), "hello".into()]).await;
     assert_eq!(echoed, Ok("hello".into()));
-    let error = call_named(&context, "relay", &["test:nothing".into(), "hello".into()]).await.unwrap_err();
+    let error = call_named(&context, "relay", &["test:nothing".into(), "hello".into()])
+        .await
+        .unwrap_err();
     assert_eq!(error.message(), "NOT_FOUND: there is no function `test:nothing`");
 }

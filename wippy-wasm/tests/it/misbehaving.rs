@@ -29,8 +29,14 @@ async fn traps_are_named_and_traced() {
         ("bad-signature", "bad_signature"),
     ] {
         let error = failure("trap", method, Wants::default(), &[]).await;
-        assert_eq!((error.kind(), detail(&error, "trap")), (ErrorKind::Internal, Some(trap)), "{method}");
-        let Some(Value::Table(frames)) = error.details().get("backtrace") else { panic!("{method} has no backtrace") };
+        assert_eq!(
+            (error.kind(), detail(&error, "trap")),
+            (ErrorKind::Internal, Some(trap)),
+            "{method}"
+        );
+        let Some(Value::Table(frames)) = error.details().get("backtrace") else {
+            panic!("{method} has no backtrace")
+        };
         assert!(!frames.array.is_empty());
     }
 }
@@ -58,10 +64,16 @@ async fn busy_loops_end_at_their_limit() {
 
 #[tokio::test]
 async fn sleepers_end_at_their_limit() {
-    let wants = Wants { limits: Wants::within(50).limits, ..Wants::imports(&["wasi:clocks", "wasi:poll"]) };
+    let wants = Wants {
+        limits: Wants::within(50).limits,
+        ..Wants::imports(&["wasi:clocks", "wasi:poll"])
+    };
     let begun = Instant::now();
     let error = failure("sleeper", "test-sleep#sleep-ms", wants, &[Value::Integer(60_000)]).await;
-    assert_eq!((error.kind(), detail(&error, "limit")), (ErrorKind::Timeout, Some("max_execution_ms")));
+    assert_eq!(
+        (error.kind(), detail(&error, "limit")),
+        (ErrorKind::Timeout, Some("max_execution_ms"))
+    );
     assert!(begun.elapsed() < Duration::from_secs(2));
 }
 
@@ -73,15 +85,34 @@ async fn a_busy_guest_shares_its_thread() {
     tokio::task::yield_now().await;
     let begun = Instant::now();
     tokio::time::sleep(Duration::from_millis(20)).await;
-    assert!(begun.elapsed() < Duration::from_millis(250), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_millis(250),
+        "{:?}",
+        begun.elapsed()
+    );
     assert_eq!(spinning.await.unwrap().unwrap_err().kind(), ErrorKind::Timeout);
 }
 
 #[tokio::test]
 async fn memory_ends_at_its_limit() {
-    let limits = Limits { memory_bytes: 4 << 20, ..Limits::default() };
-    let error = failure("grow", "for-ever", Wants { limits, ..Wants::default() }, &[]).await;
-    assert_eq!((error.kind(), detail(&error, "limit")), (ErrorKind::Internal, Some("max_memory_bytes")));
+    let limits = Limits {
+        memory_bytes: 4 << 20,
+        ..Limits::default()
+    };
+    let error = failure(
+        "grow",
+        "for-ever",
+        Wants {
+            limits,
+            ..Wants::default()
+        },
+        &[],
+    )
+    .await;
+    assert_eq!(
+        (error.kind(), detail(&error, "limit")),
+        (ErrorKind::Internal, Some("max_memory_bytes"))
+    );
     assert_eq!(error.details().get("value"), Some(&Value::Integer(4 << 20)));
     assert!(error.message().contains("max_memory_bytes"), "{error}");
 }
@@ -89,20 +120,39 @@ async fn memory_ends_at_its_limit() {
 #[tokio::test]
 async fn recursion_ends() {
     let error = failure("deep", "for-ever", Wants::default(), &[]).await;
-    assert_eq!((error.kind(), detail(&error, "trap")), (ErrorKind::Internal, Some("stack_overflow")));
+    assert_eq!(
+        (error.kind(), detail(&error, "trap")),
+        (ErrorKind::Internal, Some("stack_overflow"))
+    );
 }
 
 #[tokio::test]
 async fn results_that_break_the_abi() {
     for (guest, methods) in [
-        ("bad-utf8", &["invalid", "cut", "surrogate", "nested", "letter"][..]),
-        ("bad-pointer", &["past-the-end", "wraps-around", "too-long", "misaligned", "area-outside", "area-misaligned"]),
+        (
+            "bad-utf8",
+            &["invalid", "cut", "surrogate", "nested", "letter"][..],
+        ),
+        (
+            "bad-pointer",
+            &[
+                "past-the-end",
+                "wraps-around",
+                "too-long",
+                "misaligned",
+                "area-outside",
+                "area-misaligned",
+            ],
+        ),
         ("bad-discriminant", &["color", "shape", "answer", "maybe"]),
     ] {
         for method in methods {
             let error = failure(guest, method, Wants::default(), &[]).await;
             assert_eq!(error.kind(), ErrorKind::Internal, "{guest} {method}: {error}");
-            assert!(error.message().contains("broke its contract"), "{guest} {method}: {error}");
+            assert!(
+                error.message().contains("broke its contract"),
+                "{guest} {method}: {error}"
+            );
         }
     }
 }
@@ -110,7 +160,11 @@ async fn results_that_break_the_abi() {
 #[tokio::test]
 async fn allocators_that_lie() {
     for guest in ["bad-realloc", "bad-realloc-misaligned", "trap-realloc"] {
-        let method = if guest == "bad-realloc-misaligned" { "take-numbers" } else { "take-string" };
+        let method = if guest == "bad-realloc-misaligned" {
+            "take-numbers"
+        } else {
+            "take-string"
+        };
         let argument = if method == "take-numbers" {
             Value::array([Value::Integer(1), Value::Integer(2)])
         } else {

@@ -7,7 +7,9 @@ use crate::support::{Wants, engine, id, prepare, prepare_text};
 /// The only mistake that `prepare` found, with its help.
 fn only(result: Result<wippy_wasm::Module, Vec<Error>>) -> (String, String) {
     let errors = result.map(|_| ()).unwrap_err();
-    let [error] = errors.as_slice() else { panic!("expected one error, got {errors:?}") };
+    let [error] = errors.as_slice() else {
+        panic!("expected one error, got {errors:?}")
+    };
     (error.to_string(), error.help().unwrap_or_default())
 }
 
@@ -17,7 +19,10 @@ fn a_wrong_hash_names_both() {
     let hash = format!("sha256:{}", "0".repeat(64));
     let spec = Spec {
         id: id("f"),
-        binary: Binary::Wasm { bytes: &bytes, hash: &hash },
+        binary: Binary::Wasm {
+            bytes: &bytes,
+            hash: &hash,
+        },
         wit: None,
         method: "compute",
         imports: &[],
@@ -25,7 +30,13 @@ fn a_wrong_hash_names_both() {
         limits: Limits::default(),
     };
     let (message, help) = only(engine().prepare(spec));
-    assert_eq!(message, format!("the file has the hash `{}`, the entry says `{hash}`", sha256(&bytes)));
+    assert_eq!(
+        message,
+        format!(
+            "the file has the hash `{}`, the entry says `{hash}`",
+            sha256(&bytes)
+        )
+    );
     assert!(help.contains(&sha256(&bytes)));
 }
 
@@ -38,7 +49,14 @@ fn an_unknown_method_lists_the_exports() {
 
 #[test]
 fn short_forms_of_methods() {
-    for method in ["ops#add", "demo:math/ops#add", "demo:math/ops@1.2.0#add", "subtract", "negate", "saturating#add"] {
+    for method in [
+        "ops#add",
+        "demo:math/ops#add",
+        "demo:math/ops@1.2.0#add",
+        "subtract",
+        "negate",
+        "saturating#add",
+    ] {
         assert!(prepare("math", method, Wants::default()).is_ok(), "{method}");
     }
     let (message, help) = only(prepare("math", "add", Wants::default()));
@@ -63,7 +81,10 @@ fn undeclared_imports_name_the_line_to_add() {
 #[test]
 fn interfaces_that_nobody_provides() {
     let (message, _) = only(prepare("wants-missing", "probe", Wants::default()));
-    assert_eq!(message, "the module imports `demo:missing/thing@1.0.0`, which this runtime does not provide");
+    assert_eq!(
+        message,
+        "the module imports `demo:missing/thing@1.0.0`, which this runtime does not provide"
+    );
 }
 
 #[test]
@@ -77,24 +98,50 @@ fn imports_that_do_not_exist() {
 fn core_modules_need_a_signature_that_fits() {
     let wat = "(module (func (export \"answer\") (result i32) i32.const 42))";
     let (message, help) = only(prepare_text(wat, None, "answer"));
-    assert_eq!(message, "a core module needs a `wit` field with the signature of `answer`");
+    assert_eq!(
+        message,
+        "a core module needs a `wit` field with the signature of `answer`"
+    );
     assert_eq!(help, "for example `wit: \"answer: func() -> s32;\"`");
 
     let (message, help) = only(prepare_text(wat, Some("question: func() -> s32;"), "question"));
-    assert_eq!(message, "the module does not match its `wit`: it has no export `question`");
+    assert_eq!(
+        message,
+        "the module does not match its `wit`: it has no export `question`"
+    );
     assert_eq!(help, "it exports `answer`");
 
     let (message, _) = only(prepare_text(wat, Some("answer: func() -> s64;"), "answer"));
-    assert!(message.starts_with("the module does not match its `wit`: "), "{message}");
+    assert!(
+        message.starts_with("the module does not match its `wit`: "),
+        "{message}"
+    );
 
-    let (message, _) = only(prepare_text(wat, Some("answer: func(text: string) -> s32;"), "answer"));
+    let (message, _) = only(prepare_text(
+        wat,
+        Some("answer: func(text: string) -> s32;"),
+        "answer",
+    ));
     assert!(message.contains("there is no export `memory`"), "{message}");
 }
 
 #[test]
 fn text_that_is_no_module() {
-    let errors = prepare_text("(module\n  (func (export \"a\") (result i32) i32.cons 1))", None, "a").map(|_| ()).unwrap_err();
-    let [Error::Wat { offset: Some(offset), .. }] = errors.as_slice() else { panic!("{errors:?}") };
+    let errors = prepare_text(
+        "(module\n  (func (export \"a\") (result i32) i32.cons 1))",
+        None,
+        "a",
+    )
+    .map(|_| ())
+    .unwrap_err();
+    let [
+        Error::Wat {
+            offset: Some(offset), ..
+        },
+    ] = errors.as_slice()
+    else {
+        panic!("{errors:?}")
+    };
     assert_eq!(*offset, 42);
 }
 
@@ -107,7 +154,10 @@ fn truncated_and_corrupt_binaries() {
         let hash = sha256(part);
         let spec = Spec {
             id: id("f"),
-            binary: Binary::Wasm { bytes: part, hash: &hash },
+            binary: Binary::Wasm {
+                bytes: part,
+                hash: &hash,
+            },
             wit: None,
             method: "transform-users",
             imports: &[],

@@ -21,37 +21,68 @@ fn counters() -> Context {
         ("explode", "counters#explode"),
     ] {
         let module = prepare("counters", method, Wants::default()).unwrap();
-        dispatcher.insert(id(name), Arc::new(WasmFunction::new(module, PoolConfig::default())));
+        dispatcher.insert(
+            id(name),
+            Arc::new(WasmFunction::new(module, PoolConfig::default())),
+        );
     }
     Context::root(dispatcher)
 }
 
 fn object(value: &Value) -> Arc<dyn Object> {
-    let Value::Foreign(foreign) = value else { panic!("expected a handle, got {value:?}") };
+    let Value::Foreign(foreign) = value else {
+        panic!("expected a handle, got {value:?}")
+    };
     Handle::of(&**foreign).unwrap().object().clone()
 }
 
-async fn method(context: &Context, handle: &Value, name: &str, arguments: &[Value]) -> Result<Value, CallError> {
+async fn method(
+    context: &Context,
+    handle: &Value,
+    name: &str,
+    arguments: &[Value],
+) -> Result<Value, CallError> {
     let (mut reader, mut writer) = (ValueReader::arguments(arguments), ValueWriter::default());
     let object = object(handle);
-    context.dispatcher().call_object(context, &object, name, &mut reader, &mut writer)?.await?;
+    context
+        .dispatcher()
+        .call_object(context, &object, name, &mut reader, &mut writer)?
+        .await?;
     Ok(writer.finish())
 }
 
 async fn counter(context: &Context, start: i64) -> Value {
-    call_named(context, "counter", &[Value::Integer(start)]).await.unwrap()
+    call_named(context, "counter", &[Value::Integer(start)])
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
 async fn constructors_and_methods() {
     let context = counters();
     let handle = counter(&context, 5).await;
-    assert_eq!(method(&context, &handle, "increment", &[Value::Integer(2)]).await, Ok(Value::Integer(7)));
-    assert_eq!(method(&context, &handle, "value", &[]).await, Ok(Value::Integer(7)));
-    let error = method(&context, &handle, "increment", &[Value::from("2")]).await.unwrap_err();
-    assert_eq!(error.message(), "test:counter: argument 1 (by): expected s32, got string");
+    assert_eq!(
+        method(&context, &handle, "increment", &[Value::Integer(2)]).await,
+        Ok(Value::Integer(7))
+    );
+    assert_eq!(
+        method(&context, &handle, "value", &[]).await,
+        Ok(Value::Integer(7))
+    );
+    let error = method(&context, &handle, "increment", &[Value::from("2")])
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.message(),
+        "test:counter: argument 1 (by): expected s32, got string"
+    );
     let error = method(&context, &handle, "increment", &[]).await.unwrap_err();
-    assert!(error.message().starts_with("test:counter: expected 1 argument, got 0"), "{error}");
+    assert!(
+        error
+            .message()
+            .starts_with("test:counter: expected 1 argument, got 0"),
+        "{error}"
+    );
     let error = method(&context, &handle, "explode", &[]).await.unwrap_err();
     assert_eq!(error.message(), "the resource counter has no method `explode`");
 }
@@ -59,18 +90,33 @@ async fn constructors_and_methods() {
 #[tokio::test]
 async fn handles_are_lent_and_given() {
     let context = counters();
-    let Ok(Value::Table(made)) = call_named(&context, "make", &[Value::Integer(3)]).await else { panic!() };
+    let Ok(Value::Table(made)) = call_named(&context, "make", &[Value::Integer(3)]).await else {
+        panic!()
+    };
     let [first, second, third] = <[Value; 3]>::try_from(made.array).unwrap();
     for (handle, by) in [(&first, 1), (&second, 10), (&third, 100)] {
-        method(&context, handle, "increment", &[Value::Integer(by)]).await.unwrap();
+        method(&context, handle, "increment", &[Value::Integer(by)])
+            .await
+            .unwrap();
     }
     let all = Value::array([first.clone(), second.clone(), third.clone()]);
-    let before = call_named(&context, "total", &[all.clone()]).await.unwrap();
-    assert_eq!(call_named(&context, "total", &[all]).await.unwrap(), before, "a borrow takes nothing");
+    let before = call_named(&context, "total", std::slice::from_ref(&all))
+        .await
+        .unwrap();
+    assert_eq!(
+        call_named(&context, "total", &[all]).await.unwrap(),
+        before,
+        "a borrow takes nothing"
+    );
 
-    call_named(&context, "consume", &[third.clone()]).await.unwrap();
+    call_named(&context, "consume", std::slice::from_ref(&third))
+        .await
+        .unwrap();
     let error = method(&context, &third, "value", &[]).await.unwrap_err();
-    assert!(error.message().contains("the resource counter is closed"), "{error}");
+    assert!(
+        error.message().contains("the resource counter is closed"),
+        "{error}"
+    );
     assert!(method(&context, &first, "value", &[]).await.is_ok());
 }
 
@@ -78,13 +124,22 @@ async fn handles_are_lent_and_given() {
 async fn handles_of_another_instance_are_refused() {
     let context = counters();
     let (one, other) = (counter(&context, 1).await, counter(&context, 2).await);
-    let error = call_named(&context, "total", &[Value::array([one, other])]).await.unwrap_err();
+    let error = call_named(&context, "total", &[Value::array([one, other])])
+        .await
+        .unwrap_err();
     assert_eq!(
         error.message(),
         "test:counter: argument 1 (counters)[2]: the resource counter belongs to another instance"
     );
-    let error = call_named(&context, "consume", &[Value::Integer(4)]).await.unwrap_err();
-    assert!(error.message().ends_with("expected resource counter, got integer"), "{error}");
+    let error = call_named(&context, "consume", &[Value::Integer(4)])
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .message()
+            .ends_with("expected resource counter, got integer"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -100,8 +155,10 @@ async fn closing_ends_a_handle() {
 #[tokio::test]
 async fn a_trap_closes_all_handles_of_its_instance() {
     let context = counters();
-    let Ok(Value::Table(made)) = call_named(&context, "make", &[Value::Integer(2)]).await else { panic!() };
-    assert!(call_named(&context, "explode", &[made.array[0].clone()]).await.is_err());
+    let Ok(Value::Table(made)) = call_named(&context, "make", &[Value::Integer(2)]).await else {
+        panic!()
+    };
+    assert!(call_named(&context, "explode", &made.array[..1]).await.is_err());
     for handle in &made.array {
         let error = method(&context, handle, "value", &[]).await.unwrap_err();
         assert_eq!(error.message(), "the resource is closed: its instance failed");
@@ -114,6 +171,9 @@ async fn instances_go_with_their_last_handle() {
     let context = counters();
     for round in 0..1000 {
         let handle = counter(&context, round).await;
-        assert_eq!(method(&context, &handle, "value", &[]).await, Ok(Value::Integer(round)));
+        assert_eq!(
+            method(&context, &handle, "value", &[]).await,
+            Ok(Value::Integer(round))
+        );
     }
 }

@@ -7,13 +7,20 @@ use std::{
 
 use wippy_registry::EntryId;
 use wippy_security::{CallError, Context, Dispatcher, DispatcherConfig};
-use wippy_wasm::{Binary, Engine, EngineConfig, Error, Limits, Module, PoolConfig, Spec, WasiConfig, WasmFunction, sha256};
+use wippy_wasm::{
+    Binary, Engine, EngineConfig, Error, Limits, Module, PoolConfig, Spec, WasiConfig, WasmFunction, sha256,
+};
 use wippy_wit::{Value, ValueReader, ValueWriter};
 
 /// One engine for all tests: making one reserves a pool.
 pub fn engine() -> &'static Arc<Engine> {
-    static ENGINE: LazyLock<Arc<Engine>> =
-        LazyLock::new(|| Engine::new(EngineConfig { instances_max: 256, ..EngineConfig::default() }).unwrap());
+    static ENGINE: LazyLock<Arc<Engine>> = LazyLock::new(|| {
+        Engine::new(EngineConfig {
+            instances_max: 256,
+            ..EngineConfig::default()
+        })
+        .unwrap()
+    });
     &ENGINE
 }
 
@@ -26,12 +33,21 @@ pub struct Wants {
 
 impl Wants {
     pub fn imports(imports: &[&str]) -> Self {
-        Self { imports: imports.iter().map(|&import| import.to_owned()).collect(), ..Self::default() }
+        Self {
+            imports: imports.iter().map(|&import| import.to_owned()).collect(),
+            ..Self::default()
+        }
     }
 
     pub fn within(milliseconds: u64) -> Self {
-        let limits = Limits { execution: Some(Duration::from_millis(milliseconds)), ..Limits::default() };
-        Self { limits, ..Self::default() }
+        let limits = Limits {
+            execution: Some(Duration::from_millis(milliseconds)),
+            ..Limits::default()
+        };
+        Self {
+            limits,
+            ..Self::default()
+        }
     }
 }
 
@@ -45,7 +61,10 @@ pub fn prepare(guest: &str, method: &str, wants: Wants) -> Result<Module, Vec<Er
     let hash = sha256(&bytes);
     engine().prepare(Spec {
         id: id(method.rsplit(['#', ']']).next().unwrap()),
-        binary: Binary::Wasm { bytes: &bytes, hash: &hash },
+        binary: Binary::Wasm {
+            bytes: &bytes,
+            hash: &hash,
+        },
         wit: None,
         method,
         imports: &wants.imports,
@@ -70,7 +89,10 @@ pub fn prepare_text(wat: &str, wit: Option<&str>, method: &str) -> Result<Module
 /// A context whose dispatcher knows `module` as `test:f`.
 pub fn context(module: Module) -> Context {
     let dispatcher = Dispatcher::new(DispatcherConfig::default());
-    dispatcher.insert(id("f"), Arc::new(WasmFunction::new(module, PoolConfig::default())));
+    dispatcher.insert(
+        id("f"),
+        Arc::new(WasmFunction::new(module, PoolConfig::default())),
+    );
     Context::root(dispatcher)
 }
 
@@ -78,7 +100,10 @@ pub fn context(module: Module) -> Context {
 pub async fn call_named(context: &Context, name: &str, arguments: &[Value]) -> Result<Value, CallError> {
     let (mut reader, mut writer) = (ValueReader::arguments(arguments), ValueWriter::default());
     let function = context.dispatcher().resolve(&id(name))?;
-    context.dispatcher().call(context, &function, &mut reader, &mut writer)?.await?;
+    context
+        .dispatcher()
+        .call(context, &function, &mut reader, &mut writer)?
+        .await?;
     Ok(writer.finish())
 }
 
@@ -88,7 +113,12 @@ pub async fn call(context: &Context, arguments: &[Value]) -> Result<Value, CallE
 }
 
 /// Prepares a guest and calls it once.
-pub async fn call_guest(guest: &str, method: &str, wants: Wants, arguments: &[Value]) -> Result<Value, CallError> {
+pub async fn call_guest(
+    guest: &str,
+    method: &str,
+    wants: Wants,
+    arguments: &[Value],
+) -> Result<Value, CallError> {
     let module = prepare(guest, method, wants).unwrap();
     call(&context(module), arguments).await
 }

@@ -1,0 +1,638 @@
+//! Out of the guest: results from core values and guest memory to a cursor.
+
+use std::{cell::Cell, sync::Arc};
+
+use wasmtime::{
+    ValRaw,
+    component::{
+        __internal::{InterfaceType, LiftContext, wasmtime_environ::component::StringEncoding},
+        Lift as _, ResourceAny,
+    },
+};
+use wippy_wit::{Case, Field, Kind, Node, Value, ValueWriter, Writer, accept::well_known};
+
+use super::{UTF16_TAG, out_of_bounds};
+use crate::{instance::Invocation, resource::Resource};
+
+/// Lifts a function's result. Its own `result` type is taken apart here: an error goes to `failed`.
+pub(super) fn lift_result(
+    mut lifter: Lifter<'_, '_>,
+    slot: ValRaw,
+    writer: &mut dyn Writer,
+    failed: &Cell<Option<Value>>,
+) -> wasmtime::Result<()> {
+    let Some(node) = &lifter.invocation.method.plan().result else {
+        writer.nil();
+        return Ok(());
+    };
+    if let Kind::Result { ok, err, offset } = &node.kind {
+        let (tag, place) = if node.flat > 1 {
+            let base = lifter.aligned(slot.get_u32(), node)?;
+            (u32::from(lifter.byte(base)?), base + *offset as usize)
+        } else {
+            (slot.get_u32(), 0)
+        };
+        let payload = match tag {
+            0 => ok.as_deref(),
+            1 => err.as_deref(),
+            other => return Err(bad_discriminant(other)),
+        };
+        if tag == 0 {
+            if let Some(payload) = payload {
+                return write(&mut lifter, payload, place, None, writer);
+            }
+            writer.boolean(true);
+            return Ok(());
+        }
+        let mut owned = ValueWriter::default();
+        match payload {
+            Some(payload) => write(&mut lifter, payload, place, None, &mut owned)?,
+            None => owned.boolean(true),
+        }
+        failed.set(Some(owned.finish()));
+        return Ok(());
+    }
+    if node.flat <= 1 {
+        return write(&mut lifter, node, 0, Some(slot), writer);
+    }
+    let base = lifter.aligned(slot.get_u32(), node)?;
+    write(&mut lifter, node, base, None, writer)
+}
+
+/// Writes one value, from its only core value or from memory, in a scope if writing may allocate.
+fn write(
+    lifter: &mut Lifter<'_, '_>,
+    node: &Node,
+    offset: usize,
+    slot: Option<ValRaw>,
+    writer: &mut dyn Writer,
+) -> wasmtime::Result<()> {
+    // The engine's own errors cannot pass the scope, which only knows those of the mapping.
+    let mut trouble: Option<Trouble> = None;
+    let mut body = |writer: &mut dyn Writer| {
+        let outcome = match slot {
+            Some(slot) => {
+                let slots = [slot];
+                lift_flat(lifter, node, &mut slots.as_slice(), writer)
+            }
+            None => load(lifter, node, offset, writer),
+        };
+        trouble = outcome.err();
+        Ok(())
+    };
+    if node.allocates {
+        writer.scope(&mut body)?;
+    } else {
+        body(writer)?;
+    }
+    match trouble {
+        None => Ok(()),
+        Some(trouble) => Err(trouble.into()),
+    }
+}
+
+/// What can be wrong with what a guest returns. It owns nothing: a writer may leave by a jump, see [`Writer::scope`].
+#[derive(Debug, Clone, Copy)]
+enum Trouble {
+    OutOfBounds,
+    Unaligned,
+    NotUtf8,
+    BadChar,
+    BadDiscriminant(u32),
+    BadHandle,
+    TooMuch,
+    Unsupported,
+    Write(wippy_wit::WriteError),
+}
+
+impl From<wippy_wit::WriteError> for Trouble {
+    fn from(error: wippy_wit::WriteError) -> Self {
+        Self::Write(error)
+    }
+}
+
+impl From<Trouble> for wasmtime::Error {
+    #[cold]
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::OutOfBounds => out_of_bounds(),
+            Trouble::Unaligned => wasmtime::format_err!("a pointer in the result is not aligned"),
+            Trouble::NotUtf8 => wasmtime::format_err!("a string in the result is not valid in its encoding"),
+            Trouble::BadChar => wasmtime::format_err!("a char in the result is no Unicode scalar value"),
+            Trouble::BadDiscriminant(tag) => bad_discriminant(tag),
+            Trouble::BadHandle => {
+                wasmtime::format_err!("a handle in the result names no resource of the guest's")
+            }
+            Trouble::TooMuch => wasmtime::format_err!("the result is larger than one call may return"),
+            Trouble::Unsupported => wasmtime::format_err!("a part of the result cannot cross this call"),
+            Trouble::Write(error) => Self::from(wippy_wit::Error::from(error)),
+        }
+    }
+}
+
+#[cold]
+fn bad_discriminant(tag: u32) -> wasmtime::Error {
+    wasmtime::format_err!("a discriminant in the result names no case: {tag}")
+}
+
+/// The guest's memory while a result is taken out of it; no guest code runs meanwhile.
+pub(super) struct Lifter<'a, 'b> {
+    cx: &'a mut LiftContext<'b>,
+    memory: &'b [u8],
+    encoding: StringEncoding,
+    invocation: &'a Invocation<'a>,
+    /// The engine's type of the result list.
+    ty: InterfaceType,
+}
+
+impl<'a, 'b> Lifter<'a, 'b> {
+    pub(super) fn new(
+        cx: &'a mut LiftContext<'b>,
+        invocation: &'a Invocation<'a>,
+        ty: InterfaceType,
+    ) -> Self {
+        use wasmtime::component::__internal::wasmtime_environ::component::CanonicalOptionsDataModel;
+        let options = cx.options();
+        let encoding = options.string_encoding;
+        let has_memory = matches!(
+            options.data_model,
+            CanonicalOptionsDataModel::LinearMemory(options) if options.memory.is_some()
+        );
+        let memory = if has_memory { cx.memory() } else { &[] };
+        Self {
+            cx,
+            memory,
+            encoding,
+            invocation,
+            ty,
+        }
+    }
+
+    /// Takes the resource that the guest gives away over and writes a handle of it.
+    fn resource(&mut self, node: &Node, index: u32, writer: &mut dyn Writer) -> Result<(), Trouble> {
+        let Invocation { method, keeper, .. } = *self.invocation;
+        let (Some(keeper), Kind::Own(name)) = (keeper, &node.kind) else {
+            return Err(Trouble::Unsupported);
+        };
+        let roots = method.plan().result.iter();
+        let ty = method
+            .result_handles
+            .of(node, roots, self.cx.types, self.ty)
+            .ok_or(Trouble::Unsupported)?;
+        let handle = ResourceAny::linear_lift_from_flat(self.cx, ty, &ValRaw::u32(index));
+        let handle = handle.map_err(|_| Trouble::BadHandle)?;
+        writer.foreign(Arc::new(Resource::handle(keeper, handle, method, name)));
+        Ok(())
+    }
+
+    fn bytes(&self, offset: usize, length: usize) -> Result<&'b [u8], Trouble> {
+        self.memory
+            .get(offset..)
+            .and_then(|memory| memory.get(..length))
+            .ok_or(Trouble::OutOfBounds)
+    }
+
+    fn read<const N: usize>(&self, offset: usize) -> Result<[u8; N], Trouble> {
+        self.memory
+            .get(offset..)
+            .and_then(|memory| memory.first_chunk::<N>())
+            .copied()
+            .ok_or(Trouble::OutOfBounds)
+    }
+
+    fn byte(&self, offset: usize) -> Result<u8, Trouble> {
+        self.memory.get(offset).copied().ok_or(Trouble::OutOfBounds)
+    }
+
+    fn u32(&self, offset: usize) -> Result<u32, Trouble> {
+        self.read(offset).map(u32::from_le_bytes)
+    }
+
+    fn tag(&self, offset: usize, size: u32) -> Result<u32, Trouble> {
+        match size {
+            1 => self.byte(offset).map(u32::from),
+            2 => self.read(offset).map(u16::from_le_bytes).map(u32::from),
+            _ => self.u32(offset),
+        }
+    }
+
+    /// A pointer to a value of `node`'s type.
+    fn aligned(&self, pointer: u32, node: &Node) -> Result<usize, Trouble> {
+        if !pointer.is_multiple_of(node.align) {
+            return Err(Trouble::Unaligned);
+        }
+        let offset = pointer as usize;
+        self.bytes(offset, node.size as usize).map(|_| offset)
+    }
+
+    /// Counts what the host will have to allocate, so that a guest cannot name more than it has.
+    fn charge(&mut self, count: usize, size: usize) -> Result<(), Trouble> {
+        self.cx
+            .consume_fuel_array(count, size)
+            .map_err(|_| Trouble::TooMuch)
+    }
+}
+
+/// Lifts a value from core values, taking those it needs from the front of `slots`.
+fn lift_flat(
+    lifter: &mut Lifter<'_, '_>,
+    node: &Node,
+    slots: &mut &[ValRaw],
+    writer: &mut dyn Writer,
+) -> Result<(), Trouble> {
+    let taken = slots.split_at_checked(node.flat);
+    let Some((mine, rest)) = taken else {
+        return Err(Trouble::Unsupported);
+    };
+    *slots = rest;
+    let Some((first, mut payload)) = mine.split_first() else {
+        writer.table(0, 0)?;
+        return Ok(());
+    };
+    match &node.kind {
+        Kind::Bool => writer.boolean(first.get_u32() != 0),
+        // The canonical ABI takes the low bits and ignores the rest.
+        #[expect(clippy::cast_possible_truncation, reason = "the ABI wraps")]
+        Kind::U8 => writer.integer((first.get_u32() as u8).into()),
+        #[expect(clippy::cast_possible_truncation, reason = "the ABI wraps")]
+        Kind::S8 => writer.integer((first.get_i32() as i8).into()),
+        #[expect(clippy::cast_possible_truncation, reason = "the ABI wraps")]
+        Kind::U16 => writer.integer((first.get_u32() as u16).into()),
+        #[expect(clippy::cast_possible_truncation, reason = "the ABI wraps")]
+        Kind::S16 => writer.integer((first.get_i32() as i16).into()),
+        Kind::U32 => writer.integer(first.get_u32().into()),
+        Kind::S32 => writer.integer(first.get_i32().into()),
+        Kind::U64 => writer.unsigned(first.get_u64()),
+        Kind::S64 => writer.integer(first.get_i64()),
+        Kind::F32 => writer.float(f32::from_bits(first.get_f32()).into()),
+        Kind::F64 => writer.float(f64::from_bits(first.get_f64())),
+        Kind::Char => write_char(first.get_u32(), writer)?,
+        Kind::Enum { cases, .. } => write_case(first.get_u32(), cases, writer)?,
+        Kind::String | Kind::Bytes | Kind::List(_) => {
+            let length = payload.first().map_or(0, ValRaw::get_u32);
+            load_sequence(lifter, node, first.get_u32(), length, writer)?;
+        }
+        Kind::Record(fields) => {
+            let mut mine = mine;
+            writer.table(0, fields.len())?;
+            for field in fields {
+                lift_flat(lifter, &field.node, &mut mine, writer)?;
+                writer.set_key(&field.key);
+            }
+        }
+        Kind::Tuple(fields) => {
+            let mut mine = mine;
+            writer.table(fields.len(), 0)?;
+            for (index, field) in fields.iter().enumerate() {
+                lift_flat(lifter, &field.node, &mut mine, writer)?;
+                writer.set_index(index);
+            }
+            write_length(
+                fields.iter().any(|field| field.node.nilable),
+                fields.len(),
+                writer,
+            );
+        }
+        Kind::FixedList(element, length) => {
+            let mut mine = mine;
+            let length = *length as usize;
+            writer.table(length, 0)?;
+            for index in 0..length {
+                lift_flat(lifter, element, &mut mine, writer)?;
+                writer.set_index(index);
+            }
+            write_length(element.nilable, length, writer);
+        }
+        Kind::Option { some, nested, .. } => match first.get_u32() {
+            0 => writer.nil(),
+            1 => wrapped(*nested, writer, |writer| {
+                lift_flat(lifter, some, &mut payload, writer)
+            })?,
+            tag => return Err(Trouble::BadDiscriminant(tag)),
+        },
+        Kind::Result { ok, err, .. } => {
+            let side = result_side(first.get_u32(), ok.as_deref(), err.as_deref())?;
+            write_side(&side, writer, |node, writer| {
+                lift_flat(lifter, node, &mut payload, writer)
+            })?;
+        }
+        Kind::Variant { cases, .. } => {
+            let case = case_of(first.get_u32(), cases)?;
+            begin_variant(case, writer)?;
+            if let Some(node) = &case.payload {
+                lift_flat(lifter, node, &mut payload, writer)?;
+                writer.set_key(&well_known::VALUE);
+            }
+        }
+        Kind::Flags { flags } => {
+            write_flags(flags, writer, |word| {
+                Ok(mine.get(word).map_or(0, ValRaw::get_u32))
+            })?;
+        }
+        Kind::Own(_) => lifter.resource(node, first.get_u32(), writer)?,
+        Kind::Borrow(_) | Kind::Opaque(_) => return Err(Trouble::Unsupported),
+    }
+    Ok(())
+}
+
+/// Lifts a value from `offset` in guest memory.
+fn load(
+    lifter: &mut Lifter<'_, '_>,
+    node: &Node,
+    offset: usize,
+    writer: &mut dyn Writer,
+) -> Result<(), Trouble> {
+    match &node.kind {
+        Kind::Bool => writer.boolean(lifter.byte(offset)? != 0),
+        Kind::U8 => writer.integer(lifter.byte(offset)?.into()),
+        Kind::S8 => writer.integer(i8::from_le_bytes(lifter.read(offset)?).into()),
+        Kind::U16 => writer.integer(u16::from_le_bytes(lifter.read(offset)?).into()),
+        Kind::S16 => writer.integer(i16::from_le_bytes(lifter.read(offset)?).into()),
+        Kind::U32 => writer.integer(lifter.u32(offset)?.into()),
+        Kind::S32 => writer.integer(i32::from_le_bytes(lifter.read(offset)?).into()),
+        Kind::U64 => writer.unsigned(u64::from_le_bytes(lifter.read(offset)?)),
+        Kind::S64 => writer.integer(i64::from_le_bytes(lifter.read(offset)?)),
+        Kind::F32 => writer.float(f32::from_le_bytes(lifter.read(offset)?).into()),
+        Kind::F64 => writer.float(f64::from_le_bytes(lifter.read(offset)?)),
+        Kind::Char => write_char(lifter.u32(offset)?, writer)?,
+        Kind::Enum { cases, tag } => write_case(lifter.tag(offset, *tag)?, cases, writer)?,
+        Kind::String | Kind::Bytes | Kind::List(_) => {
+            let (pointer, length) = (lifter.u32(offset)?, lifter.u32(offset + 4)?);
+            load_sequence(lifter, node, pointer, length, writer)?;
+        }
+        Kind::Record(fields) => {
+            writer.table(0, fields.len())?;
+            for field in fields {
+                load(lifter, &field.node, offset + field.offset as usize, writer)?;
+                writer.set_key(&field.key);
+            }
+        }
+        Kind::Tuple(fields) => {
+            writer.table(fields.len(), 0)?;
+            for (index, field) in fields.iter().enumerate() {
+                load(lifter, &field.node, offset + field.offset as usize, writer)?;
+                writer.set_index(index);
+            }
+            write_length(
+                fields.iter().any(|field| field.node.nilable),
+                fields.len(),
+                writer,
+            );
+        }
+        Kind::FixedList(element, length) => load_elements(lifter, element, offset, *length as usize, writer)?,
+        Kind::Option {
+            some,
+            offset: payload_at,
+            nested,
+        } => match lifter.byte(offset)? {
+            0 => writer.nil(),
+            1 => wrapped(*nested, writer, |writer| {
+                load(lifter, some, offset + *payload_at as usize, writer)
+            })?,
+            tag => return Err(Trouble::BadDiscriminant(tag.into())),
+        },
+        Kind::Result {
+            ok,
+            err,
+            offset: payload_at,
+        } => {
+            let side = result_side(lifter.byte(offset)?.into(), ok.as_deref(), err.as_deref())?;
+            let place = offset + *payload_at as usize;
+            write_side(&side, writer, |node, writer| load(lifter, node, place, writer))?;
+        }
+        Kind::Variant {
+            cases,
+            tag,
+            offset: payload_at,
+        } => {
+            let case = case_of(lifter.tag(offset, *tag)?, cases)?;
+            begin_variant(case, writer)?;
+            if let Some(node) = &case.payload {
+                load(lifter, node, offset + *payload_at as usize, writer)?;
+                writer.set_key(&well_known::VALUE);
+            }
+        }
+        Kind::Flags { flags } => {
+            let bytes = lifter.bytes(offset, node.size as usize)?;
+            write_flags(flags, writer, |word| {
+                let mut all = [0_u8; 4];
+                let mine = bytes.get(word * 4..).unwrap_or_default();
+                for (slot, byte) in all.iter_mut().zip(mine) {
+                    *slot = *byte;
+                }
+                Ok(u32::from_le_bytes(all))
+            })?;
+        }
+        Kind::Own(_) => {
+            let index = lifter.u32(offset)?;
+            lifter.resource(node, index, writer)?;
+        }
+        Kind::Borrow(_) | Kind::Opaque(_) => return Err(Trouble::Unsupported),
+    }
+    Ok(())
+}
+
+fn load_sequence(
+    lifter: &mut Lifter<'_, '_>,
+    node: &Node,
+    pointer: u32,
+    length: u32,
+    writer: &mut dyn Writer,
+) -> Result<(), Trouble> {
+    let (offset, length) = (pointer as usize, length as usize);
+    match &node.kind {
+        Kind::Bytes => {
+            let bytes = lifter.bytes(offset, length)?;
+            lifter.charge(length, 1)?;
+            writer.string(bytes);
+        }
+        Kind::String => load_string(lifter, offset, length, writer)?,
+        Kind::List(element) => {
+            let size = length
+                .checked_mul(element.size as usize)
+                .ok_or(Trouble::OutOfBounds)?;
+            if !offset.is_multiple_of(element.align as usize) {
+                return Err(Trouble::Unaligned);
+            }
+            lifter.bytes(offset, size)?;
+            // Elements may be smaller in the guest than on the receiving side, down to nothing at all.
+            lifter.charge(length, ELEMENT_COST)?;
+            load_elements(lifter, element, offset, length, writer)?;
+        }
+        _ => return Err(Trouble::Unsupported),
+    }
+    Ok(())
+}
+
+/// What one element of a list is taken to cost the receiving side, in bytes.
+const ELEMENT_COST: usize = 16;
+
+fn load_string(
+    lifter: &mut Lifter<'_, '_>,
+    offset: usize,
+    length: usize,
+    writer: &mut dyn Writer,
+) -> Result<(), Trouble> {
+    let tag = UTF16_TAG as usize;
+    match lifter.encoding {
+        StringEncoding::Utf8 => {
+            let bytes = lifter.bytes(offset, length)?;
+            lifter.charge(length, 1)?;
+            if std::str::from_utf8(bytes).is_err() {
+                return Err(Trouble::NotUtf8);
+            }
+            writer.string(bytes);
+            Ok(())
+        }
+        StringEncoding::CompactUtf16 if length & tag == 0 => {
+            let bytes = lifter.bytes(offset, length)?;
+            lifter.charge(length, 4)?;
+            let text: String = bytes.iter().map(|byte| char::from(*byte)).collect();
+            write_owned(text, writer);
+            Ok(())
+        }
+        StringEncoding::Utf16 | StringEncoding::CompactUtf16 => {
+            let units = length & !tag;
+            let bytes = lifter.bytes(offset, units.checked_mul(2).ok_or(Trouble::OutOfBounds)?)?;
+            if !offset.is_multiple_of(2) {
+                return Err(Trouble::Unaligned);
+            }
+            lifter.charge(units, 4)?;
+            let units = bytes
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .map(|unit| u16::from_le_bytes(*unit));
+            let text: Result<String, _> = char::decode_utf16(units).collect();
+            write_owned(text.map_err(|_| Trouble::NotUtf8)?, writer);
+            Ok(())
+        }
+    }
+}
+
+/// Writes a string that had to be made. A writer that leaves by a jump leaks it, which is safe and bounded by the
+/// charge; only guests that are short of the receiver's memory and use UTF-16 ever do that.
+fn write_owned(text: String, writer: &mut dyn Writer) {
+    writer.string(text.as_bytes());
+    drop(text);
+}
+
+fn load_elements(
+    lifter: &mut Lifter<'_, '_>,
+    element: &Node,
+    base: usize,
+    length: usize,
+    writer: &mut dyn Writer,
+) -> Result<(), Trouble> {
+    writer.table(length, 0)?;
+    for index in 0..length {
+        load(lifter, element, base + index * element.size as usize, writer)?;
+        writer.set_index(index);
+    }
+    write_length(element.nilable, length, writer);
+    Ok(())
+}
+
+/// Arrays whose elements can be nil carry their length in `n`, as `table.pack` does.
+fn write_length(nilable: bool, length: usize, writer: &mut dyn Writer) {
+    if nilable {
+        writer.integer(i64::try_from(length).unwrap_or(i64::MAX));
+        writer.set_key(&well_known::N);
+    }
+}
+
+fn wrapped(
+    nested: bool,
+    writer: &mut dyn Writer,
+    payload: impl FnOnce(&mut dyn Writer) -> Result<(), Trouble>,
+) -> Result<(), Trouble> {
+    if !nested {
+        return payload(writer);
+    }
+    writer.table(0, 1)?;
+    payload(writer)?;
+    writer.set_key(&well_known::SOME);
+    Ok(())
+}
+
+/// A side of a `result`.
+struct Side<'a> {
+    is_ok: bool,
+    payload: Option<&'a Node>,
+}
+
+fn result_side<'a>(tag: u32, ok: Option<&'a Node>, err: Option<&'a Node>) -> Result<Side<'a>, Trouble> {
+    match tag {
+        0 => Ok(Side {
+            is_ok: true,
+            payload: ok,
+        }),
+        1 => Ok(Side {
+            is_ok: false,
+            payload: err,
+        }),
+        tag => Err(Trouble::BadDiscriminant(tag)),
+    }
+}
+
+fn write_side(
+    side: &Side<'_>,
+    writer: &mut dyn Writer,
+    mut payload: impl FnMut(&Node, &mut dyn Writer) -> Result<(), Trouble>,
+) -> Result<(), Trouble> {
+    let key = if side.is_ok {
+        &*well_known::OK
+    } else {
+        &*well_known::ERR
+    };
+    writer.table(0, 1)?;
+    match side.payload {
+        Some(node) => payload(node, writer)?,
+        None => writer.boolean(true),
+    }
+    writer.set_key(key);
+    // A nil leaves no trace in a table, so an error that can be nil is told apart by its tag.
+    if !side.is_ok && side.payload.is_some_and(|node| node.nilable) {
+        writer.string(key.name().as_bytes());
+        writer.set_key(&well_known::TAG);
+    }
+    Ok(())
+}
+
+fn case_of(tag: u32, cases: &[Case]) -> Result<&Case, Trouble> {
+    cases.get(tag as usize).ok_or(Trouble::BadDiscriminant(tag))
+}
+
+fn begin_variant(case: &Case, writer: &mut dyn Writer) -> Result<(), Trouble> {
+    writer.table(0, 2)?;
+    writer.string(case.key.name().as_bytes());
+    writer.set_key(&well_known::TAG);
+    Ok(())
+}
+
+fn write_char(scalar: u32, writer: &mut dyn Writer) -> Result<(), Trouble> {
+    let c = char::from_u32(scalar).ok_or(Trouble::BadChar)?;
+    writer.string(c.encode_utf8(&mut [0; 4]).as_bytes());
+    Ok(())
+}
+
+fn write_case(tag: u32, cases: &[wippy_wit::Key], writer: &mut dyn Writer) -> Result<(), Trouble> {
+    let case = cases.get(tag as usize).ok_or(Trouble::BadDiscriminant(tag))?;
+    writer.string(case.name().as_bytes());
+    Ok(())
+}
+
+fn write_flags(
+    flags: &[Field],
+    writer: &mut dyn Writer,
+    word: impl Fn(usize) -> Result<u32, Trouble>,
+) -> Result<(), Trouble> {
+    writer.table(0, flags.len())?;
+    for (index, flag) in flags.iter().enumerate() {
+        if word(index / 32)? & (1 << (index % 32)) != 0 {
+            writer.boolean(true);
+            writer.set_key(&flag.key);
+        }
+    }
+    Ok(())
+}
