@@ -194,6 +194,10 @@ impl App {
     /// # Errors
     /// When a service does not start.
     pub async fn serve(&self, until: impl Future<Output = ()>) -> Result<(), Failure> {
+        for entry in self.prepared.entries.iter().filter(|entry| has_no_runtime(entry)) {
+            let kind = entry.entry.kind.as_str();
+            tracing::warn!(target: "wippy", id = %entry.entry.id, kind, "is declared, but this version does not run it");
+        }
         let services: Vec<&EntryId> = self.services().collect();
         for id in &services {
             tracing::info!(target: "wippy", %id, "started");
@@ -214,6 +218,7 @@ impl App {
                 .config
                 .lifecycle()
                 .is_some_and(|lifecycle| lifecycle.auto_start)
+                && !has_no_runtime(entry)
         };
         self.prepared
             .entries
@@ -221,6 +226,21 @@ impl App {
             .filter(starts)
             .map(|entry| &entry.entry.id)
     }
+}
+
+/// Kinds that are checked at boot, and whose part of the runtime is still to come.
+fn has_no_runtime(entry: &LinkedEntry) -> bool {
+    matches!(
+        entry.config,
+        schema::Config::ProcessService(_)
+            | schema::Config::HttpService(_)
+            | schema::Config::HttpRouter(_)
+            | schema::Config::HttpEndpoint(_)
+            | schema::Config::HttpStatic(_)
+            | schema::Config::Policy(_)
+            | schema::Config::TokenStore(_)
+            | schema::Config::MemoryStore(_)
+    )
 }
 
 fn command_of(entry: &LinkedEntry) -> Option<CommandInfo> {

@@ -14,8 +14,8 @@
 //!   what does not fit is passed by a pointer that [`lower_flat`]'s caller writes itself, as the ABI says.
 //!   `Outcome::Lower` is one core value, which is the value itself or the pointer to it. Every slot that the guest
 //!   reads is written; types were checked once, when the plan was compiled from the component's own types.
-//! * **Pointers in [`Arguments`] and [`JOB`].** They point at things that live in the frame of [`call`], and are
-//!   only followed while that frame's future is being polled: lowering and lifting happen inside the poll. The
+//! * **Pointers in [`Arguments`] and [`JOB`].** They point at things that [`call`] borrows for as long as its
+//!   future lives, or that are part of it, and are only followed while that future is being polled: lowering and lifting happen inside the poll. The
 //!   thread-local is set before each poll and restored after it, so that nested and interleaved calls see their own.
 //! * **`Send` and `Sync` of those types.** wasmtime asks for them. The pointers never reach another thread except
 //!   inside the future that owns what they point at, and that is `Send` because cursors are.
@@ -30,7 +30,14 @@
 mod lift;
 mod lower;
 
-use std::{cell::Cell, future::Future, mem::MaybeUninit, pin::pin, ptr};
+use std::{
+    cell::Cell,
+    future::Future,
+    mem::MaybeUninit,
+    pin::Pin,
+    ptr,
+    task::{self, Poll},
+};
 
 use wasmtime::{
     Store, ValRaw,
@@ -71,43 +78,57 @@ pub(crate) enum Returned {
 
 /// Calls `export`: lowers the arguments from `arguments`, runs the guest, lifts the result into `result`.
 ///
-/// The future may be dropped at any time; the store is then only good for dropping.
-///
-/// # Errors
-/// A [`wippy_wit::Error`] inside when an argument does not fit; anything else is a trap or a limit. After any error
-/// the store is only good for dropping.
-pub(crate) async fn call(
-    store: &mut Store<GuestState>,
-    export: Export,
-    invocation: Invocation<'_>,
-    arguments: &mut dyn Reader,
-    result: &mut dyn Writer,
-) -> wasmtime::Result<Returned> {
-    let invocation = erase_invocation(&invocation);
+/// The future may be dropped at any time; the store is then only good for dropping. It fails with a
+/// [`wippy_wit::Error`] inside when an argument does not fit; anything else is a trap or a limit. After any error the
+/// store is only good for dropping.
+pub(crate) fn call<'a>(
+    store: &'a mut Store<GuestState>,
+    export: &'a Export,
+    invocation: Invocation<'a>,
+    arguments: &'a mut dyn Reader,
+    result: &'a mut dyn Writer,
+) -> Running<impl Future<Output = wasmtime::Result<Outcome>> + Send + 'a> {
+    let invocation = erase_invocation(invocation);
+    let params = Arguments {
+        invocation,
+        reader: erase_reader(arguments),
+    };
     let job = Job {
         invocation,
         writer: erase_writer(result),
         failed: Cell::new(None),
     };
-    let params = Arguments {
-        invocation,
-        reader: erase_reader(arguments),
-    };
-    let mut running = pin!(export.0.call_async(store, params));
-    // Nothing between here and the end of the function moves `job`, and the pointer to it is gone from the
-    // thread-local after each poll.
-    let job_address = JobAddress(&raw const job);
-    std::future::poll_fn(|cx| {
-        let _entered = Entered::new(&job_address);
-        running.as_mut().poll(cx)
-    })
-    .await
-    .map(|Outcome| ())?;
-    Ok(job.failed.take().map_or(Returned::Value, Returned::Failed))
+    Running {
+        future: export.0.call_async(store, params),
+        job,
+    }
 }
 
-fn erase_invocation(invocation: &Invocation<'_>) -> *const Invocation<'static> {
-    ptr::from_ref(invocation).cast()
+pin_project_lite::pin_project! {
+    /// A call that runs. The engine's future is as large as all the rest, so it is built once and never moved.
+    pub(crate) struct Running<F> {
+        #[pin]
+        future: F,
+        job: Job,
+    }
+}
+
+impl<F: Future<Output = wasmtime::Result<Outcome>>> Future for Running<F> {
+    type Output = wasmtime::Result<Returned>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        // The job does not move between here and the end of the poll, when the thread forgets it again.
+        let _entered = Entered::new(this.job);
+        this.future
+            .poll(cx)
+            .map_ok(|Outcome| this.job.failed.take().map_or(Returned::Value, Returned::Failed))
+    }
+}
+
+fn erase_invocation(invocation: Invocation<'_>) -> Invocation<'static> {
+    // SAFETY: only the lifetime of what it refers to changes; see the module's second point.
+    unsafe { std::mem::transmute::<Invocation<'_>, Invocation<'static>>(invocation) }
 }
 
 #[expect(
@@ -131,8 +152,8 @@ fn erase_writer(writer: &mut dyn Writer) -> *mut (dyn Writer + 'static) {
 }
 
 /// What lifting needs to know and cannot be told through wasmtime.
-struct Job {
-    invocation: *const Invocation<'static>,
+pub(crate) struct Job {
+    invocation: Invocation<'static>,
     writer: *mut (dyn Writer + 'static),
     failed: Cell<Option<Value>>,
 }
@@ -141,13 +162,6 @@ struct Job {
 unsafe impl Send for Job {}
 // SAFETY: see the module's third point.
 unsafe impl Sync for Job {}
-
-struct JobAddress(*const Job);
-
-// SAFETY: see the module's third point.
-unsafe impl Send for JobAddress {}
-// SAFETY: see the module's third point.
-unsafe impl Sync for JobAddress {}
 
 thread_local! {
     /// The job of the call that is being polled on this thread.
@@ -158,8 +172,8 @@ thread_local! {
 struct Entered(*const Job);
 
 impl Entered {
-    fn new(job: &JobAddress) -> Self {
-        Self(JOB.replace(job.0))
+    fn new(job: &Job) -> Self {
+        Self(JOB.replace(job))
     }
 }
 
@@ -171,7 +185,7 @@ impl Drop for Entered {
 
 /// The parameters of any function: the cursor to read them from, and the plan.
 struct Arguments {
-    invocation: *const Invocation<'static>,
+    invocation: Invocation<'static>,
     reader: *mut (dyn Reader + 'static),
 }
 
@@ -202,7 +216,7 @@ unsafe impl Lower for Arguments {
         dst: &mut MaybeUninit<[ValRaw; MAX_FLAT_PARAMS]>,
     ) -> wasmtime::Result<()> {
         // SAFETY: see the module's second point.
-        let (invocation, reader) = unsafe { (&*self.invocation, &mut *self.reader) };
+        let (invocation, reader) = unsafe { (&self.invocation, &mut *self.reader) };
         let slots = dst.write([ValRaw::u64(0); MAX_FLAT_PARAMS]);
         lower_arguments(&mut Lowerer { cx, invocation, ty }, reader, slots)
     }
@@ -221,7 +235,7 @@ unsafe impl Lower for Arguments {
 
 /// The result of any function: it is in the job's writer.
 #[derive(Clone, Copy)]
-struct Outcome;
+pub(crate) struct Outcome;
 
 // SAFETY: see the module's first point.
 unsafe impl ComponentType for Outcome {
@@ -248,7 +262,7 @@ unsafe impl Lift for Outcome {
             return Err(wasmtime::format_err!("a result is lifted outside a call"));
         }
         // SAFETY: see the module's second point.
-        let (job, invocation, writer) = unsafe { (&*job, &*(*job).invocation, &mut *(*job).writer) };
+        let (job, invocation, writer) = unsafe { (&*job, &(*job).invocation, &mut *(*job).writer) };
         let [slot] = src;
         lift_result(Lifter::new(cx, invocation, ty), *slot, writer, &job.failed)?;
         Ok(Self)

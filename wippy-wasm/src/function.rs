@@ -1,6 +1,11 @@
 //! [`WasmFunction`]: a module's method as something that can be called by name.
 
-use std::sync::Arc;
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{self, Poll},
+};
 
 use async_trait::async_trait;
 use wippy_security::{Bound, Call, CallError, CallFuture, Context, Handler, Permit};
@@ -8,7 +13,7 @@ use wippy_wit::{Reader, Signature, Writer};
 
 use crate::{
     deadline,
-    instance::{CallFailure, Deadline, Instance, Invocation},
+    instance::{self, CallFailure, Deadline, Instance, Invocation},
     module::Module,
     pool::{Pool, PoolConfig, Slot},
     resource::{self, Keeper},
@@ -61,45 +66,29 @@ impl WasmFunction {
         let module = &self.module;
         let deadline = deadline::of(context, &module.limits);
         let expired = |exceeded| trap::exceeded(exceeded, module.id.as_str(), &module.method_name);
-        let slot = deadline::within(deadline, self.pool.slot(&module.id))
+        let _slot = deadline::within(deadline, self.pool.slot(&module.id))
             .await
             .map_err(expired)??;
-        let instance = match kept.take() {
+        let mut instance = match kept.take() {
             Some(instance) => instance,
             None => Box::new(Instance::new(module, deadline, &[], Stdio::Log).await?),
         };
-        self.run_in(instance, slot, kept, context, arguments, result)
-            .await
-    }
-
-    /// Runs a call for which everything is at hand.
-    async fn run_in(
-        &self,
-        mut instance: Box<Instance>,
-        _slot: Slot<'_>,
-        kept: &mut Option<Box<Instance>>,
-        context: &Context,
-        arguments: &mut dyn Reader,
-        result: &mut dyn Writer,
-    ) -> Result<(), CallError> {
-        let deadline = deadline::of(context, &self.module.limits);
-        let invocation = Invocation {
-            method: &self.module.method,
-            keeper: None,
-            receiver: None,
-        };
-        instance.renew(&self.module);
+        instance.renew(module);
         let outcome = instance
-            .call(&self.module, invocation, context, deadline, arguments, result)
+            .call(module, self.invocation(), context, deadline, arguments, result)
             .await;
-        if matches!(
-            outcome,
-            Ok(()) | Err(CallFailure::Refused(_) | CallFailure::Returned(_))
-        ) && self.pool.keeps()
-        {
+        if is_good(&outcome) && self.pool.keeps() {
             *kept = Some(instance);
         }
         outcome.map_err(CallError::from)
+    }
+
+    fn invocation(&self) -> Invocation<'_> {
+        Invocation {
+            method: &self.module.method,
+            keeper: None,
+            receiver: None,
+        }
     }
 
     /// A call that is given handles runs in their instance; one that is not, in a fresh one, which then belongs to the
@@ -131,6 +120,7 @@ impl Handler for WasmFunction {
             Box::new(BoundFunction {
                 function: self,
                 kept: None,
+                good: true,
             }) as _
         })
     }
@@ -140,27 +130,97 @@ impl Handler for WasmFunction {
     }
 }
 
+/// Whether the instance is as good after a call as before it.
+fn is_good(outcome: &Result<(), CallFailure>) -> bool {
+    matches!(
+        outcome,
+        Ok(()) | Err(CallFailure::Refused(_) | CallFailure::Returned(_))
+    )
+}
+
 /// A function as one execution holds it, with the instance that is the execution's.
 struct BoundFunction {
     function: Arc<WasmFunction>,
     kept: Option<Box<Instance>>,
+    /// False while a call runs in the kept instance, and for ever if it fails or is dropped.
+    good: bool,
 }
 
 impl Bound for BoundFunction {
     fn call<'a>(&'a mut self, _permit: Permit, call: Call<'a>) -> CallFuture<'a> {
-        let Self { function, kept } = self;
+        let Self { function, kept, good } = self;
         let Call {
             context,
             arguments,
             result,
         } = call;
-        // The usual case, and the only one that is worth a future of its own: it is a quarter of the other's size.
-        if let Some(slot) = function.pool.try_slot()
-            && let Some(instance) = kept.take()
-        {
-            return Box::pin(function.run_in(instance, slot, kept, context, arguments, result));
+        let function = &**function;
+        if !*good {
+            *kept = None;
         }
+        // The usual case has a future of its own: it is smaller, and there is nothing to wait for before the guest.
+        let slot = if kept.is_some() {
+            function.pool.try_slot()
+        } else {
+            None
+        };
+        if let Some(slot) = slot {
+            let Some(instance) = kept.as_deref_mut() else {
+                return Box::pin(std::future::ready(Err(CallError::internal(
+                    "the instance is gone",
+                ))));
+            };
+            let module = &function.module;
+            let deadline = deadline::of(context, &module.limits);
+            instance.renew(module);
+            return match instance.begin(
+                module,
+                function.invocation(),
+                context,
+                deadline,
+                arguments,
+                result,
+            ) {
+                Ok(running) => {
+                    *good = false;
+                    Box::pin(Hot {
+                        running,
+                        function,
+                        good,
+                        slot,
+                    })
+                }
+                Err(failure) => Box::pin(std::future::ready(Err(failure.into()))),
+            };
+        }
+        *good = true;
         Box::pin(function.run_keeping(kept, context, arguments, result))
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A call in an instance that was at hand.
+    struct Hot<'a, F> {
+        #[pin]
+        running: F,
+        function: &'a WasmFunction,
+        good: &'a mut bool,
+        // Given back when the call ends or is dropped.
+        slot: Slot<'a>,
+    }
+}
+
+impl<F: Future<Output = instance::Outcome>> Future for Hot<'_, F> {
+    type Output = Result<(), CallError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        this.running.poll(cx).map(|outcome| {
+            let module = &this.function.module;
+            let outcome = instance::finish(module, &module.method, outcome);
+            **this.good = is_good(&outcome);
+            outcome.map_err(CallError::from)
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! [`Instance`]: one instance of a module, and one call of it.
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
 use tokio::time::Instant;
 use wasmtime::{Store, component::ResourceAny};
@@ -75,25 +75,33 @@ impl Instance {
         arguments: &mut dyn Reader,
         result: &mut dyn Writer,
     ) -> Result<(), CallFailure> {
-        let (id, method) = (module.id.as_str(), &*invocation.method.function.signature.name);
+        let outcome = self
+            .begin(module, invocation, context, deadline, arguments, result)?
+            .await;
+        finish(module, invocation.method, outcome)
+    }
+
+    /// Begins one call; [`finish`] says what its outcome means.
+    pub(crate) fn begin<'a>(
+        &'a mut self,
+        module: &Module,
+        invocation: Invocation<'a>,
+        context: &Context,
+        deadline: Deadline,
+        arguments: &'a mut dyn Reader,
+        result: &'a mut dyn Writer,
+    ) -> Result<impl Future<Output = Outcome> + Send + use<'a>, CallFailure> {
         check_count(module, invocation, arguments).map_err(CallFailure::Refused)?;
-        let export = self.export(invocation.method).map_err(CallFailure::Refused)?;
-        let state = self.store.data_mut();
+        let Self { store, inner, found } = self;
+        let export = export(store, inner, found, invocation.method).map_err(CallFailure::Refused)?;
+        let state = store.data_mut();
         state.deadline = deadline;
         // What the guest leases while it runs is its own, not its caller's.
         state.context = module.funcs.then(|| context.callee());
-        let running = abi::call(&mut self.store, export, invocation, arguments, result);
-        let outcome = deadline::within(deadline, running).await;
-        self.store.data_mut().context = None;
-        match outcome {
-            Ok(Ok(Returned::Value)) => Ok(()),
-            Ok(Ok(Returned::Failed(payload))) => Err(CallFailure::Returned(guest_error(module, payload))),
-            Ok(Err(error)) => Err(CallFailure::Trapped(
-                trap::classify(&error, id, method),
-                trap::exit_code(&error),
-            )),
-            Err(exceeded) => Err(CallFailure::Trapped(trap::exceeded(exceeded, id, method), None)),
-        }
+        Ok(deadline::within(
+            deadline,
+            abi::call(store, export, invocation, arguments, result),
+        ))
     }
 
     /// Gives up a resource that the host held, which may run the guest's destructor.
@@ -110,26 +118,52 @@ impl Instance {
             .map_err(|error| trap::classify(&error, module.id.as_str(), "[resource-drop]"))
     }
 
-    fn export(&mut self, method: &Method) -> Result<Export, CallError> {
-        let key = std::ptr::from_ref(method) as usize;
-        if let Some((found, export)) = self.found
-            && found == key
-        {
-            return Ok(export);
-        }
-        let function = self.inner.get_func(&mut self.store, method.index);
-        let function =
-            function.ok_or_else(|| CallError::internal("the function belongs to another module"))?;
-        let export = Export::new(function);
-        self.found = Some((key, export));
-        Ok(export)
-    }
-
     /// Makes the instance ready for its next call.
     pub(crate) fn renew(&mut self, module: &Module) {
         self.store.set_hostcall_fuel(module.limits.host_bytes);
         self.store.set_epoch_deadline(1);
     }
+}
+
+/// How a call came to its end.
+pub(crate) type Outcome = Result<wasmtime::Result<Returned>, Exceeded>;
+
+/// What the outcome of a call of `method` means.
+pub(crate) fn finish(module: &Module, method: &Method, outcome: Outcome) -> Result<(), CallFailure> {
+    match outcome {
+        Ok(Ok(Returned::Value)) => Ok(()),
+        Ok(Ok(Returned::Failed(payload))) => Err(CallFailure::Returned(guest_error(module, payload))),
+        Ok(Err(error)) => Err(trapped(module, method, &error)),
+        Err(exceeded) => Err(CallFailure::Trapped(
+            trap::exceeded(exceeded, module.id.as_str(), &method.function.signature.name),
+            None,
+        )),
+    }
+}
+
+#[cold]
+fn trapped(module: &Module, method: &Method, error: &wasmtime::Error) -> CallFailure {
+    let failure = trap::classify(error, module.id.as_str(), &method.function.signature.name);
+    CallFailure::Trapped(failure, trap::exit_code(error))
+}
+
+fn export<'a>(
+    store: &mut Store<GuestState>,
+    instance: &wasmtime::component::Instance,
+    found: &'a mut Option<(usize, Export)>,
+    method: &Method,
+) -> Result<&'a Export, CallError> {
+    let key = std::ptr::from_ref(method) as usize;
+    if found.as_ref().is_none_or(|(found, _)| *found != key) {
+        let function = instance.get_func(&mut *store, method.index);
+        let function =
+            function.ok_or_else(|| CallError::internal("the function belongs to another module"))?;
+        *found = Some((key, Export::new(function)));
+    }
+    found
+        .as_ref()
+        .map(|(_, export)| export)
+        .ok_or_else(|| CallError::internal("the function is not there"))
 }
 
 /// Why a call gave no value.

@@ -178,6 +178,16 @@ pub fn list(reader: &mut dyn Reader, element: &Node) -> Result<usize, Error> {
     Ok(len)
 }
 
+/// The number of bytes of the `list<u8>` under the cursor, which is no string, after making sure that it is an array.
+///
+/// # Errors
+/// When it is no table, or has a key that is no index.
+pub fn byte_list(reader: &mut dyn Reader) -> Result<usize, Error> {
+    let len = array(reader, "string or list of u8")?;
+    no_stray_key(reader, len)?;
+    Ok(len)
+}
+
 /// Makes sure that the list under the cursor has exactly `wanted` elements; trailing ones that can be nil may be
 /// missing.
 ///

@@ -74,12 +74,10 @@ pub fn value(node: &Node, reader: &mut dyn Reader) -> Result<Value, Error> {
 }
 
 fn bytes(reader: &mut dyn Reader) -> Result<Value, Error> {
-    match reader.datum() {
-        Datum::String(bytes) => return Ok(Value::string(bytes)),
-        Datum::Table => {}
-        other => return Err(Error::expected("string or list of u8", other.type_name())),
+    if let Datum::String(bytes) = reader.datum() {
+        return Ok(Value::string(bytes));
     }
-    let len = accept::list(reader, &Node::new(&Type::U8))?;
+    let len = accept::byte_list(reader)?;
     let mut bytes = Vec::new();
     for index in 0..len {
         reader.enter_index(index)?;

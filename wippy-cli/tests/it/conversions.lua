@@ -1,4 +1,6 @@
--- Lua values as text that reads as Lua again: floats are not mistaken for integers, keys are sorted.
+-- The script that runs the cases: it sends each value to the guest and writes down what came back, as text that reads
+-- as Lua again. Floats are not mistaken for integers, and keys are sorted.
+local funcs = require("funcs")
 
 local ESCAPES = { ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t", ["\\"] = "\\\\", ['"'] = '\\"' }
 -- More than this is told by its size.
@@ -72,6 +74,8 @@ function show(value)
         return "{" .. table.concat(entries(value), ", ") .. "}"
     elseif kind == "userdata" then
         return ("<%s %s>"):format(getmetatable(value), value)
+    elseif kind == "function" or kind == "thread" then
+        return "<" .. kind .. ">"
     end
     return tostring(value)
 end
@@ -82,4 +86,29 @@ local function show_all(values)
         parts[index] = show(values[index])
     end
     return table.concat(parts, ", ")
+end
+
+-- What becomes of the arguments that `make` gives, with `padding` numbers behind them.
+local function outcome(make, padding)
+    local sent = table.pack(make())
+    local text, refused = funcs.call("test:text", table.unpack(sent, 1, sent.n))
+    for index = sent.n + 1, sent.n + padding do
+        sent[index] = 0
+    end
+    local back = table.pack(funcs.call("test:echo", table.unpack(sent, 1, sent.n + padding)))
+    if back[2] then
+        local error = back[2]
+        return {
+            text = text,
+            refused = refused and refused:message(),
+            kind = error:kind(),
+            message = error:message(),
+            details = error:details() ~= nil and show(error:details()) or nil,
+        }
+    end
+    if padding > 0 then
+        back = table.pack(back[1][1])
+        return { text = text, back = show_all(back), text_back = funcs.call("test:text", back[1]) }
+    end
+    return { text = text, back = show_all(back) }
 end

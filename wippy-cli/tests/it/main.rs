@@ -5,11 +5,14 @@
 mod app;
 mod broken;
 mod configuration;
+mod conversions;
 mod directories;
 mod help;
 mod init;
+mod misbehaving;
 mod processes;
 mod quickstart;
+mod roundtrip;
 mod scripts;
 mod shell;
 mod signals;

@@ -50,7 +50,7 @@ fn the_documented_forms() {
         ("actor.meta.active", True),
         (r#"actor.meta.org.name == "acme""#, True),
         (r#"actor.meta["role"] == "editor""#, True),
-        (r#"has(actor.meta.role) && !has(actor.meta.none)"#, True),
+        ("has(actor.meta.role) && !has(actor.meta.none)", True),
         (r#""role" in actor.meta && !("none" in actor.meta)"#, True),
         ("size(meta.tags) == 2", True),
         ("size(meta.empty) == 0", True),

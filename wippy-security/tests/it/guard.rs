@@ -100,7 +100,7 @@ fn decisions_leave_a_trail() {
     let deny = policy("app:deny", Effect::Deny, &["*"], &["app:secret"]);
     let context = with_policies([allow, deny]).with_call_id("call-7");
     let act = || {
-        authorize(&context, "fs.get", "app:files").unwrap();
+        drop(authorize(&context, "fs.get", "app:files").unwrap());
         authorize(&context, "fs.get", "app:secret").unwrap_err();
         authorize(&with_policies([]), "fs.get", "app:secret").unwrap_err();
     };

@@ -1,5 +1,7 @@
 //! Policies, scopes, groups, the guard and its audit trail, from the outside.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail like tests")]
+
 mod allocation;
 mod conditions;
 mod expressions;

@@ -464,9 +464,13 @@ fn lower_sequence<T>(
                 nilable: false,
                 allocates: false,
             };
-            lower_list(cx, &byte, reader)
+            let length = accept::byte_list(reader)?;
+            lower_list(cx, &byte, length, reader)
         }
-        Kind::List(element) => lower_list(cx, element, reader),
+        Kind::List(element) => {
+            let length = accept::list(reader, element)?;
+            lower_list(cx, element, length, reader)
+        }
         _ => Err(unsupported(node)),
     }
 }
@@ -474,9 +478,9 @@ fn lower_sequence<T>(
 fn lower_list<T>(
     cx: &mut Lowerer<'_, '_, T>,
     element: &Node,
+    length: usize,
     reader: &mut dyn Reader,
 ) -> wasmtime::Result<(u32, u32)> {
-    let length = accept::list(reader, element)?;
     let size = length
         .checked_mul(element.size as usize)
         .filter(|size| *size < SEQUENCE_BYTES_MAX);
