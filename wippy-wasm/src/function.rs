@@ -173,25 +173,17 @@ impl Bound for BoundFunction {
             let module = &function.module;
             let deadline = deadline::of(context, &module.limits);
             instance.renew(module);
-            return match instance.begin(
-                module,
-                function.invocation(),
-                context,
-                deadline,
-                arguments,
-                result,
-            ) {
-                Ok(running) => {
-                    *good = false;
-                    Box::pin(Hot {
-                        running,
-                        function,
-                        good,
-                        slot,
-                    })
-                }
-                Err(failure) => Box::pin(std::future::ready(Err(failure.into()))),
-            };
+            let invocation = function.invocation();
+            if let Err(failure) = instance.prepare(module, invocation, context, deadline, arguments) {
+                return Box::pin(std::future::ready(Err(failure.into())));
+            }
+            *good = false;
+            return Box::pin(Hot {
+                running: instance.start(invocation, deadline, arguments, result),
+                function,
+                good,
+                slot,
+            });
         }
         *good = true;
         Box::pin(function.run_keeping(kept, context, arguments, result))

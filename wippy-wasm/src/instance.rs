@@ -23,8 +23,10 @@ use crate::{
 pub(crate) struct Instance {
     store: Store<GuestState>,
     inner: wasmtime::component::Instance,
-    /// The function that was looked up last, by the address of its method: most instances only ever run one.
-    found: Option<(usize, Export)>,
+    /// The function that was looked up last: most instances only ever run one.
+    export: Export,
+    /// The address of its method.
+    found: usize,
 }
 
 /// When a call must be over, and what says so.
@@ -58,10 +60,12 @@ impl Instance {
         let instance = making
             .map_err(|exceeded| trap::exceeded(exceeded, module.id.as_str(), &module.method_name))?
             .map_err(|error| trap::classify(&error, module.id.as_str(), &module.method_name))?;
+        let (export, found) = look_up(&mut store, &instance, &module.method)?;
         Ok(Self {
             store,
             inner: instance,
-            found: None,
+            export,
+            found,
         })
     }
 
@@ -75,33 +79,49 @@ impl Instance {
         arguments: &mut dyn Reader,
         result: &mut dyn Writer,
     ) -> Result<(), CallFailure> {
-        let outcome = self
-            .begin(module, invocation, context, deadline, arguments, result)?
-            .await;
+        self.prepare(module, invocation, context, deadline, arguments)?;
+        let outcome = self.start(invocation, deadline, arguments, result).await;
         finish(module, invocation.method, outcome)
     }
 
-    /// Begins one call; [`finish`] says what its outcome means.
-    pub(crate) fn begin<'a>(
-        &'a mut self,
+    /// Makes everything ready for [`start`](Self::start).
+    pub(crate) fn prepare(
+        &mut self,
         module: &Module,
-        invocation: Invocation<'a>,
+        invocation: Invocation<'_>,
         context: &Context,
         deadline: Deadline,
-        arguments: &'a mut dyn Reader,
-        result: &'a mut dyn Writer,
-    ) -> Result<impl Future<Output = Outcome> + Send + use<'a>, CallFailure> {
+        arguments: &mut dyn Reader,
+    ) -> Result<(), CallFailure> {
         check_count(module, invocation, arguments).map_err(CallFailure::Refused)?;
-        let Self { store, inner, found } = self;
-        let export = export(store, inner, found, invocation.method).map_err(CallFailure::Refused)?;
-        let state = store.data_mut();
+        self.find(invocation.method).map_err(CallFailure::Refused)?;
+        let state = self.store.data_mut();
         state.deadline = deadline;
         // What the guest leases while it runs is its own, not its caller's.
         state.context = module.funcs.then(|| context.callee());
-        Ok(deadline::within(
-            deadline,
-            abi::call(store, export, invocation, arguments, result),
-        ))
+        Ok(())
+    }
+
+    /// Starts the call that was prepared; [`finish`] says what its outcome means. The future is returned by itself so
+    /// that it is made where it will stay: it is large.
+    #[inline]
+    pub(crate) fn start<'a>(
+        &'a mut self,
+        invocation: Invocation<'a>,
+        deadline: Deadline,
+        arguments: &'a mut dyn Reader,
+        result: &'a mut dyn Writer,
+    ) -> impl Future<Output = Outcome> + Send + use<'a> {
+        let Self { store, export, .. } = self;
+        deadline::within(deadline, abi::call(store, export, invocation, arguments, result))
+    }
+
+    /// Looks the method up, unless it is the one that was looked up last.
+    fn find(&mut self, method: &Method) -> Result<(), CallError> {
+        if self.found != address(method) {
+            (self.export, self.found) = look_up(&mut self.store, &self.inner, method)?;
+        }
+        Ok(())
     }
 
     /// Gives up a resource that the host held, which may run the guest's destructor.
@@ -147,23 +167,19 @@ fn trapped(module: &Module, method: &Method, error: &wasmtime::Error) -> CallFai
     CallFailure::Trapped(failure, trap::exit_code(error))
 }
 
-fn export<'a>(
+fn look_up(
     store: &mut Store<GuestState>,
     instance: &wasmtime::component::Instance,
-    found: &'a mut Option<(usize, Export)>,
     method: &Method,
-) -> Result<&'a Export, CallError> {
-    let key = std::ptr::from_ref(method) as usize;
-    if found.as_ref().is_none_or(|(found, _)| *found != key) {
-        let function = instance.get_func(&mut *store, method.index);
-        let function =
-            function.ok_or_else(|| CallError::internal("the function belongs to another module"))?;
-        *found = Some((key, Export::new(function)));
-    }
-    found
-        .as_ref()
-        .map(|(_, export)| export)
-        .ok_or_else(|| CallError::internal("the function is not there"))
+) -> Result<(Export, usize), CallError> {
+    let function = instance.get_func(&mut *store, method.index);
+    let function = function.ok_or_else(|| CallError::internal("the function belongs to another module"))?;
+    Ok((Export::new(function), address(method)))
+}
+
+/// Methods are shared and never move, so the address names one.
+fn address(method: &Method) -> usize {
+    std::ptr::from_ref(method) as usize
 }
 
 /// Why a call gave no value.
