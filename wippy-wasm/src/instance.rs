@@ -51,7 +51,13 @@ impl Instance {
         stdio: Stdio,
     ) -> Result<Self, CallError> {
         let wasi = match &module.wasi {
-            Some(config) => Some(wasi::instance(&module.id, config, args, stdio)?),
+            Some(config) => Some(wasi::instance(
+                &module.id,
+                config,
+                args,
+                stdio,
+                module.limits.resources,
+            )?),
             None => None,
         };
         let mut store = GuestState::store(module.pre.engine(), &module.limits, wasi);

@@ -4,10 +4,10 @@ use std::{fmt, time::Duration};
 
 use wasmtime::ResourceLimiter;
 
-/// What one instance may take. `None` means that only the engine's own bounds hold.
+/// What one instance may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Wall time of one call.
+    /// Wall time of one call; without it only the caller's deadline holds.
     pub execution: Option<Duration>,
     /// Bytes of all its linear memories together.
     pub memory_bytes: usize,
@@ -15,7 +15,7 @@ pub struct Limits {
     pub table_elements: usize,
     /// Bytes that one call may make the host copy or allocate.
     pub host_bytes: usize,
-    /// Resources that it may hold at once.
+    /// Host resources (streams, files, pollables) that it may hold at once.
     pub resources: usize,
 }
 

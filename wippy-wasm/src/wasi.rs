@@ -86,6 +86,7 @@ pub(crate) fn instance(
     config: &WasiConfig,
     extra_args: &[String],
     stdio: Stdio,
+    resources_max: usize,
 ) -> Result<Wasi, CallError> {
     let mut builder = WasiCtxBuilder::new();
     builder.arg(id.name());
@@ -131,8 +132,10 @@ pub(crate) fn instance(
             builder.stderr(LogStream::new(entry, "stderr", budget));
         }
     }
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(resources_max);
     Ok(Wasi {
         ctx: builder.build(),
-        table: ResourceTable::new(),
+        table,
     })
 }

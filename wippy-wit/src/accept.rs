@@ -258,7 +258,8 @@ fn exact_length(reader: &mut dyn Reader, what: &str, required: usize, wanted: us
 
 #[cold]
 fn wrong_length(what: &str, wanted: usize, found: usize) -> Error {
-    Error::expected(format_args!("{what} of {wanted} elements"), found)
+    let plural = if wanted == 1 { "" } else { "s" };
+    Error::expected(format_args!("{what} of {wanted} element{plural}"), found)
 }
 
 fn array(reader: &mut dyn Reader, wanted: &str) -> Result<usize, Error> {
@@ -342,11 +343,14 @@ pub fn record(reader: &mut dyn Reader) -> Result<(), Error> {
     }
 }
 
-/// Moves from a record to its `field`, by its WIT name or the `snake_case` form of it.
+/// Moves from a record to the field at `index` of its `fields`, by its WIT name or the `snake_case` form of it.
 ///
 /// # Errors
-/// When the field is missing and cannot be nil; a near key is suggested.
-pub fn field(reader: &mut dyn Reader, field: &Field) -> Result<(), Error> {
+/// When the field is missing and cannot be nil; a near key that is no other field is suggested.
+pub fn field(reader: &mut dyn Reader, fields: &[Field], index: usize) -> Result<(), Error> {
+    let Some(field) = fields.get(index) else {
+        return Err(Error::new("the record has no such field"));
+    };
     reader.enter_key(&field.key)?;
     let mut missing = matches!(reader.datum(), Datum::Nil);
     if missing && let Some(snake) = &field.snake {
@@ -356,22 +360,22 @@ pub fn field(reader: &mut dyn Reader, field: &Field) -> Result<(), Error> {
     }
     if missing && !field.node.nilable {
         reader.leave();
-        return Err(missing_field(reader, field));
+        return Err(missing_field(reader, fields, field));
     }
     Ok(())
 }
 
 #[cold]
-fn missing_field(reader: &mut dyn Reader, field: &Field) -> Error {
+fn missing_field(reader: &mut dyn Reader, fields: &[Field], field: &Field) -> Error {
     let name = names::snake(field.key.name());
     let mut problem = format!("missing field `{name}`");
-    if let Some(near) = near_key(reader, &name) {
+    if let Some(near) = near_key(reader, fields, &name) {
         let _ = write!(problem, " (there is `{near}`: did you mean that?)");
     }
     Error::new(problem)
 }
 
-fn near_key(reader: &mut dyn Reader, wanted: &str) -> Option<String> {
+fn near_key(reader: &mut dyn Reader, fields: &[Field], wanted: &str) -> Option<String> {
     let mut position = 0;
     let mut best: Option<(usize, String)> = None;
     while reader.enter_pair(&mut position).ok()? {
@@ -381,7 +385,7 @@ fn near_key(reader: &mut dyn Reader, wanted: &str) -> Option<String> {
         {
             let distance = edit_distance(&names::snake(key).to_lowercase(), wanted);
             // The very name can be there too, with the value null.
-            if !names::same(key, wanted)
+            if !fields.iter().any(|field| names::same(field.key.name(), key))
                 && distance <= 1 + wanted.len() / 4
                 && best.as_ref().is_none_or(|(least, _)| distance < *least)
             {

@@ -78,9 +78,19 @@ impl Error {
     }
 }
 
+/// Longer paths, which only values made by a loop have, are shown by as many steps from either end.
+const SHOWN: usize = 12;
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for segment in self.path() {
+        let skipped = self.0.path.len().saturating_sub(2 * SHOWN);
+        for (step, segment) in self.path().enumerate() {
+            if skipped > 0 && (SHOWN..SHOWN + skipped).contains(&step) {
+                if step == SHOWN {
+                    f.write_str("…")?;
+                }
+                continue;
+            }
             match segment {
                 Segment::Argument(position, name) => write!(f, "argument {position} ({name})")?,
                 Segment::Index(position) => write!(f, "[{position}]")?,

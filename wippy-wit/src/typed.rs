@@ -125,8 +125,8 @@ fn packed(array: Vec<Value>, nilable: bool) -> Value {
 fn record(fields: &[Field], reader: &mut dyn Reader) -> Result<Value, Error> {
     accept::record(reader)?;
     let mut parts = Vec::with_capacity(fields.len());
-    for field in fields {
-        accept::field(reader, field)?;
+    for (index, field) in fields.iter().enumerate() {
+        accept::field(reader, fields, index)?;
         let part =
             value(&field.node, reader).map_err(|error| error.at_field(&names::snake(field.key.name())))?;
         reader.leave();

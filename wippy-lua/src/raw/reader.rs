@@ -296,10 +296,15 @@ impl Reader for LuaReader {
 )]
 fn key_text(datum: &Datum<'_>) -> String {
     match datum {
+        // Not to be mistaken for the index.
+        Datum::String(text) if text.iter().all(u8::is_ascii_digit) => {
+            format!("\"{}\"", String::from_utf8_lossy(text))
+        }
         Datum::String(text) => String::from_utf8_lossy(text).chars().take(64).collect(),
         Datum::Integer(index) => index.to_string(),
         Datum::Float(number) => number.to_string(),
-        other => other.type_name().to_owned(),
+        Datum::Boolean(value) => value.to_string(),
+        other => format!("<{}>", other.type_name()),
     }
 }
 

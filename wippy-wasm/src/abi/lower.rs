@@ -165,7 +165,7 @@ fn lower_flat<T>(
                 fields,
                 reader,
                 slots,
-                |reader, _, field| accept::field(reader, field),
+                |reader, index, _| accept::field(reader, fields, index),
                 at_field,
             )?;
         }
@@ -327,8 +327,8 @@ fn store<T>(
         }
         Kind::Record(fields) => {
             accept::record(reader)?;
-            for field in fields {
-                accept::field(reader, field)?;
+            for (index, field) in fields.iter().enumerate() {
+                accept::field(reader, fields, index)?;
                 store(cx, &field.node, reader, offset + field.offset as usize)
                     .map_err(|error| at(error, |error| at_field(error, 0, field)))?;
                 reader.leave();

@@ -4,6 +4,12 @@
 //! takes a value and sixteen numbers, and gives a tuple of the same, therefore has one layout on both sides: its code
 //! is to give back the pointer that it got.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    clippy::indexing_slicing,
+    reason = "a test's way to fail, and the arm for all others"
+)]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
@@ -96,10 +102,7 @@ fn module(document: &Document) -> String {
         };
         let _ = write!(params, " (param {ty})");
         let at = FLATS + index * 8;
-        let _ = write!(
-            stores,
-            "\n    ({ty}.store (i32.const {at}) (local.get {index}))"
-        );
+        let _ = write!(stores, "\n    ({ty}.store (i32.const {at}) (local.get {index}))");
     }
     format!(
         r#"(module
@@ -152,7 +155,8 @@ fn engine() -> &'static Arc<Engine> {
     &ENGINE
 }
 
-fn id(name: &str) -> EntryId {
+/// `test:name`.
+pub(crate) fn id(name: &str) -> EntryId {
     EntryId::parse(&format!("test:{name}")).unwrap()
 }
 
@@ -191,6 +195,22 @@ impl Rig {
         });
         let function = WasmFunction::new(module.unwrap(), PoolConfig::default());
         self.insert(name, Arc::new(function));
+    }
+
+    /// Why the core module `module` cannot be the guest that `wit` describes.
+    pub(crate) fn refused(module: &str, wit: &str) -> String {
+        let refused = engine().prepare(Spec {
+            id: id("refused"),
+            binary: Binary::Wat(module),
+            wit: Some(wit),
+            method: "echo",
+            imports: &[],
+            wasi: WasiConfig::default(),
+            limits: Limits::default(),
+        });
+        let problems = refused.unwrap_err();
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        lines.join("\n")
     }
 
     /// Puts the function `main` that `text` returns behind `test:name`.

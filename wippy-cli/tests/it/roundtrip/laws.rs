@@ -1,24 +1,46 @@
 //! What holds for every type and every value of it.
 //!
-//! A guest that echoes gives back what it was given, whether it comes from Lua or as an owned value. In the guest's
-//! memory it looks exactly as the engine's own dynamic calls would have put it there. A value with one wrong part is
-//! refused with the place of that part, and costs nothing but the call.
+//! A guest that echoes gives back what it was given, in whichever form: as an owned value, from Lua, from Lua after a
+//! wait. In the guest's memory it looks exactly as the engine's own dynamic calls would have put it there. A value with
+//! one wrong part is refused with the place of that part, and costs nothing but the call.
+
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    clippy::indexing_slicing,
+    reason = "a test's way to fail, and the arm for all others"
+)]
 
 use std::sync::{Arc, LazyLock};
 
-use proptest::sample::Index;
+use async_trait::async_trait;
+use proptest::{collection::vec, prelude::*, sample::Index};
 use wasmtime::{
     Store,
     component::{Component, Instance, Linker, Val},
 };
-use wippy_security::{CallError, ErrorKind};
+use wippy_security::{Call, CallError, ErrorKind, Handler, Permit};
 use wippy_wit::{Error, Node, Table, Type, TypeCase, TypeField, Value, ValueReader, arbitrary, names, typed};
 
 use super::echo::{self, Rig};
 
-/// Makes the guest for `ty` and holds it to the laws with each of `values`. One part of the first is then made wrong:
-/// which one is for `pick` to say.
-pub(crate) fn check(rig: &Rig, ty: &Type, values: &[Value], pick: Index) {
+/// A type, some values of it, and which part of the first of them is made wrong.
+#[derive(Debug, Clone)]
+pub(crate) struct Subject {
+    ty: Type,
+    values: Vec<Value>,
+    pick: Index,
+}
+
+/// Any type that a component can have.
+pub(crate) fn subject() -> impl Strategy<Value = Subject> {
+    let ty = arbitrary::ty().prop_map(|ty| with_flags_that_fit(&ty));
+    ty.prop_flat_map(|ty| (vec(arbitrary::value_of(&ty), 1..4), Just(ty), any::<Index>()))
+        .prop_map(|(values, ty, pick)| Subject { ty, values, pick })
+}
+
+/// Makes the guest for the type and holds it to the laws with each of the values.
+pub(crate) fn check(rig: &Rig, subject: &Subject) {
+    let Subject { ty, values, pick } = subject;
     let text = arbitrary::document(ty);
     let (definitions, _) = text.rsplit_once("echo: func(").unwrap();
     let component = echo::component(definitions, &ty.to_string());
@@ -31,7 +53,7 @@ pub(crate) fn check(rig: &Rig, ty: &Type, values: &[Value], pick: Index) {
         looks_as_the_engine_has_it(rig, &theirs, ty, value);
     }
     if let Some(value) = values.first() {
-        is_refused_at_its_place(rig, ty, value, pick);
+        is_refused_at_its_place(rig, ty, value, *pick);
         comes_back(rig, ty, value);
     }
 }
@@ -75,15 +97,33 @@ pub(crate) fn with_flags_that_fit(ty: &Type) -> Type {
     }
 }
 
-/// The application that the laws speak of: `test:relay` is a script that calls the guest.
+/// The application that the laws speak of: `test:relay` is a script that calls the guest, and `test:patient` one that
+/// has to wait for it.
 pub(crate) fn rig() -> Rig {
     let rig = Rig::new();
-    rig.script(
-        "relay",
-        "local funcs = require('funcs')\n\
-         return { main = function(...) return funcs.call('test:echo', ...) end }",
-    );
+    for (name, target) in [("relay", "echo"), ("patient", "late")] {
+        let script = format!(
+            "local funcs = require('funcs')\n\
+             return {{ main = function(...) return funcs.call('test:{target}', ...) end }}"
+        );
+        rig.script(name, &script);
+    }
+    rig.insert("late", Arc::new(Late));
     rig
+}
+
+/// Calls the guest in its second poll, when the script that asked for it has been suspended.
+struct Late;
+
+#[async_trait]
+impl Handler for Late {
+    async fn invoke<'a>(self: Arc<Self>, _permit: Permit, call: Call<'a>) -> Result<(), CallError> {
+        tokio::task::yield_now().await;
+        let dispatcher = call.context.dispatcher();
+        let function = dispatcher.resolve(&echo::id("echo"))?;
+        let calling = dispatcher.call(call.context, &function, call.arguments, call.result)?;
+        calling.await
+    }
 }
 
 /// The value and the numbers behind it.
@@ -106,14 +146,80 @@ fn comes_back(rig: &Rig, ty: &Type, value: &Value) {
         sent.pairs.push((Value::from("n"), Value::Integer(n)));
     }
     let sent = Value::Table(Box::new(sent));
-    let owned = rig.call("echo", &arguments(value));
-    assert_eq!(owned.as_ref(), Ok(&sent), "an owned value changed on its way");
-    let lua = rig.call("relay", &arguments(value));
-    assert_eq!(
-        lua.map(|value| as_lua_has_it(&value)),
-        Ok(as_lua_has_it(&sent)),
-        "a Lua value changed on its way"
-    );
+    let loose = other_form(ty, value);
+    for value in [value, &loose] {
+        let owned = rig.call("echo", &arguments(value));
+        assert_eq!(owned.as_ref(), Ok(&sent), "an owned value changed on its way");
+        for name in ["relay", "patient"] {
+            let lua = rig.call(name, &arguments(value));
+            assert_eq!(
+                lua.map(|value| as_lua_has_it(&value)),
+                Ok(as_lua_has_it(&sent)),
+                "{name}: a Lua value changed on its way"
+            );
+        }
+    }
+}
+
+/// The same value in other forms that the mapping accepts: `snake_case`, floats for integers, arrays for bytes, the
+/// short form of variants, arrays of flags.
+fn other_form(ty: &Type, value: &Value) -> Value {
+    static NIL: Value = Value::Nil;
+    let part = |name: &str, ty: &Type| other_form(ty, value.get(name).unwrap_or(&NIL));
+    match (ty, value) {
+        #[expect(clippy::cast_precision_loss, reason = "it is small enough")]
+        (_, Value::Integer(number)) if number.unsigned_abs() < 1 << 53 => Value::Float(*number as f64),
+        (Type::List(element), Value::String(bytes)) if **element == Type::U8 => {
+            Value::array(bytes.iter().map(|byte| Value::Integer((*byte).into())))
+        }
+        (Type::List(element), Value::Table(table)) => Value::Table(Box::new(Table {
+            array: table
+                .array
+                .iter()
+                .map(|value| other_form(element, value))
+                .collect(),
+            pairs: table.pairs.clone(),
+        })),
+        (Type::Tuple(types), Value::Table(table)) => {
+            let parts = types.iter().zip(&table.array);
+            let mut array: Vec<Value> = parts.map(|(ty, value)| other_form(ty, value)).collect();
+            // Where elements can be nil, those at the end may be missing.
+            while array.last().is_some_and(Value::is_nil) {
+                array.pop();
+            }
+            Value::array(array)
+        }
+        (Type::Record { fields, .. }, _) => {
+            let parts = fields
+                .iter()
+                .map(|field| (names::snake(&field.name), part(&field.name, &field.ty)));
+            let parts = parts.filter(|(_, value)| !value.is_nil());
+            Value::record(parts.map(|(name, value)| (name.into_owned(), value)))
+        }
+        (Type::Option(some), Value::Table(_)) if some.is_nilable() => {
+            let some = part("some", some);
+            Value::record(Some(("some", some)).filter(|(_, some)| !some.is_nil()))
+        }
+        (Type::Option(some), _) if !value.is_nil() => other_form(some, value),
+        (Type::Variant { cases, .. }, _) => {
+            let tag = text(value.get("tag").unwrap());
+            let case = cases.iter().find(|case| *case.name == *tag).unwrap();
+            match &case.payload {
+                None => Value::from(&*names::snake(&tag)),
+                // `{tag = "x"}` is the long form, whatever the cases are called; and a nil leaves no trace.
+                Some(ty) if tag != "tag" && value.get("value").is_some() => {
+                    Value::record([(names::snake(&tag).into_owned(), part("value", ty))])
+                }
+                Some(_) => value.clone(),
+            }
+        }
+        (Type::Enum { .. }, _) => Value::from(&*names::snake(&text(value))),
+        (Type::Flags { flags, .. }, _) => {
+            let set = flags.iter().filter(|flag| value.get(flag).is_some());
+            Value::array(set.map(|flag| Value::from(&*names::snake(flag))))
+        }
+        _ => value.clone(),
+    }
 }
 
 /// A table is its pairs, and a nil is no pair: which elements stand in an array is for Lua to say.
@@ -186,11 +292,7 @@ fn looks_as_the_engine_has_it(rig: &Rig, theirs: &Theirs, ty: &Type, value: &Val
     let Value::Table(ours) = ours else {
         panic!("`echo` gives a tuple")
     };
-    assert_eq!(
-        to_val(ty, &ours.array[0]),
-        val,
-        "the engine lifts something else"
-    );
+    assert_eq!(to_val(ty, &ours.array[0]), val, "the engine lifts something else");
 }
 
 /// A value in canonical form as the engine's dynamic calls have it.
@@ -306,7 +408,7 @@ fn is_refused_at_its_place(rig: &Rig, ty: &Type, value: &Value, pick: Index) {
             expected.starts_with(&place),
             "{expected} does not begin with {place}"
         );
-        for name in ["echo", "relay"] {
+        for name in ["echo", "relay", "patient"] {
             let error = rig.call(name, &arguments(&value)).unwrap_err();
             assert_eq!(
                 (error.kind(), error.message()),
