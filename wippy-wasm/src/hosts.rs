@@ -16,87 +16,82 @@ struct Host {
     /// Other spellings.
     aliases: &'static [&'static str],
     /// The interfaces that it grants, without versions; a trailing `*` stands for any ending.
-    interfaces: &'static [&'static str],
+    interfaces: &'static [&'static [&'static str]],
     /// Whether its interfaces need a WASI context.
     wasi: bool,
     link: fn(&mut Linker<GuestState>) -> wasmtime::Result<()>,
 }
 
+const CLI: &[&str] = &[
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/stderr",
+    "wasi:cli/terminal-*",
+];
+
+/// Streams cannot be waited on without polling, so the one grants the other.
+const IO: &[&str] = &["wasi:io/error", "wasi:io/streams", "wasi:io/poll"];
+
 const HOSTS: &[Host] = &[
     Host {
         import: "wasi:cli",
         aliases: &[],
-        interfaces: &[
-            "wasi:cli/environment",
-            "wasi:cli/exit",
-            "wasi:cli/stdin",
-            "wasi:cli/stdout",
-            "wasi:cli/stderr",
-            "wasi:cli/terminal-*",
-        ],
+        interfaces: &[CLI],
         wasi: true,
         link: wasi::cli,
     },
     Host {
         import: "wasi:io",
         aliases: &[],
-        interfaces: &["wasi:io/error", "wasi:io/streams", "wasi:io/poll"],
+        interfaces: &[IO],
         wasi: true,
         link: wasi::io,
     },
     Host {
         import: "wasi:poll",
         aliases: &[],
-        interfaces: &["wasi:io/poll"],
+        interfaces: &[&["wasi:io/poll"]],
         wasi: true,
         link: wasi::poll,
     },
     Host {
         import: "wasi:clocks",
         aliases: &[],
-        interfaces: &["wasi:clocks/wall-clock", "wasi:clocks/monotonic-clock"],
+        interfaces: &[&["wasi:clocks/wall-clock", "wasi:clocks/monotonic-clock"]],
         wasi: true,
         link: wasi::clocks,
     },
     Host {
         import: "wasi:filesystem",
         aliases: &[],
-        interfaces: &["wasi:filesystem/types", "wasi:filesystem/preopens"],
+        interfaces: &[&["wasi:filesystem/types", "wasi:filesystem/preopens"]],
         wasi: true,
         link: wasi::filesystem,
     },
     Host {
         import: "wasi:random",
         aliases: &[],
-        interfaces: &[
+        interfaces: &[&[
             "wasi:random/random",
             "wasi:random/insecure",
             "wasi:random/insecure-seed",
-        ],
+        ]],
         wasi: true,
         link: wasi::random,
     },
     Host {
         import: "wasi_snapshot_preview1",
         aliases: &["wasi1"],
-        interfaces: &[
-            "wasi:cli/environment",
-            "wasi:cli/exit",
-            "wasi:cli/stdin",
-            "wasi:cli/stdout",
-            "wasi:cli/stderr",
-            "wasi:cli/terminal-*",
-            "wasi:io/error",
-            "wasi:io/streams",
-            "wasi:io/poll",
-        ],
+        interfaces: &[CLI, IO],
         wasi: true,
         link: wasi::preview1,
     },
     Host {
         import: "funcs",
         aliases: &["wippy:runtime/funcs"],
-        interfaces: &["wippy:runtime/funcs"],
+        interfaces: &[&["wippy:runtime/funcs"]],
         wasi: false,
         link: funcs::link,
     },
@@ -113,6 +108,8 @@ impl Host {
         let interface = unversioned(interface);
         self.interfaces
             .iter()
+            .copied()
+            .flatten()
             .any(|granted| match granted.strip_suffix('*') {
                 Some(start) => interface.starts_with(start),
                 None => *granted == interface,

@@ -387,7 +387,8 @@ fn near_key(reader: &mut dyn Reader, fields: &[Field], wanted: &str) -> Option<S
             // The very name can be there too, with the value null.
             if !fields.iter().any(|field| names::same(field.key.name(), key))
                 && distance <= 1 + wanted.len() / 4
-                && best.as_ref().is_none_or(|(least, _)| distance < *least)
+                // Tables have no order, messages do.
+                && best.as_ref().is_none_or(|(least, name)| (distance, key) < (*least, name.as_str()))
             {
                 best = Some((distance, key.to_owned()));
             }
