@@ -213,7 +213,7 @@ fn records() {
         "{\"name\": 1, \"tag_count\": 1}",
         "\"Ada\"",
     ]), @r#"
-    {"name": "Ada", "tag-count": 1, "nick-name": "A"} -> {"name":"Ada","tag-count":1,"nick-name":"A"}
+    {"name": "Ada", "tag-count": 1, "nick-name": "A"} -> {"name":"Ada","nick-name":"A","tag-count":1}
     {"name": "Ada", "tag_count": 1, "age": 3} -> {"name":"Ada","tag-count":1}
     {"name": "Ada", "tagCount": 1} -- missing field `tag_count` (there is `tagCount`: did you mean that?)
     {"Name": "Ada", "tag_count": 1} -- missing field `name` (there is `Name`: did you mean that?)
