@@ -2,28 +2,31 @@
 
 mod ctx;
 mod funcs;
+mod future;
 mod io;
 mod json;
 mod logger;
+mod message;
 mod process;
 mod time;
+mod timers;
 
 use std::sync::Arc;
 
 use mlua::{Lua, Table, Value as LuaValue};
 use wippy_registry::EntryId;
 
-use crate::{Services, worker::Program};
+use crate::{Services, raw, worker::Program};
 
-pub(crate) use funcs::Tasks;
+pub(crate) use future::Tasks;
 
 /// The names of the built-in modules, in order.
 pub const MODULES: &[&str] = &[
-    "ctx", "errors", "funcs", "io", "json", "logger", "process", "time",
+    "channel", "ctx", "errors", "funcs", "io", "json", "logger", "process", "time",
 ];
 
 /// Modules that are globals, too.
-pub(crate) const GLOBALS: &[&str] = &["errors", "process"];
+pub(crate) const GLOBALS: &[&str] = &["channel", "errors", "process"];
 
 /// What modules know about the script around them.
 #[derive(Clone)]
@@ -63,6 +66,7 @@ pub(crate) fn open(lua: &Lua, name: &str, environment: &Environment) -> mlua::Re
 /// When memory does not suffice.
 pub(crate) fn globals(lua: &Lua, environment: &Environment) -> mlua::Result<Vec<(&'static str, LuaValue)>> {
     Ok(vec![
+        ("channel", LuaValue::Table(raw::channel_functions(lua)?)),
         ("print", LuaValue::Function(io::print(lua, environment)?)),
         ("process", LuaValue::Table(process::open(lua, environment)?)),
     ])

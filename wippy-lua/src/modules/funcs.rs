@@ -1,20 +1,13 @@
 //! `funcs`: calling other entries, waiting for them or not.
 
-use std::{
-    future::Future,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{future::Future, time::Duration};
 
-use mlua::{
-    FromLuaMulti, IntoLuaMulti, Lua, MultiValue, Table, UserData, UserDataMethods, UserDataRef,
-    Value as LuaValue,
-};
-use tokio::{sync::Notify, task::AbortHandle};
+use mlua::{FromLuaMulti, Lua, MultiValue, Table, UserData, UserDataMethods, UserDataRef, Value as LuaValue};
 use wippy_registry::EntryId;
-use wippy_security::{CallError, Context, ErrorKind, Values};
+use wippy_security::{CallError, Context, Values};
 use wippy_wit::{Value, ValueReader, ValueWriter};
 
+use super::future;
 use crate::{errors, raw, suspend::suspending, values};
 
 /// Opens the module.
@@ -119,48 +112,6 @@ impl UserData for Executor {
     }
 }
 
-impl UserData for Pending {
-    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        methods.add_method("is_complete", |_, this, ()| Ok(this.state.outcome().is_some()));
-        methods.add_method("is_canceled", |_, this, ()| {
-            Ok(this.state.outcome().is_some_and(|outcome| is_canceled(&outcome)))
-        });
-        methods.add_method("result", |lua, this, ()| match this.state.outcome() {
-            Some(outcome) => values::answer(lua, outcome),
-            None => ().into_lua_multi(lua),
-        });
-        methods.add_method("error", |lua, this, ()| match this.state.outcome() {
-            Some(Err(error)) => errors::to_lua(lua, error),
-            _ => Ok(LuaValue::Nil),
-        });
-        methods.add_method("cancel", |_, this, ()| {
-            this.cancel();
-            Ok(true)
-        });
-        methods.add_method("response", |_, this, ()| {
-            Ok(Response {
-                state: this.state.clone(),
-            })
-        });
-        methods.add_method("channel", |_, this, ()| {
-            Ok(Response {
-                state: this.state.clone(),
-            })
-        });
-        methods.add_meta_method("__index", |lua, _, name: String| {
-            lua.named_registry_value::<LuaValue>(&method(&name))
-        });
-    }
-}
-
-impl UserData for Response {
-    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        methods.add_meta_method("__index", |lua, _, name: String| {
-            lua.named_registry_value::<LuaValue>(&method(&name))
-        });
-    }
-}
-
 /// Where the blocking methods are kept: mlua's own methods cannot suspend.
 fn method(name: &str) -> String {
     format!("wippy.funcs.{name}")
@@ -172,22 +123,7 @@ fn register(lua: &Lua) -> mlua::Result<()> {
         Ok(answered(async move { call(context?, request).await }))
     })?;
     lua.set_named_registry_value(&method("call"), call)?;
-    let wait = suspending(lua, |_, this: UserDataRef<Pending>| {
-        let state = this.state.clone();
-        Ok(answered(async move { state.wait().await }))
-    })?;
-    lua.set_named_registry_value(&method("await"), wait)?;
-    let receive = suspending(lua, |_, this: UserDataRef<Response>| {
-        let state = this.state.clone();
-        Ok(async move {
-            let outcome = state.wait().await;
-            move |lua: &Lua| match outcome {
-                Ok(value) => (raw::write_value(lua, &value)?, true).into_lua_multi(lua),
-                Err(_) => (LuaValue::Nil, false).into_lua_multi(lua),
-            }
-        })
-    })?;
-    lua.set_named_registry_value(&method("receive"), receive)
+    future::install(lua)
 }
 
 async fn answered(
@@ -216,104 +152,5 @@ fn start(lua: &Lua, executor: &Executor, request: Request) -> mlua::Result<Multi
         Ok(context) => context,
         Err(error) => return values::refuse(lua, error),
     };
-    let state = Arc::new(State::default());
-    let shared = state.clone();
-    let task = tokio::spawn(async move { shared.complete(call(context, request).await) }).abort_handle();
-    match lua.app_data_ref::<Tasks>() {
-        Some(tasks) => tasks.keep(task.clone()),
-        None => task.abort(),
-    }
-    Pending { state, task }.into_lua_multi(lua)
-}
-
-/// The calls that an invocation began and need not wait for. They end with it.
-#[derive(Default)]
-pub(crate) struct Tasks {
-    running: Mutex<Vec<AbortHandle>>,
-}
-
-impl Tasks {
-    fn keep(&self, task: AbortHandle) {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if running.len() >= 64 {
-            running.retain(|task| !task.is_finished());
-        }
-        running.push(task);
-    }
-
-    /// Cancels what still runs.
-    pub(crate) fn end(&self) {
-        for task in self
-            .running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .drain(..)
-        {
-            task.abort();
-        }
-    }
-}
-
-impl Drop for Tasks {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-/// What `async` answers.
-struct Pending {
-    state: Arc<State>,
-    task: AbortHandle,
-}
-
-impl Pending {
-    fn cancel(&self) {
-        self.task.abort();
-        self.state
-            .complete(Err(CallError::new(ErrorKind::Canceled, "the call was cancelled")));
-    }
-}
-
-/// What `future:response()` answers: gives the result once.
-struct Response {
-    state: Arc<State>,
-}
-
-/// The outcome of a call that runs on its own.
-#[derive(Default)]
-struct State {
-    outcome: Mutex<Option<Result<Value, CallError>>>,
-    completed: Notify,
-}
-
-impl State {
-    fn outcome(&self) -> Option<Result<Value, CallError>> {
-        self.outcome
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    /// Sets the outcome, unless there is one.
-    fn complete(&self, outcome: Result<Value, CallError>) {
-        self.outcome
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(outcome);
-        self.completed.notify_waiters();
-    }
-
-    async fn wait(&self) -> Result<Value, CallError> {
-        loop {
-            let completed = self.completed.notified();
-            if let Some(outcome) = self.outcome() {
-                return outcome;
-            }
-            completed.await;
-        }
-    }
-}
-
-fn is_canceled(outcome: &Result<Value, CallError>) -> bool {
-    matches!(outcome, Err(error) if error.kind() == ErrorKind::Canceled)
+    future::start(lua, call(context, request))
 }

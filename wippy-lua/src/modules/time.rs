@@ -11,6 +11,7 @@ use mlua::{
 };
 use wippy_security::CallError;
 
+use super::timers;
 use crate::{errors, suspend::suspending, values};
 
 const UNITS: &[(&str, i64)] = &[
@@ -94,6 +95,7 @@ pub(crate) fn open(lua: &Lua) -> mlua::Result<Table> {
             Err(error) => values::refuse(lua, error),
         })?,
     )?;
+    timers::install(lua, &module)?;
     Ok(module)
 }
 
@@ -111,7 +113,14 @@ fn sleep(lua: &Lua) -> mlua::Result<mlua::Function> {
 
 /// A number of nanoseconds.
 #[derive(Clone, Copy)]
-struct Duration(i64);
+pub(super) struct Duration(i64);
+
+impl Duration {
+    /// As long as it is; nothing when it lies in the past.
+    pub(super) fn to_std(self) -> StdDuration {
+        StdDuration::from_nanos(u64::try_from(self.0).unwrap_or_default())
+    }
+}
 
 impl FromLua for Duration {
     #[expect(clippy::wildcard_enum_match_arm, reason = "everything else is no duration")]
@@ -254,7 +263,13 @@ fn show_duration(nanoseconds: i64) -> String {
 
 /// A moment, in a time zone.
 #[derive(Clone)]
-struct Time(Zoned);
+pub(super) struct Time(Zoned);
+
+impl Time {
+    pub(super) fn new(zoned: Zoned) -> Self {
+        Self(zoned)
+    }
+}
 
 fn out_of_range(error: impl std::fmt::Display) -> mlua::Error {
     errors::raise(CallError::invalid(error.to_string()))

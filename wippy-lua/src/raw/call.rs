@@ -304,7 +304,7 @@ fn poll_once(l: *mut lua_State, core: &Core, mut pointer: FramePointer) -> Progr
 fn end(l: *mut lua_State, core: &Core) -> Progress {
     match core.handoff.borrow_mut().take() {
         Some(Parked::Call(pointer)) => settle(l, core, pointer),
-        Some(Parked::Future(_)) | None => {
+        Some(Parked::Future(_) | Parked::Wait(_)) | None => {
             park_error(core, no_context());
             Progress::Error
         }

@@ -2,10 +2,11 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     ffi::c_int,
     panic::{AssertUnwindSafe, catch_unwind},
     ptr,
+    rc::Rc,
     sync::Arc,
     task::Waker,
 };
@@ -15,7 +16,12 @@ use tokio::time::Instant;
 use wippy_security::{Binding, CallError, Context, ErrorKind, Function};
 use wippy_wit::Foreign;
 
-use super::{call::FramePointer, suspending::Exchange};
+use super::{
+    call::FramePointer,
+    channel::{Channels, Wait},
+    schedule::{Queue, Ready},
+    suspending::Exchange,
+};
 
 /// What a coroutine waits for.
 pub(super) enum Parked {
@@ -23,6 +29,8 @@ pub(super) enum Parked {
     Call(FramePointer),
     /// A future made by safe code; its outcome goes to the [`Exchange`].
     Future(super::suspending::Suspension),
+    /// Something that another coroutine does with a channel.
+    Wait(Rc<Wait>),
 }
 
 /// A coroutine that a script started with `coroutine.spawn`, before the driver has seen it.
@@ -54,6 +62,14 @@ pub(super) struct Core {
     pub pinned: Cell<u32>,
     /// How often Lua was resumed: iterations over tables must not span it.
     pub resumes: Cell<u64>,
+    /// Which of the driver's coroutines runs.
+    pub current: Cell<Ready>,
+    /// What has been woken by what runs.
+    pub woken: RefCell<VecDeque<Ready>>,
+    /// What has been woken from elsewhere.
+    pub queue: Arc<Queue>,
+    /// What is known of channels.
+    pub channels: Channels,
     /// From a yielding C function to the driver, and back once it is finished.
     pub handoff: RefCell<Option<Parked>>,
     /// Where safe futures and their outcomes pass.
@@ -100,6 +116,10 @@ impl Core {
             suspending: Cell::new(false),
             pinned: Cell::new(0),
             resumes: Cell::new(0),
+            current: Cell::new(Ready::Main),
+            woken: RefCell::default(),
+            queue: Arc::default(),
+            channels: Channels::default(),
             handoff: RefCell::default(),
             exchange: Arc::default(),
             frames: RefCell::default(),

@@ -42,7 +42,7 @@ impl Exchange {
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
     }
 
-    fn take_outcome(&self) -> Option<mlua::Result<Completion>> {
+    pub(super) fn take_outcome(&self) -> Option<mlua::Result<Completion>> {
         self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -75,7 +75,7 @@ where
     unsafe { lua.exec_raw((start, finish), |l| ffi::lua_pushcclosure(l, run, 2)) }
 }
 
-fn exchange(lua: &Lua) -> Arc<Exchange> {
+pub(super) fn exchange(lua: &Lua) -> Arc<Exchange> {
     // SAFETY: mlua's current state is a thread of a state of ours.
     lua.exec_raw_lua(|raw| unsafe { core(raw.state()).exchange.clone() })
 }

@@ -4,11 +4,8 @@ use std::{
     collections::VecDeque,
     ffi::{CStr, c_int},
     ptr,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context as Waking, Poll, Wake, Waker},
+    sync::Arc,
+    task::{Context as Waking, Poll, Waker},
 };
 
 use mlua::{
@@ -21,9 +18,11 @@ use wippy_wit::{DEPTH_MAX, Datum, Error, Reader, Value, WriteError, Writer, copy
 
 use super::{
     call::stack,
+    channel::{close_pumps, fail_deadlocked, turn_pump},
     core::{Core, Parked, Spawned, core, deadline_error, park_error, raise},
     object,
     reader::LuaReader,
+    schedule::{Ready, TaskWaker},
     writer::{LuaWriter, keys_address, push_value},
 };
 
@@ -35,7 +34,10 @@ pub(crate) struct Vm {
     main: Task,
     spawned: Vec<Option<Task>>,
     free: Vec<usize>,
-    queue: Arc<Queue>,
+    /// What runs beside the coroutines, and what wakes it.
+    background: Option<(Background, Arc<TaskWaker>, Waker)>,
+    /// Turns that are due.
+    due: VecDeque<Ready>,
     /// Dropped after everything that is parked, which may point into it.
     lua: Lua,
     /// Dropped after the state, whose functions use it.
@@ -44,6 +46,9 @@ pub(crate) struct Vm {
 
 // SAFETY: nothing in it is bound to a thread, and only its owner uses it; see `super`.
 unsafe impl Send for Vm {}
+
+/// What runs beside the coroutines of a state, whenever its waker is woken.
+pub(crate) type Background = Box<dyn FnMut(&mut Waking<'_>) + Send>;
 
 /// A coroutine that the driver runs.
 struct Task {
@@ -55,60 +60,6 @@ struct Task {
     parked: Option<Parked>,
     /// For spawned coroutines: wakes this one alone. The main one uses the waker of whoever polls.
     waker: Option<(Arc<TaskWaker>, Waker)>,
-}
-
-/// Which spawned coroutines have been woken.
-#[derive(Default)]
-struct Queue {
-    ready: Mutex<VecDeque<usize>>,
-    parent: Mutex<Option<Waker>>,
-}
-
-struct TaskWaker {
-    index: usize,
-    queued: AtomicBool,
-    queue: Arc<Queue>,
-}
-
-impl Queue {
-    fn push(&self, index: usize) {
-        self.ready
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push_back(index);
-    }
-
-    fn take(&self) -> VecDeque<usize> {
-        std::mem::take(&mut *self.ready.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn set_parent(&self, waker: &Waker) {
-        let mut parent = self.parent.lock().unwrap_or_else(PoisonError::into_inner);
-        if parent.as_ref().is_none_or(|known| !known.will_wake(waker)) {
-            *parent = Some(waker.clone());
-        }
-    }
-}
-
-impl Wake for TaskWaker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if !self.queued.swap(true, Ordering::AcqRel) {
-            self.queue.push(self.index);
-            let parent = self
-                .queue
-                .parent
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone();
-            if let Some(parent) = parent {
-                parent.wake();
-            }
-        }
-    }
 }
 
 /// The metatables of our own userdata.
@@ -180,7 +131,8 @@ impl Vm {
             main,
             spawned: Vec::new(),
             free: Vec::new(),
-            queue: Arc::default(),
+            background: None,
+            due: VecDeque::new(),
             lua,
             core,
         })
@@ -282,40 +234,104 @@ impl Vm {
         Ok(())
     }
 
+    /// Runs `background` at once and whenever its waker is woken, as long as the state lives.
+    pub(crate) fn set_background(&mut self, background: Background) {
+        let (flag, waker) = TaskWaker::new(Ready::Background, self.core.queue.clone());
+        waker.wake_by_ref();
+        self.background = Some((background, flag, waker));
+    }
+
     /// Runs the invocation as far as it goes.
     pub(crate) fn poll(&mut self, waking: &mut Waking<'_>) -> Poll<End> {
         let _mark = stack::Mark::new();
-        let mut again = match self.turn_main(waking.waker()) {
+        let is_alone = self.is_alone();
+        if !is_alone {
+            self.core.queue.begin(waking.waker());
+        }
+        let preempted = match self.turn_main(waking.waker()) {
             Turn::Ended(end) => return Poll::Ready(end),
             Turn::Preempted => true,
             Turn::Waiting => false,
         };
-        if !self.spawned.is_empty() || !self.core.spawned.borrow().is_empty() {
-            self.queue.set_parent(waking.waker());
-            self.adopt();
-            for index in self.queue.take() {
-                again |= self.turn_spawned(index);
+        if is_alone && self.is_alone() {
+            if preempted || self.end_deadlock() {
+                waking.waker().wake_by_ref();
             }
-            self.adopt();
-            again |= !self
-                .queue
-                .ready
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .is_empty();
+            return Poll::Pending;
         }
-        if again {
+        if is_alone {
+            self.core.queue.begin(waking.waker());
+        }
+        self.poll_others(waking, preempted)
+    }
+
+    /// Whether the main coroutine is all there is to run.
+    fn is_alone(&self) -> bool {
+        self.spawned.is_empty()
+            && self.background.is_none()
+            && !self.core.channels.has_sources()
+            && self.core.spawned.borrow().is_empty()
+    }
+
+    /// Gives everything that has been woken its turn, and the main coroutine another one if it was woken meanwhile.
+    fn poll_others(&mut self, waking: &mut Waking<'_>, mut preempted: bool) -> Poll<End> {
+        for _ in 0..TURNS_MAX {
+            self.adopt();
+            self.due.append(&mut self.core.woken.borrow_mut());
+            // Whoever used up its instructions goes on after others had their turn on the thread.
+            if self.due.is_empty() && !preempted {
+                self.core.queue.take(&mut self.due);
+            }
+            let Some(ready) = self.due.pop_front() else { break };
+            match ready {
+                Ready::Main => match self.turn_main(waking.waker()) {
+                    Turn::Ended(end) => return Poll::Ready(end),
+                    Turn::Preempted => preempted = true,
+                    Turn::Waiting => {}
+                },
+                Ready::Spawned(index) => preempted |= self.turn_spawned(index),
+                Ready::Pump(index) => turn_pump(&self.lua, &self.core, index),
+                Ready::Background => {
+                    if let Some((background, flag, waker)) = &mut self.background {
+                        flag.taken();
+                        background(&mut Waking::from_waker(waker));
+                    }
+                }
+            }
+        }
+        let is_due = !self.due.is_empty() || !self.core.woken.borrow().is_empty();
+        if self.core.queue.end() | is_due | preempted || self.end_deadlock() {
             waking.waker().wake_by_ref();
         }
         Poll::Pending
     }
 
+    /// Ends the wait of the main coroutine with an error if nothing else can; answers whether it did.
+    fn end_deadlock(&self) -> bool {
+        let waits = |task: &Task| matches!(&task.parked, Some(Parked::Wait(_)));
+        let Some(Parked::Wait(wait)) = &self.main.parked else {
+            return false;
+        };
+        let is_stuck = !wait.fired.get()
+            && self.background.is_none()
+            && !self.core.channels.has_sources()
+            && self.spawned.iter().flatten().all(waits);
+        if is_stuck {
+            fail_deadlocked(&self.core, wait);
+        }
+        is_stuck
+    }
+
     fn turn_main(&mut self, waker: &Waker) -> Turn {
+        self.core.current.set(Ready::Main);
         turn(&self.core, &mut self.main, waker)
     }
 
     /// Takes over what `coroutine.spawn` left.
     fn adopt(&mut self) {
+        if self.core.spawned.borrow().is_empty() {
+            return;
+        }
         for Spawned {
             thread,
             reference,
@@ -323,12 +339,7 @@ impl Vm {
         } in self.core.spawned.take()
         {
             let index = self.free.pop().unwrap_or(self.spawned.len());
-            let waker = Arc::new(TaskWaker {
-                index,
-                queued: AtomicBool::new(true),
-                queue: self.queue.clone(),
-            });
-            let waker = Some((waker.clone(), Waker::from(waker)));
+            let waker = Some(TaskWaker::new(Ready::Spawned(index), self.core.queue.clone()));
             let task = Task {
                 thread,
                 reference,
@@ -340,11 +351,11 @@ impl Vm {
                 Some(slot) => *slot = Some(task),
                 None => self.spawned.push(Some(task)),
             }
-            self.queue.push(index);
+            self.due.push_back(Ready::Spawned(index));
         }
     }
 
-    /// Gives a spawned coroutine its turn; true if it wants another one at once.
+    /// Gives a spawned coroutine its turn; true if it used up its instructions.
     fn turn_spawned(&mut self, index: usize) -> bool {
         let Some(slot) = self.spawned.get_mut(index) else {
             return false;
@@ -353,11 +364,12 @@ impl Vm {
         let Some((flag, waker)) = task.waker.clone() else {
             return false;
         };
-        flag.queued.store(false, Ordering::Release);
+        flag.taken();
+        self.core.current.set(Ready::Spawned(index));
         match turn(&self.core, task, &waker) {
             Turn::Waiting => false,
             Turn::Preempted => {
-                flag.wake();
+                waker.wake();
                 true
             }
             Turn::Ended(end) => {
@@ -399,6 +411,7 @@ impl Vm {
     pub(crate) fn reset(&mut self) {
         *self.core.context.borrow_mut() = None;
         self.core.deadline.set(None);
+        close_pumps(&self.core);
         for callee in &mut *self.core.callees.borrow_mut() {
             if let Some(binding) = &mut callee.binding {
                 binding.release();
@@ -484,6 +497,7 @@ impl Vm {
 impl Drop for Vm {
     fn drop(&mut self) {
         // What is parked may point into the state and goes first.
+        self.background = None;
         self.main.parked = None;
         self.spawned.clear();
         self.core.handoff.take();
@@ -510,11 +524,14 @@ fn turn(core: &Core, task: &mut Task, waker: &Waker) -> Turn {
                     true
                 }
             },
+            Parked::Wait(wait) => wait.fired.get(),
         };
         if !ready {
             return Turn::Waiting;
         }
-        *core.handoff.borrow_mut() = task.parked.take();
+        // Whoever waited for a channel has its value already.
+        let parked = task.parked.take();
+        *core.handoff.borrow_mut() = parked.filter(|parked| !matches!(parked, Parked::Wait(_)));
     }
     let status = resume(core, task, waker);
     match status {
@@ -576,6 +593,9 @@ unsafe extern "C-unwind" fn hook(l: *mut lua_State, _activation: *mut ffi::lua_D
         }
     }
 }
+
+/// How many turns a state's coroutines have before others get theirs.
+const TURNS_MAX: usize = 64;
 
 /// How deep Lua functions may call each other within one coroutine.
 const LEVELS_MAX: c_int = 100_000;

@@ -278,7 +278,7 @@ async fn futures_answer_when_they_are_done() {
         local before = future:is_complete()
         local value, ok = future:response():receive()
         local again, err = future:result()
-        return {{ before, value, ok, again, future:is_complete(), future:is_canceled() }}"
+        return {{ before, value:data(), ok, again:data(), future:is_complete(), future:is_canceled() }}"
     );
     let expected = [
         false.into(),

@@ -7,6 +7,7 @@
 )]
 
 mod calls;
+mod channels;
 mod coroutines;
 mod limits;
 mod loading;

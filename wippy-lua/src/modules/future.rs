@@ -1,0 +1,216 @@
+//! Futures: calls that run on their own, and what answers for them.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context as Waking, Poll},
+};
+
+use mlua::{
+    IntoLua, IntoLuaMulti, Lua, MultiValue, Table, UserData, UserDataMethods, UserDataRef, Value as LuaValue,
+};
+use tokio::{sync::Notify, task::AbortHandle};
+use wippy_security::{CallError, ErrorKind};
+use wippy_wit::Value;
+
+use super::message::Payload;
+use crate::{
+    errors,
+    raw::{self, Delivery, Source},
+    suspend::suspending,
+    values,
+};
+
+/// Where the blocking method is kept: mlua's own methods cannot suspend.
+const AWAIT: &str = "wippy.future.await";
+
+/// Prepares a state for futures.
+///
+/// # Errors
+/// When memory does not suffice.
+pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
+    let wait = suspending(lua, |_, this: UserDataRef<Pending>| {
+        let state = this.state.clone();
+        Ok(async move {
+            let outcome = state.wait().await;
+            move |lua: &Lua| values::answer(lua, outcome)
+        })
+    })?;
+    let methods = lua.create_table()?;
+    methods.raw_set("await", wait)?;
+    lua.set_named_registry_value(AWAIT, methods)
+}
+
+/// Runs `call` on its own; the answer is a future.
+///
+/// # Errors
+/// When memory does not suffice.
+pub(super) fn start(
+    lua: &Lua,
+    call: impl Future<Output = Result<Value, CallError>> + Send + 'static,
+) -> mlua::Result<MultiValue> {
+    let state = Arc::new(State::default());
+    let shared = state.clone();
+    let task = tokio::spawn(async move { shared.complete(call.await) }).abort_handle();
+    match lua.app_data_ref::<Tasks>() {
+        Some(tasks) => tasks.keep(task.clone()),
+        None => task.abort(),
+    }
+    let pending = Pending {
+        state,
+        task,
+        channel: None,
+    };
+    pending.into_lua_multi(lua)
+}
+
+/// The calls that an invocation began and need not wait for. They end with it.
+#[derive(Default)]
+pub(crate) struct Tasks {
+    running: Mutex<Vec<AbortHandle>>,
+}
+
+impl Tasks {
+    fn keep(&self, task: AbortHandle) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if running.len() >= 64 && running.len().is_power_of_two() {
+            running.retain(|task| !task.is_finished());
+        }
+        running.push(task);
+    }
+
+    /// Cancels what still runs.
+    pub(crate) fn end(&self) {
+        for task in self
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .drain(..)
+        {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// What `async` answers.
+struct Pending {
+    state: Arc<State>,
+    task: AbortHandle,
+    channel: Option<LuaValue>,
+}
+
+impl Pending {
+    fn cancel(&self) {
+        self.task.abort();
+        self.state
+            .complete(Err(CallError::new(ErrorKind::Canceled, "the call was cancelled")));
+    }
+
+    /// The channel that gives the outcome once; always the same one.
+    fn channel(&mut self, lua: &Lua) -> mlua::Result<LuaValue> {
+        if let Some(channel) = &self.channel {
+            return Ok(channel.clone());
+        }
+        let state = self.state.clone();
+        let answer = Answer(Some(Box::pin(async move { state.wait().await })));
+        let channel = raw::sourced_channel(lua, Box::new(answer))?;
+        self.channel = Some(channel.clone());
+        Ok(channel)
+    }
+}
+
+impl UserData for Pending {
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        methods.add_method("is_complete", |_, this, ()| Ok(this.state.outcome().is_some()));
+        methods.add_method("is_canceled", |_, this, ()| {
+            Ok(this.state.outcome().is_some_and(|outcome| is_canceled(&outcome)))
+        });
+        methods.add_method("result", |lua, this, ()| match this.state.outcome() {
+            Some(Ok(value)) => Payload::new(value).into_lua_multi(lua),
+            Some(Err(error)) => values::refuse(lua, error),
+            None => (LuaValue::Nil, LuaValue::Nil).into_lua_multi(lua),
+        });
+        methods.add_method("error", |lua, this, ()| match this.state.outcome() {
+            Some(Err(error)) => (errors::to_lua(lua, error)?, true).into_lua_multi(lua),
+            _ => (LuaValue::Nil, false).into_lua_multi(lua),
+        });
+        methods.add_method("cancel", |_, this, ()| {
+            this.cancel();
+            Ok(true)
+        });
+        for name in ["response", "channel"] {
+            methods.add_method_mut(name, |lua, this, ()| this.channel(lua));
+        }
+        methods.add_meta_method("__index", |lua, _, name: String| {
+            lua.named_registry_value::<Table>(AWAIT)?
+                .raw_get::<LuaValue>(name)
+        });
+    }
+}
+
+/// The outcome as the one value of a channel: a payload, or the error.
+struct Answer(Option<Outcome>);
+
+type Outcome = Pin<Box<dyn Future<Output = Result<Value, CallError>> + Send>>;
+
+impl Source for Answer {
+    fn poll_next(&mut self, waking: &mut Waking<'_>) -> Poll<Option<Delivery>> {
+        let Some(waiting) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        let Poll::Ready(outcome) = waiting.as_mut().poll(waking) else {
+            return Poll::Pending;
+        };
+        self.0 = None;
+        Poll::Ready(Some(Delivery::Build(Box::new(|lua: &Lua| match outcome {
+            Ok(value) => Payload::new(value).into_lua_multi(lua),
+            Err(error) => errors::to_lua(lua, error)?.into_lua(lua)?.into_lua_multi(lua),
+        }))))
+    }
+}
+
+/// The outcome of a call that runs on its own.
+#[derive(Default)]
+struct State {
+    outcome: Mutex<Option<Result<Value, CallError>>>,
+    completed: Notify,
+}
+
+impl State {
+    fn outcome(&self) -> Option<Result<Value, CallError>> {
+        self.outcome
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Sets the outcome, unless there is one.
+    fn complete(&self, outcome: Result<Value, CallError>) {
+        self.outcome
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(outcome);
+        self.completed.notify_waiters();
+    }
+
+    async fn wait(&self) -> Result<Value, CallError> {
+        loop {
+            let completed = self.completed.notified();
+            if let Some(outcome) = self.outcome() {
+                return outcome;
+            }
+            completed.await;
+        }
+    }
+}
+
+fn is_canceled(outcome: &Result<Value, CallError>) -> bool {
+    matches!(outcome, Err(error) if error.kind() == ErrorKind::Canceled)
+}
