@@ -4,16 +4,8 @@ use std::io::{self, BufRead as _, Read as _, Write as _};
 
 use wippy_lua::Terminal;
 
-/// Standard input and output, and the words behind the command's name.
-pub(crate) struct StandardTerminal {
-    arguments: Vec<String>,
-}
-
-impl StandardTerminal {
-    pub(crate) fn new(arguments: Vec<String>) -> Self {
-        Self { arguments }
-    }
-}
+/// Standard input and output.
+pub(crate) struct StandardTerminal;
 
 impl Terminal for StandardTerminal {
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
@@ -40,9 +32,5 @@ impl Terminal for StandardTerminal {
         let mut line = Vec::new();
         let read = io::stdin().lock().read_until(b'\n', &mut line)?;
         Ok((read > 0).then_some(line))
-    }
-
-    fn arguments(&self) -> Vec<String> {
-        self.arguments.clone()
     }
 }

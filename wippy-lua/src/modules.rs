@@ -16,9 +16,10 @@ use std::sync::Arc;
 use mlua::{Lua, Table, Value as LuaValue};
 use wippy_registry::EntryId;
 
-use crate::{Services, raw, worker::Program};
+use crate::{Terminal, raw};
 
 pub(crate) use future::Tasks;
+pub(crate) use process::{Post, Seat, Upgrade};
 
 /// The names of the built-in modules, in order.
 pub const MODULES: &[&str] = &[
@@ -32,16 +33,14 @@ pub(crate) const GLOBALS: &[&str] = &["channel", "errors", "process"];
 #[derive(Clone)]
 pub(crate) struct Environment {
     pub(crate) id: EntryId,
-    pub(crate) services: Services,
+    pub(crate) console: Option<Console>,
 }
 
-impl Environment {
-    pub(crate) fn new(program: &Arc<Program>) -> Self {
-        Self {
-            id: program.source.id.clone(),
-            services: program.services.clone(),
-        }
-    }
+/// A terminal, and the words that its owner was started with.
+#[derive(Clone)]
+pub(crate) struct Console {
+    pub(crate) terminal: Arc<dyn Terminal>,
+    pub(crate) arguments: Arc<[String]>,
 }
 
 /// Opens the module `name`, which is one of [`MODULES`].

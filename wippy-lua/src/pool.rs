@@ -43,7 +43,7 @@ impl Pool {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let worker = match idle {
             Some(worker) => worker,
-            None => Worker::new(self.program.clone())?,
+            None => Worker::new(self.program.clone(), None)?,
         };
         Ok(Lease {
             pool: self,

@@ -37,7 +37,7 @@ mod writer;
 
 pub(crate) use self::core::deadline_error;
 pub(crate) use call::call_function;
-pub(crate) use channel::{Delivery, Source, channel_functions, sourced_channel};
+pub(crate) use channel::{Delivery, Source, channel_functions, close_channel, sourced_channel};
 pub(crate) use coroutine::coroutine_functions;
 pub(crate) use object::{failure_metatable, foreign, integer_or_unsigned, unsigned, wrap_foreign};
 pub(crate) use suspending::{Completion, Suspension, suspending_function};

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use mlua::{Lua, LuaOptions, StdLib, Table, Value as LuaValue, Variadic};
 
 use crate::{
-    errors, handles, modules, numbers,
+    errors, handles,
+    modules::{self, Console, Environment},
+    numbers,
     raw::{self, Metatables, Vm},
     require,
     worker::Program,
@@ -44,7 +46,7 @@ const PRELUDE: &str = include_str!("prelude.lua");
 ///
 /// # Errors
 /// When the memory limit does not suffice.
-pub(crate) fn new(program: &Arc<Program>) -> mlua::Result<Vm> {
+pub(crate) fn new(program: &Arc<Program>, console: Option<Console>) -> mlua::Result<Vm> {
     let libraries =
         StdLib::COROUTINE | StdLib::TABLE | StdLib::STRING | StdLib::UTF8 | StdLib::MATH | StdLib::OS;
     let lua = Lua::new_with(libraries, LuaOptions::default())?;
@@ -60,7 +62,10 @@ pub(crate) fn new(program: &Arc<Program>) -> mlua::Result<Vm> {
     lua.set_app_data(modules::Tasks::default());
 
     let globals = safe_globals(lua)?;
-    let environment = modules::Environment::new(program);
+    let environment = Environment {
+        id: program.source.id.clone(),
+        console,
+    };
     for (name, value) in modules::globals(lua, &environment)? {
         globals.raw_set(name, value)?;
     }

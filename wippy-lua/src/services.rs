@@ -35,25 +35,19 @@ pub trait Terminal: Send + Sync {
     /// # Errors
     /// As the input has them.
     fn read_line(&self) -> io::Result<Option<Vec<u8>>>;
-
-    /// The arguments that the program was started with, after the entry's name.
-    fn arguments(&self) -> Vec<String>;
 }
 
 /// What the program around a script provides. The dispatcher is not among it: every call's context has its own.
 #[derive(Clone, Default)]
 pub struct Services {
-    /// The terminal; only processes that own one have it.
+    /// The terminal. Only processes on a host that has one get it.
     pub terminal: Option<Arc<dyn Terminal>>,
-    /// What `process.pid()` answers.
-    pub pid: Option<Arc<str>>,
 }
 
 impl fmt::Debug for Services {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Services")
             .field("terminal", &self.terminal.is_some())
-            .field("pid", &self.pid)
             .finish()
     }
 }

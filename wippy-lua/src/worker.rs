@@ -1,13 +1,14 @@
 //! [`Worker`]: one state with a script loaded into it.
 
-use std::{future::poll_fn, sync::Arc};
+use std::{future::poll_fn, sync::Arc, task::Poll};
 
 use mlua::{Function, Value as LuaValue};
 use wippy_security::{CallError, Context, ErrorKind};
 use wippy_wit::{Reader, Value, ValueReader, Writer};
 
 use crate::{
-    Config, Error, Services, Source, check, errors, modules,
+    Config, Error, Services, Source, check, errors,
+    modules::{self, Console, Seat},
     raw::{self, End, Kept, Vm},
     require, sandbox,
 };
@@ -46,6 +47,8 @@ pub(crate) struct Worker {
     method: Option<Kept>,
     /// Whether the last call returned, with a value or an error.
     is_clean: bool,
+    /// What it has as a process.
+    seat: Option<Arc<Seat>>,
     vm: Vm,
 }
 
@@ -54,12 +57,12 @@ impl Worker {
     ///
     /// # Errors
     /// When the state cannot be made.
-    pub(crate) fn new(program: Arc<Program>) -> Result<Self, CallError> {
+    pub(crate) fn new(program: Arc<Program>, console: Option<Console>) -> Result<Self, CallError> {
         let state = |error: mlua::Error| Error::State {
             id: program.source.id.clone(),
             reason: error.to_string(),
         };
-        let vm = sandbox::new(&program).map_err(state)?;
+        let vm = sandbox::new(&program, console).map_err(state)?;
         let source = &program.source;
         let chunk = check::compile(vm.lua(), Some(&source.id), &source.name, &source.text, None)?;
         let chunk = vm.keep(&chunk).map_err(state)?;
@@ -68,8 +71,17 @@ impl Worker {
             chunk,
             method: None,
             is_clean: false,
+            seat: None,
             vm,
         })
+    }
+
+    /// Makes it the state of a process.
+    pub(crate) fn seat(&mut self, seat: &Arc<Seat>) {
+        let post = seat.post.clone();
+        self.vm.set_background(Box::new(move |waking| post.sort(waking)));
+        self.vm.lua().set_app_data(seat.clone());
+        self.seat = Some(seat.clone());
     }
 
     /// Calls the method.
@@ -161,10 +173,20 @@ impl Worker {
 
     /// Runs what was begun to its end.
     async fn run(&mut self) -> Result<(), CallError> {
-        match poll_fn(|waking| self.vm.poll(waking)).await {
-            End::Returned if !self.vm.is_terminated() => Ok(()),
-            End::Returned => Err(raw::deadline_error()),
-            End::Raised => Err(self.raised()),
+        let end = poll_fn(|waking| match self.vm.poll(waking) {
+            Poll::Ready(end) => Poll::Ready(Some(end)),
+            // A script that goes on as another one waits for nothing but this.
+            Poll::Pending if self.seat.as_ref().is_some_and(|seat| seat.is_upgrading()) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        match end.await {
+            Some(End::Returned) if !self.vm.is_terminated() => Ok(()),
+            Some(End::Returned) => Err(raw::deadline_error()),
+            Some(End::Raised) => Err(self.raised()),
+            None => Err(CallError::new(
+                ErrorKind::Canceled,
+                "the process goes on as another program",
+            )),
         }
     }
 

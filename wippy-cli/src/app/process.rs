@@ -179,14 +179,11 @@ impl Runnable<'_> {
     }
 
     async fn run_lua(&self, command: &LuaCommand, input: Input) -> Result<Exit, CallError> {
-        let terminal = self
-            .has_terminal()
-            .then(|| Arc::new(StandardTerminal::new(input.words)) as _);
-        let process = command.start(Services {
-            terminal,
-            ..Services::default()
-        })?;
-        let value = process.run(self.app.context(), input.arguments).await?;
+        let terminal = self.has_terminal().then(|| Arc::new(StandardTerminal) as _);
+        let process = command.start(Services { terminal })?;
+        let value = process
+            .run(self.app.context(), input.words, input.arguments)
+            .await?;
         let code = if let Value::Integer(code) = value {
             exit_code(code)
         } else {

@@ -6,7 +6,7 @@ use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Table, Value as LuaValue, Va
 use wippy_security::CallError;
 use wippy_wit::Value;
 
-use super::Environment;
+use super::{Console, Environment};
 use crate::{Terminal, errors, suspend::suspending, values};
 
 /// Opens the module.
@@ -14,7 +14,7 @@ use crate::{Terminal, errors, suspend::suspending, values};
 /// # Errors
 /// When the script has no terminal, or memory does not suffice.
 pub(crate) fn open(lua: &Lua, environment: &Environment) -> mlua::Result<Table> {
-    let Some(terminal) = environment.services.terminal.clone() else {
+    let Some(Console { terminal, arguments }) = environment.console.clone() else {
         return Err(errors::raise(CallError::invalid(format!(
             "the module `io` needs a terminal, which `{}` does not run on",
             environment.id
@@ -40,7 +40,7 @@ pub(crate) fn open(lua: &Lua, environment: &Environment) -> mlua::Result<Table> 
     module.raw_set("readline", read_line(lua, &terminal)?)?;
     module.raw_set(
         "args",
-        lua.create_function(move |lua, ()| lua.create_sequence_from(terminal.arguments()))?,
+        lua.create_function(move |lua, ()| lua.create_sequence_from(arguments.iter().map(String::as_str)))?,
     )?;
     Ok(module)
 }
@@ -50,7 +50,7 @@ pub(crate) fn open(lua: &Lua, environment: &Environment) -> mlua::Result<Table> 
 /// # Errors
 /// When memory does not suffice.
 pub(crate) fn print(lua: &Lua, environment: &Environment) -> mlua::Result<Function> {
-    if let Some(terminal) = &environment.services.terminal {
+    if let Some(Console { terminal, .. }) = &environment.console {
         return writing(lua, terminal, |terminal, parts| terminal.write(&line(parts)));
     }
     let entry = environment.id.as_str().to_owned();

@@ -448,6 +448,20 @@ pub(crate) fn sourced_channel(lua: &Lua, source: Box<dyn Source>) -> mlua::Resul
     }
 }
 
+/// Closes a channel.
+///
+/// # Errors
+/// When `channel` is none.
+pub(crate) fn close_channel(lua: &Lua, channel: &LuaValue) -> mlua::Result<()> {
+    // SAFETY: the closure owns nothing; the channel is its argument.
+    unsafe {
+        lua.exec_raw::<()>(channel, |l| {
+            close(l);
+            ffi::lua_settop(l, 0);
+        })
+    }
+}
+
 /// Gives the channel of a pump its turn: what its source has goes to whoever waits.
 pub(super) fn turn_pump(lua: &Lua, core: &Core, pump: usize) {
     let mut build = |completion: super::Completion, thread: *mut lua_State| {

@@ -12,5 +12,6 @@ mod coroutines;
 mod limits;
 mod loading;
 mod modules;
+mod processes;
 mod support;
 mod values;

@@ -14,7 +14,6 @@ async fn a_process_talks_to_its_terminal() {
     let mut app = App::new();
     app.services = Services {
         terminal: Some(screen.clone()),
-        pid: Some("{1|host}".into()),
     };
     let script = "
         local io, json, time = require('io'), require('json'), require('time')
@@ -35,7 +34,7 @@ async fn a_process_talks_to_its_terminal() {
     name? hello	Ada	Bob
     and	nil	3
     ! careful
-    ["--loud"]	true	test:process	{1|host}
+    ["--loud"]	true	test:process	nil
     "#);
 }
 

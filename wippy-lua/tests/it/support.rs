@@ -116,7 +116,10 @@ impl App {
             self.services.clone(),
             self.config.clone(),
         );
-        process.unwrap().run(self.context(), arguments).await
+        process
+            .unwrap()
+            .run(self.context(), vec!["--loud".to_owned()], arguments)
+            .await
     }
 }
 
@@ -364,9 +367,5 @@ impl Terminal for Screen {
 
     fn read_line(&self) -> io::Result<Option<Vec<u8>>> {
         Ok(self.input.lock().unwrap().pop().map(String::into_bytes))
-    }
-
-    fn arguments(&self) -> Vec<String> {
-        vec!["--loud".to_owned()]
     }
 }

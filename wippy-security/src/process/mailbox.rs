@@ -165,6 +165,21 @@ impl Mailbox {
         std::future::poll_fn(|waking| self.poll_next(waking)).await
     }
 
+    /// Puts letters that were taken out, but not consumed, back to where they were: before all that wait. Who goes on as
+    /// another program leaves them to that.
+    pub fn put_back(&self, letters: impl DoubleEndedIterator<Item = Letter>) {
+        let mut inbox = lock(&self.0.inbox);
+        if inbox.is_closed {
+            drop(inbox);
+            // Nobody will read them; they are dropped where no lock is held.
+            letters.for_each(drop);
+            return;
+        }
+        for letter in letters.rev() {
+            inbox.letters.push_front(letter);
+        }
+    }
+
     /// The process whose mailbox it is.
     pub fn record(&self) -> &Arc<Record> {
         &self.0

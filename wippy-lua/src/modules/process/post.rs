@@ -1,0 +1,209 @@
+//! [`Post`]: a process's mailbox, sorted by what the script listens to.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context as Waking, Poll, Waker},
+};
+
+use mlua::{IntoLua, IntoLuaMulti, Lua, MultiValue};
+use wippy_security::{Letter, Mailbox};
+use wippy_wit::Value;
+
+use super::event;
+use crate::{
+    modules::message::Message,
+    raw::{Delivery, Source},
+};
+
+/// What a channel of a process gives.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Topic {
+    /// Messages that nothing else listens to.
+    Inbox,
+    /// What the system tells.
+    Events,
+    /// Messages of one topic.
+    Listened(Arc<str>),
+}
+
+/// In which form messages arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// As message objects.
+    Messages,
+    /// As what they carry, one value after the other.
+    Payloads,
+}
+
+/// A process's mailbox, sorted by what the script listens to.
+///
+/// Letters keep their places in the mailbox until a script takes them, so that the mailbox's bound holds for what waits
+/// here, too.
+pub(crate) struct Post {
+    mailbox: Mailbox,
+    sorted: Mutex<Sorted>,
+}
+
+#[derive(Default)]
+struct Sorted {
+    piles: HashMap<Topic, Pile>,
+    /// How many letters have come.
+    count: u64,
+}
+
+/// What waits for one channel.
+#[derive(Default)]
+struct Pile {
+    /// With their numbers in the order of arrival.
+    letters: VecDeque<(u64, Letter)>,
+    waker: Option<Waker>,
+}
+
+impl Post {
+    pub(crate) fn new(mailbox: Mailbox) -> Arc<Self> {
+        let piles = [Topic::Inbox, Topic::Events].map(|topic| (topic, Pile::default()));
+        Arc::new(Self {
+            mailbox,
+            sorted: Mutex::new(Sorted {
+                piles: piles.into(),
+                count: 0,
+            }),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Sorted> {
+        self.sorted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sorts what has arrived, and has itself woken for what arrives later.
+    pub(crate) fn sort(&self, waking: &mut Waking<'_>) {
+        while let Poll::Ready(letter) = self.mailbox.poll_next(waking) {
+            let mut sorted = self.lock();
+            let topic = match &letter {
+                Letter::Event(..) => Topic::Events,
+                Letter::Message(message, _) => Topic::Listened(message.topic.clone()),
+            };
+            sorted.count += 1;
+            let number = sorted.count;
+            let is_listened = sorted.piles.contains_key(&topic);
+            let topic = if is_listened { topic } else { Topic::Inbox };
+            let waker = sorted.piles.get_mut(&topic).and_then(|pile| {
+                pile.letters.push_back((number, letter));
+                pile.waker.take()
+            });
+            drop(sorted);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    /// From now on messages of `topic` wait apart from the others; those that wait in the inbox move. False when
+    /// somebody listens to it already.
+    pub(super) fn listen(&self, topic: &Arc<str>) -> bool {
+        let mut sorted = self.lock();
+        let key = Topic::Listened(topic.clone());
+        if sorted.piles.contains_key(&key) {
+            return false;
+        }
+        let mut pile = Pile::default();
+        if let Some(inbox) = sorted.piles.get_mut(&Topic::Inbox) {
+            let (ours, others) = mem::take(&mut inbox.letters).into_iter().partition(
+                |(_, letter)| matches!(letter, Letter::Message(message, _) if message.topic == *topic),
+            );
+            (pile.letters, inbox.letters) = (ours, others);
+        }
+        sorted.piles.insert(key, pile);
+        true
+    }
+
+    /// Undoes that: what waits goes to the inbox.
+    pub(super) fn unlisten(&self, topic: &Arc<str>) {
+        let mut sorted = self.lock();
+        let Some(pile) = sorted.piles.remove(&Topic::Listened(topic.clone())) else {
+            return;
+        };
+        let waker = sorted.piles.get_mut(&Topic::Inbox).and_then(|inbox| {
+            inbox.letters.extend(pile.letters);
+            inbox
+                .letters
+                .make_contiguous()
+                .sort_unstable_by_key(|(number, _)| *number);
+            inbox.waker.take()
+        });
+        drop(sorted);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Puts everything that no script has taken back into the mailbox.
+    pub(crate) fn put_back(&self) {
+        let piles = mem::take(&mut self.lock().piles);
+        let mut letters: Vec<_> = piles.into_values().flat_map(|pile| pile.letters).collect();
+        letters.sort_unstable_by_key(|(number, _)| *number);
+        self.mailbox
+            .put_back(letters.into_iter().map(|(_, letter)| letter));
+    }
+
+    fn poll_next(&self, topic: &Topic, waking: &Waking<'_>) -> Poll<Option<Letter>> {
+        let mut sorted = self.lock();
+        let Some(pile) = sorted.piles.get_mut(topic) else {
+            return Poll::Ready(None);
+        };
+        if let Some((_, letter)) = pile.letters.pop_front() {
+            return Poll::Ready(Some(letter));
+        }
+        let former = pile.waker.replace(waking.waker().clone());
+        drop(sorted);
+        drop(former);
+        Poll::Pending
+    }
+}
+
+/// What a channel of a process asks.
+pub(super) struct Delivered {
+    post: Arc<Post>,
+    topic: Topic,
+    form: Form,
+    /// What is left of a message that carries several values.
+    rest: VecDeque<Value>,
+}
+
+impl Delivered {
+    pub(super) fn new(post: Arc<Post>, topic: Topic, form: Form) -> Self {
+        Self {
+            post,
+            topic,
+            form,
+            rest: VecDeque::new(),
+        }
+    }
+}
+
+impl Source for Delivered {
+    fn poll_next(&mut self, waking: &mut Waking<'_>) -> Poll<Option<Delivery>> {
+        if let Some(value) = self.rest.pop_front() {
+            return Poll::Ready(Some(Delivery::Value(value)));
+        }
+        let Poll::Ready(letter) = self.post.poll_next(&self.topic, waking) else {
+            return Poll::Pending;
+        };
+        Poll::Ready(letter.map(|letter| match letter {
+            Letter::Event(event, _place) => build(move |lua| event::table(lua, &event)?.into_lua_multi(lua)),
+            Letter::Message(message, _place) if self.form == Form::Messages => {
+                build(move |lua| Message::new(message).into_lua(lua)?.into_lua_multi(lua))
+            }
+            Letter::Message(message, _place) => {
+                self.rest = message.payloads.into();
+                Delivery::Value(self.rest.pop_front().unwrap_or_default())
+            }
+        }))
+    }
+}
+
+fn build(completion: impl FnOnce(&Lua) -> mlua::Result<MultiValue> + Send + 'static) -> Delivery {
+    Delivery::Build(Box::new(completion))
+}
