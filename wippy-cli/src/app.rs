@@ -80,9 +80,9 @@ impl App {
         &self.prepared.dispatcher
     }
 
-    /// A context for what comes from outside: no actor, no deadline.
+    /// A context for what comes from outside: no actor, no deadline, and a call id of its own.
     pub fn context(&self) -> Context {
-        Context::root(Arc::clone(self.dispatcher()))
+        Context::root(Arc::clone(self.dispatcher())).with_new_call_id()
     }
 
     /// Calls a function.
@@ -237,8 +237,6 @@ fn has_no_runtime(entry: &LinkedEntry) -> bool {
             | schema::Config::HttpRouter(_)
             | schema::Config::HttpEndpoint(_)
             | schema::Config::HttpStatic(_)
-            | schema::Config::Policy(_)
-            | schema::Config::TokenStore(_)
             | schema::Config::MemoryStore(_)
     )
 }

@@ -9,6 +9,7 @@ mod environment;
 mod lua;
 mod overrides;
 mod parallel;
+pub(crate) mod policies;
 mod wasm;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
@@ -58,6 +59,7 @@ pub(crate) fn prepare(linked: Linked, settings: &Config) -> (Prepared, Problems)
     let mut diagnostics = linked.diagnostics.clone();
     let directories = Directories::find(&linked, &mut diagnostics);
     let environment = Arc::new(Environment::new(&linked, settings.clone()));
+    let policies = policies::compile(&linked, &mut diagnostics);
     let libraries = lua::libraries(&linked, &mut diagnostics);
     let compiler = wasm::Compiler::new(&linked, &directories, &environment, settings);
     let outcomes = parallel::map("preparing", &linked.entries, |entry| {
@@ -75,9 +77,10 @@ pub(crate) fn prepare(linked: Linked, settings: &Config) -> (Prepared, Problems)
         }
     });
     let mut prepared = Prepared::new(&linked, directories, settings);
+    prepared.dispatcher.set_policies(policies);
     for (entry, outcome) in linked.entries.iter().zip(outcomes) {
         match outcome {
-            Ok(Some(ready)) => prepared.insert(entry.entry.id.clone(), ready),
+            Ok(Some(ready)) => prepared.insert(entry, ready),
             Ok(None) => {}
             Err(mut wrong) => diagnostics.append(&mut wrong),
         }
@@ -145,9 +148,15 @@ impl Prepared {
         }
     }
 
-    fn insert(&mut self, id: EntryId, ready: Ready) {
+    fn insert(&mut self, entry: &LinkedEntry, ready: Ready) {
+        let id = entry.entry.id.clone();
         match ready {
-            Ready::LuaFunction(function) => self.dispatcher.insert(id, function as Arc<dyn Handler>),
+            Ready::LuaFunction(function) => {
+                // What it names and is not there was reported when the entries were linked.
+                if let Ok(identity) = policies::own_identity(&entry.config, &self.dispatcher.policies()) {
+                    self.dispatcher.insert(id, identity.around(function));
+                }
+            }
             Ready::WasmFunction(function) => {
                 self.functions.insert(id.clone(), Arc::clone(&function));
                 self.dispatcher.insert(id, function as Arc<dyn Handler>);

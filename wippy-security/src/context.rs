@@ -117,6 +117,12 @@ impl Context {
         }
     }
 
+    /// With a call id that nothing else has. Later ones sort after earlier ones.
+    #[must_use]
+    pub fn with_new_call_id(&self) -> Self {
+        self.with_call_id(uuid::Uuid::now_v7().to_string())
+    }
+
     fn with_shared(&self, shared: Shared) -> Self {
         Self {
             shared: Arc::new(shared),

@@ -347,8 +347,11 @@ impl PolicyProblem {
             Self::TooLong { .. } | Self::TooDeep | Self::TooManyLoops { .. } => {
                 "split it: a policy that allows and one that denies are often clearer than one expression"
             }
-            Self::InvalidPattern { .. }
-            | Self::MissingOperand { .. }
+            Self::InvalidPattern { .. } => {
+                "a character that means something stands for itself behind a backslash; there is no looking \
+                 around and no referring back"
+            }
+            Self::MissingOperand { .. }
             | Self::WrongOperand { .. }
             | Self::OtherDialect { .. }
             | Self::Syntax { .. }

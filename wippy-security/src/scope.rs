@@ -77,6 +77,12 @@ impl Scope {
         scope
     }
 
+    /// The policies of both. Of two with one id that of `other` counts.
+    #[must_use]
+    pub fn join(&self, other: &Self) -> Self {
+        Self::new(self.policies.iter().chain(&other.policies).cloned())
+    }
+
     /// Whether the policy `id` is in it.
     pub fn contains(&self, id: &EntryId) -> bool {
         self.find(id).is_ok()

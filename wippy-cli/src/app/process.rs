@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use wippy_lua::Services;
-use wippy_registry::{EntryId, schema, suggest};
-use wippy_security::CallError;
+use wippy_registry::{EntryId, LinkedEntry, schema, suggest};
+use wippy_security::{CallError, Context, Identity};
 use wippy_wasm::{Start, Stdio, WasmProcess};
 use wippy_wit::Value;
 
 use super::App;
 use crate::{
     Failure, arguments,
-    boot::{LuaCommand, Process},
+    boot::{LuaCommand, Process, policies},
     terminal::StandardTerminal,
 };
 
@@ -20,6 +20,8 @@ pub struct Runnable<'a> {
     app: &'a App,
     process: &'a Process,
     host: Host,
+    /// Whom it acts for: what its host declares, and over that what it declares itself.
+    identities: [Identity; 2],
 }
 
 /// Where a process runs, as far as its output cares.
@@ -61,14 +63,23 @@ impl App {
         let Some(process) = self.prepared.processes.get(id) else {
             return Err(self.unknown_process(id));
         };
-        let host = match host {
+        let (host, host_entry) = match host {
             Some(host) => self.host(host)?,
             None => self.terminal(),
         };
+        let policies = self.dispatcher().policies();
+        let lifecycle = host_entry.and_then(|entry| entry.config.lifecycle());
+        let own = self
+            .entry(id)
+            .map(|entry| policies::own_identity(&entry.config, &policies));
         Ok(Runnable {
             app: self,
             process,
             host,
+            identities: [
+                policies::identity_of(lifecycle, &policies)?,
+                own.transpose()?.unwrap_or_default(),
+            ],
         })
     }
 
@@ -87,17 +98,16 @@ impl App {
         }
     }
 
-    fn host(&self, id: &EntryId) -> Result<Host, Failure> {
+    fn host(&self, id: &EntryId) -> Result<(Host, Option<&LinkedEntry>), Failure> {
         let Some(entry) = self.entry(id) else {
             return Err(Failure::usage(format!("there is no host `{id}`")));
         };
         if let schema::Config::TerminalHost(terminal) = &entry.config {
-            return Ok(Host::Terminal {
-                hide_logs: terminal.hide_logs,
-            });
+            let hide_logs = terminal.hide_logs;
+            return Ok((Host::Terminal { hide_logs }, Some(entry)));
         }
         if matches!(entry.config, schema::Config::ProcessHost(_)) {
-            return Ok(Host::Background);
+            return Ok((Host::Background, Some(entry)));
         }
         Err(
             Failure::usage(format!("`{id}` is a `{}`, not a host", entry.entry.kind))
@@ -106,17 +116,16 @@ impl App {
     }
 
     /// The application's terminal, or one that is there anyway.
-    fn terminal(&self) -> Host {
+    fn terminal(&self) -> (Host, Option<&LinkedEntry>) {
         let terminal = self.prepared.entries.iter().find_map(|entry| {
             if let schema::Config::TerminalHost(terminal) = &entry.config {
-                Some(terminal)
+                Some((terminal.hide_logs, entry))
             } else {
                 None
             }
         });
-        Host::Terminal {
-            hide_logs: terminal.is_some_and(|terminal| terminal.hide_logs),
-        }
+        let hide_logs = terminal.is_some_and(|(hide_logs, _)| hide_logs);
+        (Host::Terminal { hide_logs }, terminal.map(|(_, entry)| entry))
     }
 }
 
@@ -166,7 +175,7 @@ impl Runnable<'_> {
             argv: input.words,
             stdio,
         };
-        Ok(match process.run(&self.app.context(), start).await? {
+        Ok(match process.run(&self.context(), start).await? {
             wippy_wasm::Exit::Value(value) => Exit {
                 value: Some(value),
                 code: 0,
@@ -182,7 +191,7 @@ impl Runnable<'_> {
         let terminal = self.has_terminal().then(|| Arc::new(StandardTerminal) as _);
         let process = command.start(Services { terminal })?;
         let value = process
-            .run(self.app.context(), input.words, input.arguments)
+            .run(self.context(), input.words, input.arguments)
             .await?;
         let code = if let Value::Integer(code) = value {
             exit_code(code)
@@ -190,6 +199,12 @@ impl Runnable<'_> {
             0
         };
         Ok(Exit { value: None, code })
+    }
+
+    /// Where everything that it does begins.
+    fn context(&self) -> Context {
+        let [host, own] = &self.identities;
+        own.over(&host.over(&self.app.context()))
     }
 
     fn has_terminal(&self) -> bool {

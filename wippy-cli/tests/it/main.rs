@@ -14,5 +14,6 @@ mod processes;
 mod quickstart;
 mod roundtrip;
 mod scripts;
+mod security;
 mod shell;
 mod signals;
