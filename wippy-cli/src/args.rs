@@ -72,6 +72,12 @@ pub enum Command {
         #[command(subcommand)]
         command: RegistryCommand,
     },
+    /// Ask what the policies of the application allow
+    Policy {
+        /// What to ask.
+        #[command(subcommand)]
+        command: PolicyCommand,
+    },
     /// Look at WebAssembly binaries
     Wasm {
         /// How to look.
@@ -239,6 +245,39 @@ pub struct RegistryArgs {
     pub yaml: bool,
 }
 
+/// `wippy policy`
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Show which policies speak of a request, why, and what they decide together
+    Explain(ExplainArgs),
+}
+
+/// `wippy policy explain`
+#[derive(Debug, Group)]
+pub struct ExplainArgs {
+    /// The id of who acts
+    #[arg(value_name = "ACTOR")]
+    pub actor: String,
+    /// What it wants to do (`funcs.call`)
+    #[arg(value_name = "ACTION")]
+    pub action: String,
+    /// With what (`app:report`)
+    #[arg(value_name = "RESOURCE")]
+    pub resource: String,
+    /// What is known about the request, as policies ask for it by `meta.…`
+    #[arg(long, value_name = "JSON", value_parser = json)]
+    pub meta: Option<serde_json::Value>,
+    /// What is known about the actor, as policies ask for it by `actor.meta.…`
+    #[arg(long, value_name = "JSON", value_parser = json)]
+    pub actor_meta: Option<serde_json::Value>,
+    /// Only this group, or this policy; may be repeated. Without it, all policies
+    #[arg(long, value_name = "NS:GROUP")]
+    pub scope: Vec<EntryId>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `wippy wasm`
 #[derive(Debug, Subcommand)]
 pub enum WasmCommand {
@@ -345,6 +384,15 @@ fn split_host(
     let host = value.parse().map_err(invalid)?;
     words.truncate(words.len() - 2);
     Ok((words, Some(host)))
+}
+
+/// A JSON object.
+fn json(text: &str) -> Result<serde_json::Value, String> {
+    match serde_json::from_str(text) {
+        Ok(object @ serde_json::Value::Object(_)) => Ok(object),
+        Ok(_) => Err("expected a JSON object".to_owned()),
+        Err(error) => Err(format!("expected a JSON object: {error}")),
+    }
 }
 
 impl FromStr for Setting {

@@ -4,6 +4,7 @@ mod call;
 mod completions;
 mod init;
 mod lint;
+mod policy;
 mod registry;
 mod run;
 mod test;
@@ -35,6 +36,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Test(args) => test::run(shared, &args),
         Command::Lint(args) => lint::run(shared, &args),
         Command::Registry { command } => registry::run(shared, command),
+        Command::Policy { command } => policy::run(shared, command),
         Command::Wasm { command } => wasm::run(shared, command),
         Command::Version => Ok(version::run()),
         Command::Completions { shell } => Ok(completions::run(shell)),

@@ -46,6 +46,17 @@ pub struct Explanation {
     pub decisive: bool,
 }
 
+impl Explanation {
+    /// Whether the policy has a say: it matches, or it denies and cannot tell.
+    pub fn counts(&self) -> bool {
+        match &self.outcome {
+            Match::Yes => true,
+            Match::Failed(_) => self.effect == Effect::Deny,
+            Match::OtherAction | Match::OtherResource | Match::Unmet(_) => false,
+        }
+    }
+}
+
 /// An immutable set of policies, by id. One without policies decides nothing.
 #[derive(Clone, Default)]
 pub struct Scope {
@@ -132,9 +143,9 @@ impl Scope {
         }
     }
 
-    /// How [`evaluate`](Self::evaluate) comes to its verdict: one line for each policy, by id.
+    /// How [`evaluate`](Self::evaluate) comes to its verdict: one line for each policy, by id. This asks and decides
+    /// nothing, so the audit trail says nothing of it.
     pub fn explain(&self, actor: &Actor, action: &str, resource: &str, meta: &Value) -> Vec<Explanation> {
-        let decisive = self.evaluate(actor, action, resource, meta).policy;
         let request = Request {
             actor,
             action,
@@ -145,9 +156,19 @@ impl Scope {
             policy: policy.id().clone(),
             effect: policy.effect(),
             outcome: policy.examine(&request),
-            decisive: decisive == Some(policy.id()),
+            decisive: false,
         };
-        self.policies.iter().map(explain).collect()
+        let mut lines: Vec<Explanation> = self.policies.iter().map(explain).collect();
+        let first = |effect| {
+            lines
+                .iter()
+                .position(|line| line.effect == effect && line.counts())
+        };
+        let decisive = first(Effect::Deny).or_else(|| first(Effect::Allow));
+        if let Some(line) = decisive.and_then(|at| lines.get_mut(at)) {
+            line.decisive = true;
+        }
+        lines
     }
 
     fn insert(&mut self, policy: Arc<Policy>) {

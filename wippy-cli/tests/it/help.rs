@@ -5,7 +5,7 @@ use crate::shell::{assert_transcript, transcript};
 #[test]
 fn help_of_every_command() {
     let directory = tempfile::tempdir().unwrap();
-    let commands: [&[&str]; 11] = [
+    let commands: [&[&str]; 12] = [
         &[],
         &["init"],
         &["run"],
@@ -15,6 +15,7 @@ fn help_of_every_command() {
         &["lint"],
         &["registry"],
         &["registry", "list"],
+        &["policy", "explain"],
         &["wasm", "inspect"],
         &["wasm", "stub"],
     ];
