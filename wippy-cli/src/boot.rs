@@ -10,6 +10,7 @@ mod lua;
 mod overrides;
 mod parallel;
 pub(crate) mod policies;
+mod tokens;
 mod wasm;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
@@ -60,6 +61,7 @@ pub(crate) fn prepare(linked: Linked, settings: &Config) -> (Prepared, Problems)
     let directories = Directories::find(&linked, &mut diagnostics);
     let environment = Arc::new(Environment::new(&linked, settings.clone()));
     let policies = policies::compile(&linked, &mut diagnostics);
+    let token_stores = tokens::token_stores(&linked, &tokens::stores(&linked), &mut diagnostics);
     let libraries = lua::libraries(&linked, &mut diagnostics);
     let compiler = wasm::Compiler::new(&linked, &directories, &environment, settings);
     let outcomes = parallel::map("preparing", &linked.entries, |entry| {
@@ -78,6 +80,7 @@ pub(crate) fn prepare(linked: Linked, settings: &Config) -> (Prepared, Problems)
     });
     let mut prepared = Prepared::new(&linked, directories, settings);
     prepared.dispatcher.set_policies(policies);
+    prepared.dispatcher.set_token_stores(token_stores);
     for (entry, outcome) in linked.entries.iter().zip(outcomes) {
         match outcome {
             Ok(Some(ready)) => prepared.insert(entry, ready),

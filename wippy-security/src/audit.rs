@@ -2,6 +2,8 @@
 //!
 //! Refusals are warnings. What is allowed is recorded at debug level, which costs one load when nobody listens.
 
+use wippy_registry::EntryId;
+
 use crate::{Context, guard::Asked, scope::Verdict};
 
 /// Records that `asked` may happen.
@@ -29,12 +31,17 @@ pub(crate) fn refused(context: &Context, asked: Asked<'_>, verdict: Option<Verdi
     tracing::warn!(target: "wippy::audit", actor, action, resource, policy, call_id, decision = "refused");
 }
 
+/// Records that a token was shown that is not valid; of the token itself nothing is said.
+#[cold]
+pub(crate) fn invalid_token(context: &Context, token_store: &EntryId) {
+    let (actor, call_id, token_store) = (actor(context), context.call_id(), token_store.as_str());
+    tracing::warn!(target: "wippy::audit", actor, token_store, call_id, "a token is not valid");
+}
+
 fn actor(context: &Context) -> Option<&str> {
     context.actor().map(|actor| &*actor.id)
 }
 
 fn policy(verdict: Option<Verdict<'_>>) -> Option<&str> {
-    verdict
-        .and_then(|verdict| verdict.policy)
-        .map(wippy_registry::EntryId::as_str)
+    verdict.and_then(|verdict| verdict.policy).map(EntryId::as_str)
 }

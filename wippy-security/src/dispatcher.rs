@@ -15,7 +15,7 @@ use wippy_wit::{Reader, Writer};
 
 use crate::{
     Call, CallError, Calling, Context, ErrorKind, Handler, MailboxLimits, Object, Permit, Policies,
-    Processes, calling::Callee, guard,
+    Processes, TokenStores, calling::Callee, guard,
 };
 
 /// What holds for every call.
@@ -45,6 +45,7 @@ pub struct Dispatcher {
     table: ArcSwap<HashMap<EntryId, Arc<Function>>>,
     policies: ArcSwap<Policies>,
     processes: Processes,
+    token_stores: ArcSwap<TokenStores>,
     /// Serialises changes of the table.
     changing: Mutex<()>,
 }
@@ -67,6 +68,7 @@ impl Dispatcher {
             config,
             table: ArcSwap::default(),
             policies: ArcSwap::default(),
+            token_stores: ArcSwap::default(),
             changing: Mutex::default(),
         })
     }
@@ -174,6 +176,16 @@ impl Dispatcher {
     /// Puts other policies in place. Scopes that were made before stay as they are.
     pub fn set_policies(&self, policies: Policies) {
         self.policies.store(Arc::new(policies));
+    }
+
+    /// Where tokens are made and checked.
+    pub fn token_stores(&self) -> Arc<TokenStores> {
+        self.token_stores.load_full()
+    }
+
+    /// Puts other token stores in place. Who holds one already keeps it.
+    pub fn set_token_stores(&self, token_stores: TokenStores) {
+        self.token_stores.store(Arc::new(token_stores));
     }
 
     /// Whether an execution without actor or scope is refused.

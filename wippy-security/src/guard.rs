@@ -2,7 +2,7 @@
 
 use wippy_wit::Value;
 
-use crate::{CallError, Context, Decision, ErrorKind, audit};
+use crate::{CallError, Context, Decision, ErrorKind, Verdict, audit};
 
 /// Proof that the guard allowed one action. It cannot be made, copied or kept: using it consumes it.
 #[derive(Debug)]
@@ -88,15 +88,28 @@ pub(crate) fn granted() -> Permit {
     Permit { _private: () }
 }
 
+/// Whether the actor of `context` may do `action` on `resource`, for those who only ask: nothing is done, so there is
+/// neither a permit nor a record of a refusal.
+pub fn allows(context: &Context, action: &str, resource: &str, meta: &Value) -> bool {
+    let asked = Asked {
+        action,
+        resource,
+        meta,
+    };
+    weigh(context, asked).0
+}
+
+/// Whether it is allowed, and what the scope said if it was asked.
+fn weigh<'c>(context: &'c Context, asked: Asked<'_>) -> (bool, Option<Verdict<'c>>) {
+    let (Some(actor), Some(scope)) = (context.actor(), context.scope()) else {
+        return (!context.dispatcher().is_strict(), None);
+    };
+    let verdict = scope.evaluate(actor, asked.action, asked.resource, asked.meta);
+    (verdict.decision == Decision::Allow, Some(verdict))
+}
+
 fn decide(context: &Context, asked: Asked<'_>) -> Result<Permit, CallError> {
-    let verdict = match (context.actor(), context.scope()) {
-        (Some(actor), Some(scope)) => Some(scope.evaluate(actor, asked.action, asked.resource, asked.meta)),
-        _ => None,
-    };
-    let is_allowed = match verdict {
-        Some(verdict) => verdict.decision == Decision::Allow,
-        None => !context.dispatcher().is_strict(),
-    };
+    let (is_allowed, verdict) = weigh(context, asked);
     if is_allowed {
         audit::allowed(context, asked, verdict);
         Ok(Permit { _private: () })

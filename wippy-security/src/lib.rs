@@ -27,6 +27,8 @@ mod policies;
 mod policy;
 mod process;
 mod scope;
+mod store;
+mod token;
 
 pub use actor::Actor;
 pub use binding::{Binding, Bound};
@@ -34,7 +36,7 @@ pub use calling::{CallFuture, Calling};
 pub use context::{Context, Execution, Lease, Values};
 pub use dispatcher::{Dispatcher, DispatcherConfig, Function};
 pub use error::{CallError, ErrorKind};
-pub use guard::{Permit, authorize, authorize_with};
+pub use guard::{Permit, allows, authorize, authorize_with};
 pub use handler::{Call, Handler};
 pub use identity::Identity;
 pub use object::{Handle, Object};
@@ -45,3 +47,5 @@ pub use process::{
     ProcessCounts, ProcessFuture, Processes, Record, Running, Spawn, Start, Terminal,
 };
 pub use scope::{Decision, Explanation, Scope, Verdict};
+pub use store::{MemoryStore, Store};
+pub use token::{Grant, TokenStore, TokenStores};

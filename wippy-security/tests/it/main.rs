@@ -10,3 +10,4 @@ mod patterns;
 mod policies;
 mod properties;
 mod support;
+mod tokens;
