@@ -39,9 +39,9 @@ pub(crate) fn from_lua(lua: &Lua, value: &LuaValue, trace: Option<&str>) -> Call
         LuaValue::Table(table) => from_table(lua, table),
         LuaValue::Nil => CallError::new(ErrorKind::Unknown, "nil"),
         other => {
-            let text = other
-                .to_string()
-                .unwrap_or_else(|_| format!("a {}", other.type_name()));
+            // What has no text of its own is shown by its address, which is nobody's business.
+            let text = other.to_string().ok().filter(|text| !text.contains(": 0x"));
+            let text = text.unwrap_or_else(|| format!("a {}", other.type_name()));
             CallError::new(ErrorKind::Unknown, text)
         }
     };
@@ -128,11 +128,11 @@ pub(crate) fn from_mlua(error: &mlua::Error, trace: Option<&str>) -> CallError {
         mlua::Error::MemoryError(_) => with_trace(out_of_memory(), trace),
         mlua::Error::WithContext { context, cause } => from_mlua(cause, trace).context(context),
         mlua::Error::BadArgument { to, pos, cause, .. } => {
-            let function = to.as_deref().unwrap_or("function");
-            with_trace(
-                CallError::invalid(format!("bad argument #{pos} to `{function}`: {cause}")),
-                trace,
-            )
+            let place = format!("bad argument #{pos} to `{}`", to.as_deref().unwrap_or("function"));
+            match cause.downcast_ref::<CallError>() {
+                Some(error) => with_trace(error.clone().context(place), trace),
+                None => with_trace(CallError::invalid(format!("{place}: {cause}")), trace),
+            }
         }
         mlua::Error::FromLuaConversionError { from, to, message } => {
             let reason = message

@@ -7,7 +7,9 @@ mod io;
 mod json;
 mod logger;
 mod message;
+mod owned;
 mod process;
+mod security;
 mod time;
 mod timers;
 
@@ -23,7 +25,7 @@ pub(crate) use process::{Post, Seat, Upgrade};
 
 /// The names of the built-in modules, in order.
 pub const MODULES: &[&str] = &[
-    "channel", "ctx", "errors", "funcs", "io", "json", "logger", "process", "time",
+    "channel", "ctx", "errors", "funcs", "io", "json", "logger", "process", "security", "time",
 ];
 
 /// Modules that are globals, too.
@@ -54,6 +56,7 @@ pub(crate) fn open(lua: &Lua, name: &str, environment: &Environment) -> mlua::Re
         "io" => io::open(lua, environment),
         "json" => json::open(lua),
         "logger" => logger::open(lua, environment),
+        "security" => security::open(lua),
         "time" => time::open(lua),
         _ => lua.globals().raw_get(name),
     }

@@ -84,18 +84,15 @@ impl TokenStore {
         declared: &declared::TokenStore,
         store: Arc<dyn Store>,
     ) -> Result<Self, CallError> {
-        let made_up;
         let key = match &declared.token_key {
-            Some(key) => key.as_bytes(),
-            None => {
-                made_up = random(SIGNATURE_LEN)?;
-                &made_up
-            }
+            Some(key) => key.as_bytes().to_vec(),
+            None => random(SIGNATURE_LEN)?,
         };
         Ok(Self {
             id,
             store,
-            key: Hmac::new_from_slice(key).map_err(|_| CallError::internal("the token key has no length"))?,
+            key: Hmac::new_from_slice(&key)
+                .map_err(|_| CallError::internal("the token key has no length"))?,
             token_length: usize::try_from(declared.token_length).unwrap_or(SIGNATURE_LEN),
             default_expiration: declared.default_expiration,
         })

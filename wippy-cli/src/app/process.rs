@@ -190,9 +190,7 @@ impl Runnable<'_> {
     async fn run_lua(&self, command: &LuaCommand, input: Input) -> Result<Exit, CallError> {
         let terminal = self.has_terminal().then(|| Arc::new(StandardTerminal) as _);
         let process = command.start(Services { terminal })?;
-        let value = process
-            .run(self.context(), input.words, input.arguments)
-            .await?;
+        let value = process.run(self.context(), input.words, input.arguments).await?;
         let code = if let Value::Integer(code) = value {
             exit_code(code)
         } else {

@@ -1,13 +1,19 @@
 //! `funcs`: calling other entries, waiting for them or not.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
-use mlua::{FromLuaMulti, Lua, MultiValue, Table, UserData, UserDataMethods, UserDataRef, Value as LuaValue};
+use mlua::{
+    FromLuaMulti, IntoLuaMulti, Lua, MultiValue, Table, UserData, UserDataMethods, UserDataRef,
+    Value as LuaValue,
+};
 use wippy_registry::EntryId;
-use wippy_security::{CallError, Context, Values};
+use wippy_security::{Actor, CallError, Context, Scope, Values, authorize};
 use wippy_wit::{Value, ValueReader, ValueWriter};
 
-use super::future;
+use super::{
+    future,
+    owned::{Owned, Owner, current},
+};
 use crate::{errors, raw, suspend::suspending, values};
 
 /// Opens the module.
@@ -58,14 +64,24 @@ impl FromLuaMulti for Request {
 struct Executor {
     values: Values,
     timeout: Option<Duration>,
+    actor: Option<Arc<Actor>>,
+    scope: Option<Arc<Scope>>,
+    /// Who was allowed to change what calls inherit, if anybody did.
+    owner: Option<Owner>,
 }
 
 impl Executor {
     /// The context for a call.
     fn context(&self, lua: &Lua) -> Result<Context, CallError> {
-        let context = raw::context(lua);
-        let mut context =
-            context.ok_or_else(|| CallError::internal("a call was made outside of an invocation"))?;
+        let mut context = current(lua)?;
+        if let Some(owner) = &self.owner {
+            owner.check(&context, "executor")?;
+        }
+        if self.actor.is_some() || self.scope.is_some() {
+            let actor = self.actor.as_ref().or(context.actor()).cloned();
+            let scope = self.scope.as_ref().or(context.scope()).cloned();
+            context = context.with_identity(actor, scope);
+        }
         if !self.values.is_empty() {
             context = context.with_values(self.values.clone());
         }
@@ -75,15 +91,43 @@ impl Executor {
         Ok(context)
     }
 
-    fn with_context(&self, lua: &Lua, added: &Table) -> mlua::Result<Self> {
-        let mut executor = self.clone();
+    /// A copy that may change what calls inherit: `resource` is `context` or `security`.
+    fn permitted(&self, lua: &Lua, action: &str, resource: &str) -> Result<Self, CallError> {
+        let context = current(lua)?;
+        if let Some(owner) = &self.owner {
+            owner.check(&context, "executor")?;
+        }
+        let _permit = authorize(&context, action, resource)?;
+        Ok(Self {
+            owner: Some(Owner::of(&context)),
+            ..self.clone()
+        })
+    }
+
+    fn with_actor(&self, lua: &Lua, actor: Arc<Actor>) -> Result<Self, CallError> {
+        let mut executor = self.permitted(lua, "funcs.security", "security")?;
+        executor.actor = Some(actor);
+        Ok(executor)
+    }
+
+    fn with_scope(&self, lua: &Lua, scope: Arc<Scope>) -> Result<Self, CallError> {
+        let mut executor = self.permitted(lua, "funcs.security", "security")?;
+        executor.scope = Some(scope);
+        Ok(executor)
+    }
+
+    fn with_context(&self, lua: &Lua, added: &Table) -> mlua::Result<MultiValue> {
+        let mut executor = match self.permitted(lua, "funcs.context", "context") {
+            Ok(executor) => executor,
+            Err(error) => return values::refuse(lua, error),
+        };
         for pair in added.pairs::<String, LuaValue>() {
             let (key, value) = pair?;
             let value =
                 raw::read_value(lua, &value).map_err(|error| errors::raise(error.at_field(&key).into()))?;
             executor.values.insert(key.into(), value);
         }
-        Ok(executor)
+        executor.into_lua_multi(lua)
     }
 
     fn with_options(&self, options: &Table) -> mlua::Result<Self> {
@@ -97,10 +141,24 @@ impl Executor {
     }
 }
 
+/// The executor, or nil and the error.
+fn or_refuse(lua: &Lua, outcome: Result<Executor, CallError>) -> mlua::Result<MultiValue> {
+    match outcome {
+        Ok(executor) => executor.into_lua_multi(lua),
+        Err(error) => values::refuse(lua, error),
+    }
+}
+
 impl UserData for Executor {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         methods.add_method("with_context", |lua, this, added: Table| {
             this.with_context(lua, &added)
+        });
+        methods.add_method("with_actor", |lua, this, actor: Owned<Actor>| {
+            or_refuse(lua, this.with_actor(lua, actor.thing))
+        });
+        methods.add_method("with_scope", |lua, this, scope: Owned<Scope>| {
+            or_refuse(lua, this.with_scope(lua, scope.thing))
         });
         methods.add_method("with_options", |_, this, options: Table| {
             this.with_options(&options)

@@ -13,5 +13,6 @@ mod limits;
 mod loading;
 mod modules;
 mod processes;
+mod security;
 mod support;
 mod values;
