@@ -5,6 +5,15 @@ use wippy_wit::Value;
 use crate::{CallError, Context, Decision, ErrorKind, Verdict, audit};
 
 /// Proof that the guard allowed one action. It cannot be made, copied or kept: using it consumes it.
+///
+/// ```compile_fail,E0451
+/// let forged = wippy_security::Permit { _private: () };
+/// ```
+/// ```compile_fail,E0382
+/// fn twice(permit: wippy_security::Permit) -> [wippy_security::Permit; 2] {
+///     [permit, permit]
+/// }
+/// ```
 #[derive(Debug)]
 #[must_use]
 pub struct Permit {

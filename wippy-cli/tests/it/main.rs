@@ -12,6 +12,7 @@ mod inheritance;
 mod init;
 mod misbehaving;
 mod policy;
+mod privileges;
 mod processes;
 mod quickstart;
 mod roundtrip;

@@ -43,27 +43,33 @@ impl Owner {
 pub(crate) trait Holdable: Send + Sync + 'static {
     /// What messages call it.
     const NAME: &'static str;
+    /// The same, as one of them.
+    const ONE: &'static str;
     /// Where scripts get one.
     const FROM: &'static str;
 }
 
 impl Holdable for Actor {
     const NAME: &'static str = "actor";
+    const ONE: &'static str = "an actor";
     const FROM: &'static str = "`security.actor` or `security.new_actor`";
 }
 
 impl Holdable for Scope {
     const NAME: &'static str = "scope";
+    const ONE: &'static str = "a scope";
     const FROM: &'static str = "`security.scope`, `security.named_scope` or `security.new_scope`";
 }
 
 impl Holdable for Policy {
     const NAME: &'static str = "policy";
+    const ONE: &'static str = "a policy";
     const FROM: &'static str = "`security.policy`";
 }
 
 impl Holdable for TokenStore {
     const NAME: &'static str = "token store";
+    const ONE: &'static str = "a token store";
     const FROM: &'static str = "`security.token_store`";
 }
 
@@ -103,9 +109,9 @@ impl<T: Holdable> Owned<T> {
 
 /// What to say of a `value` that is no `T`.
 pub(crate) fn unexpected<T: Holdable>(value: &LuaValue) -> mlua::Error {
-    let (name, from, found) = (T::NAME, T::FROM, value.type_name());
+    let (one, from, found) = (T::ONE, T::FROM, value.type_name());
     errors::raise(CallError::invalid(format!(
-        "a {name} is expected, as {from} answers it, got {found}"
+        "{one} is expected, as {from} answers it, got {found}"
     )))
 }
 
