@@ -188,6 +188,18 @@ pub fn import_for(interface: &str) -> Option<&'static str> {
         .map(|host| host.import)
 }
 
+/// Every interface that an entry can be granted, without its version, and the import that grants it.
+pub fn interfaces() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let granted = |host: &'static Host| {
+        host.interfaces
+            .iter()
+            .copied()
+            .flatten()
+            .map(|name| (*name, host.import))
+    };
+    HOSTS.iter().flat_map(granted)
+}
+
 fn unversioned(interface: &str) -> &str {
     interface.split_once('@').map_or(interface, |(name, _)| name)
 }

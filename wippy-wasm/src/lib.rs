@@ -39,7 +39,7 @@ pub use engine::{EPOCH_TICK, Engine, EngineConfig};
 pub use error::Error;
 pub use exports::{ExportedFunction, Surface};
 pub use function::WasmFunction;
-pub use hosts::import_for;
+pub use hosts::{import_for, interfaces};
 pub use limits::Limits;
 pub use module::{Module, Spec};
 pub use pool::{PoolConfig, Reuse};

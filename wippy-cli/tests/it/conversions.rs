@@ -51,7 +51,7 @@ fn relayed(calls: &[(&str, &str, &[u8])]) -> String {
 }
 
 /// The guest `calls-funcs` with `call-json` in the place of `call-string`, which looks the same from inside.
-fn calls_json() -> Vec<u8> {
+pub(crate) fn calls_json() -> Vec<u8> {
     let source = |name: &str| {
         let text = std::fs::read_to_string(fixtures::root().join("guests/wat").join(name)).unwrap();
         text.replace("call-string", "call-json")

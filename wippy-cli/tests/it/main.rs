@@ -10,6 +10,7 @@ mod directories;
 mod help;
 mod inheritance;
 mod init;
+mod mediation;
 mod misbehaving;
 mod policy;
 mod privileges;

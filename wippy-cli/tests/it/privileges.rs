@@ -1,6 +1,6 @@
 //! Attempts of scripts and guests to get rights that nobody gave them, each refused.
 
-use std::sync::Arc;
+use std::{fmt::Write as _, sync::Arc};
 
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -48,7 +48,8 @@ impl Stage {
 "
         );
         for name in ["wasm", "keep", "use", "login", "enter"] {
-            index += &format!(
+            let _ = write!(
+                index,
                 "  - name: only_{name}
     kind: security.policy
     policy: {{ actions: funcs.call, resources: 'app:{name}', effect: allow }}
