@@ -7,11 +7,11 @@ use mlua::{
     Value as LuaValue, Variadic,
 };
 use wippy_registry::EntryId;
-use wippy_security::{CallError, Spawn, Values};
+use wippy_security::{Actor, CallError, Scope, Spawn, Values};
 use wippy_wit::Value;
 
 use super::{context, owned, parse_id};
-use crate::{errors, raw, suspend::suspending, values};
+use crate::{errors, modules::owned::Owned, raw, suspend::suspending, values};
 
 /// The variants of spawning, with whether they monitor and link.
 const VARIANTS: [(&str, bool, bool); 4] = [
@@ -87,6 +87,8 @@ struct Spawner {
     values: Values,
     name: Option<Arc<str>>,
     messages: Vec<(Arc<str>, Vec<Value>)>,
+    actor: Option<Arc<Actor>>,
+    scope: Option<Arc<Scope>>,
 }
 
 impl Spawner {
@@ -95,6 +97,8 @@ impl Spawner {
             name: self.name.clone(),
             messages: self.messages.clone(),
             values: self.values.clone(),
+            actor: self.actor.clone(),
+            scope: self.scope.clone(),
             ..Spawn::new(target.process, target.host, target.arguments)
         }
     }
@@ -169,6 +173,19 @@ impl UserData for Spawner {
         });
         methods.add_method("with_options", |_, this, options: Table| {
             this.with_options(&options)
+        });
+        // Whether it may act for others, the guard is asked when something is started.
+        methods.add_method("with_actor", |_, this, actor: Owned<Actor>| {
+            Ok(Self {
+                actor: Some(actor.thing),
+                ..this.clone()
+            })
+        });
+        methods.add_method("with_scope", |_, this, scope: Owned<Scope>| {
+            Ok(Self {
+                scope: Some(scope.thing),
+                ..this.clone()
+            })
         });
         methods.add_method("with_name", |_, this, name: String| {
             Ok(Self {
