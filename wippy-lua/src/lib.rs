@@ -9,6 +9,7 @@
 //! declares and nothing more.
 
 mod annotations;
+mod arguments;
 mod check;
 mod error;
 mod errors;

@@ -1,12 +1,19 @@
 //! The built-in modules: what `require` can give, and the globals that come from the program around a script.
 
+mod base64;
+mod codes;
+mod crypto;
 mod ctx;
+mod derivation;
 mod funcs;
+mod hash;
 mod io;
 mod json;
 mod logger;
 mod process;
+mod random;
 mod time;
+mod uuid;
 
 use std::sync::Arc;
 
@@ -19,7 +26,7 @@ pub(crate) use funcs::Tasks;
 
 /// The names of the built-in modules, in order.
 pub const MODULES: &[&str] = &[
-    "ctx", "errors", "funcs", "io", "json", "logger", "process", "time",
+    "base64", "crypto", "ctx", "errors", "funcs", "hash", "io", "json", "logger", "process", "time", "uuid",
 ];
 
 /// Modules that are globals, too.
@@ -47,12 +54,16 @@ impl Environment {
 /// When memory does not suffice, or the module has nothing to work with here.
 pub(crate) fn open(lua: &Lua, name: &str, environment: &Environment) -> mlua::Result<Table> {
     match name {
+        "base64" => base64::open(lua),
+        "crypto" => crypto::open(lua),
         "ctx" => ctx::open(lua),
         "funcs" => funcs::open(lua),
+        "hash" => hash::open(lua),
         "io" => io::open(lua, environment),
         "json" => json::open(lua),
         "logger" => logger::open(lua, environment),
         "time" => time::open(lua),
+        "uuid" => uuid::open(lua),
         _ => lua.globals().raw_get(name),
     }
 }

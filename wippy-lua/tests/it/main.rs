@@ -6,10 +6,14 @@
     reason = "a test may panic"
 )]
 
+mod base64;
 mod calls;
 mod coroutines;
+mod crypto;
+mod hash;
 mod limits;
 mod loading;
 mod modules;
 mod support;
+mod uuid;
 mod values;
