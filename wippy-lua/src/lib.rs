@@ -27,6 +27,7 @@ mod source;
 mod suspend;
 mod tokens;
 mod values;
+mod wire;
 mod worker;
 
 pub use check::{Required, check, required};

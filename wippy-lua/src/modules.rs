@@ -10,10 +10,12 @@ mod hash;
 mod io;
 mod json;
 mod logger;
+mod payload;
 mod process;
 mod random;
 mod time;
 mod uuid;
+mod yaml;
 
 use std::sync::Arc;
 
@@ -26,11 +28,12 @@ pub(crate) use funcs::Tasks;
 
 /// The names of the built-in modules, in order.
 pub const MODULES: &[&str] = &[
-    "base64", "crypto", "ctx", "errors", "funcs", "hash", "io", "json", "logger", "process", "time", "uuid",
+    "base64", "crypto", "ctx", "errors", "funcs", "hash", "io", "json", "logger", "payload", "process",
+    "time", "uuid", "yaml",
 ];
 
 /// Modules that are globals, too.
-pub(crate) const GLOBALS: &[&str] = &["errors", "process"];
+pub(crate) const GLOBALS: &[&str] = &["errors", "payload", "process"];
 
 /// What modules know about the script around them.
 #[derive(Clone)]
@@ -64,6 +67,7 @@ pub(crate) fn open(lua: &Lua, name: &str, environment: &Environment) -> mlua::Re
         "logger" => logger::open(lua, environment),
         "time" => time::open(lua),
         "uuid" => uuid::open(lua),
+        "yaml" => yaml::open(lua),
         _ => lua.globals().raw_get(name),
     }
 }
@@ -74,6 +78,7 @@ pub(crate) fn open(lua: &Lua, name: &str, environment: &Environment) -> mlua::Re
 /// When memory does not suffice.
 pub(crate) fn globals(lua: &Lua, environment: &Environment) -> mlua::Result<Vec<(&'static str, LuaValue)>> {
     Ok(vec![
+        ("payload", LuaValue::Table(payload::open(lua)?)),
         ("print", LuaValue::Function(io::print(lua, environment)?)),
         ("process", LuaValue::Table(process::open(lua, environment)?)),
     ])
