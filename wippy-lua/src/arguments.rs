@@ -128,7 +128,7 @@ pub(crate) fn function(
     let function = lua.create_function(move |lua, arguments: Arguments| {
         values::answer(lua, body(lua, &arguments).map_err(|error| error.context(name)))
     })?;
-    let field = name.rsplit('.').next().unwrap_or(name);
+    let field = name.rsplit(['.', ':']).next().unwrap_or(name);
     table.raw_set(field, function)
 }
 

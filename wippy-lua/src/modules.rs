@@ -13,6 +13,7 @@ mod logger;
 mod payload;
 mod process;
 mod random;
+mod text;
 mod time;
 mod uuid;
 mod yaml;
@@ -29,7 +30,7 @@ pub(crate) use funcs::Tasks;
 /// The names of the built-in modules, in order.
 pub const MODULES: &[&str] = &[
     "base64", "crypto", "ctx", "errors", "funcs", "hash", "io", "json", "logger", "payload", "process",
-    "time", "uuid", "yaml",
+    "text", "time", "uuid", "yaml",
 ];
 
 /// Modules that are globals, too.
@@ -65,6 +66,7 @@ pub(crate) fn open(lua: &Lua, name: &str, environment: &Environment) -> mlua::Re
         "io" => io::open(lua, environment),
         "json" => json::open(lua),
         "logger" => logger::open(lua, environment),
+        "text" => text::open(lua),
         "time" => time::open(lua),
         "uuid" => uuid::open(lua),
         "yaml" => yaml::open(lua),

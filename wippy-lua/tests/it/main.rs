@@ -17,6 +17,7 @@ mod loading;
 mod modules;
 mod payload;
 mod support;
+mod text;
 mod uuid;
 mod values;
 mod yaml;
