@@ -26,6 +26,7 @@ mod services;
 mod source;
 mod suspend;
 mod tokens;
+mod traces;
 mod values;
 mod wire;
 mod worker;

@@ -7,7 +7,7 @@ use mlua::{Lua, LuaOptions, StdLib, Table, Value as LuaValue, Variadic};
 use crate::{
     errors, handles, modules, numbers,
     raw::{self, Metatables, Vm},
-    require,
+    require, traces,
     worker::Program,
 };
 
@@ -58,6 +58,7 @@ pub(crate) fn new(program: &Arc<Program>) -> mlua::Result<Vm> {
     })?;
     patch_failures(lua)?;
     lua.set_app_data(modules::Tasks::default());
+    lua.set_app_data(traces::Origins::new(&program.source));
 
     let globals = safe_globals(lua)?;
     let environment = modules::Environment::new(program);

@@ -54,11 +54,12 @@ pub(crate) fn print(lua: &Lua, environment: &Environment) -> mlua::Result<Functi
         return writing(lua, terminal, |terminal, parts| terminal.write(&line(parts)));
     }
     let entry = environment.id.as_str().to_owned();
+    let pid = environment.services.pid.clone();
     lua.create_function(move |_, values: Variadic<LuaValue>| {
         let mut text = line(&texts(&values)?);
         text.pop();
         let message = String::from_utf8_lossy(&text);
-        tracing::info!(target: "wippy::script", entry = entry.as_str(), "{message}");
+        tracing::info!(target: "wippy::script", entry = entry.as_str(), pid = pid.as_deref(), "{message}");
         Ok(())
     })
 }

@@ -71,7 +71,7 @@ async fn time_has_durations_and_moments() {
     let app = App::new();
     let body = "
         local time = require('time')
-        local t = time.date(2024, 2, 28, 23, 59, 58)
+        local t = time.date(2024, 2, 28, 23, 59, 58, 0, time.utc)
         local later = t:add('1h30m')
         return {
             tostring(t), t:format('Mon Jan 2 15:04:05 2006'), t:format(time.DATE_ONLY), t:weekday(), t:year_day(),
@@ -80,7 +80,7 @@ async fn time_has_durations_and_moments() {
             time.unix(1700000000):utc():format(time.DATE_TIME), 5 * time.SECOND,
             time.parse(time.DATE_ONLY, '2024-03-01'):unix(), select(2, time.parse_duration('1 week')):kind(),
             tostring(time.parse_duration('1500us')), tostring(time.parse_duration('-90s')),
-            time.parse('2024-03-01T10:00:00+02:00'):format(time.RFC3339),
+            time.parse('2024-03-01T10:00:00+02:00'):utc():format(time.RFC3339),
         }";
     let shown = json::from_value(&app.run(body).await.unwrap()).unwrap();
     insta::assert_snapshot!(serde_json::to_string_pretty(&shown).unwrap(), @r#"
@@ -132,7 +132,7 @@ async fn errors_are_objects() {
     let shown = json::from_value(&app.run(body).await.unwrap())
         .unwrap()
         .to_string();
-    insta::assert_snapshot!(shown, @r#"["loading: missing","NOT_FOUND",7,true,"UNKNOWN",false,true,true,"because: missing","string"]"#);
+    insta::assert_snapshot!(shown, @r#"["loading: missing","NOT_FOUND",7,true,"UNKNOWN",false,true,true,"because: missing","table"]"#);
 }
 
 #[tokio::test(start_paused = true)]
