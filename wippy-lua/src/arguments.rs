@@ -1,4 +1,8 @@
 //! [`Arguments`]: what a script hands to a module's function, read strictly and refused with the argument's name.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "whatever else there is, is refused alike"
+)]
 
 use mlua::{BorrowedBytes, FromLuaMulti, Lua, MultiValue, Table, Value as LuaValue};
 use wippy_security::CallError;

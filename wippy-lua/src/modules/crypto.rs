@@ -17,6 +17,9 @@ use super::{
 };
 use crate::arguments::{Arguments, function, size};
 
+/// A code over bytes, with a key.
+type Code = fn(&[u8], &[u8]) -> Vec<u8>;
+
 const RANDOM_MAX: i64 = 1 << 20;
 const ALPHANUMERIC: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
@@ -65,7 +68,7 @@ fn random_table(lua: &Lua) -> mlua::Result<Table> {
 
 fn hmac_table(lua: &Lua) -> mlua::Result<Table> {
     let table = lua.create_table()?;
-    let codes: [(&str, fn(&[u8], &[u8]) -> Vec<u8>); 2] = [
+    let codes: [(&str, Code); 2] = [
         ("crypto.hmac.sha256", mac::<Hmac<Sha256>>),
         ("crypto.hmac.sha512", mac::<Hmac<Sha512>>),
     ];

@@ -100,7 +100,9 @@ impl Request {
     async fn block<M: Mac + Clone + Send>(&self, keyed: &M, number: u32) -> Vec<u8> {
         let code = |parts: [&[u8]; 2]| {
             let mut mac = keyed.clone();
-            parts.iter().for_each(|part| mac.update(part));
+            for part in parts {
+                mac.update(part);
+            }
             mac.finalize().into_bytes()
         };
         let mut round = code([&self.salt, &number.to_be_bytes()]);

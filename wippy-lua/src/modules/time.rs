@@ -90,11 +90,23 @@ pub(crate) fn open(lua: &Lua) -> mlua::Result<Table> {
     module.raw_set("now", lua.create_function(|_, ()| Ok(Time::now()))?)?;
     module.raw_set("sleep", sleep(lua)?)?;
     module.raw_set("unix", lua.create_function(moment::unix)?)?;
-    module.raw_set("date", lua.create_function(moment::date)?)?;
-    module.raw_set("parse", lua.create_function(moment::parse)?)?;
+    module.raw_set(
+        "date",
+        lua.create_function(|lua, arguments| moment::date(lua, &arguments))?,
+    )?;
+    module.raw_set(
+        "parse",
+        lua.create_function(|lua, arguments| moment::parse(lua, &arguments))?,
+    )?;
     module.raw_set("parse_duration", lua.create_function(parse_duration)?)?;
-    module.raw_set("load_location", lua.create_function(location::load)?)?;
-    module.raw_set("fixed_zone", lua.create_function(location::fixed)?)?;
+    module.raw_set(
+        "load_location",
+        lua.create_function(|lua, arguments| location::load(lua, &arguments))?,
+    )?;
+    module.raw_set(
+        "fixed_zone",
+        lua.create_function(|lua, arguments| location::fixed(lua, &arguments))?,
+    )?;
     Ok(module)
 }
 

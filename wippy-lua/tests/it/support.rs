@@ -136,7 +136,7 @@ impl App {
                 |error| format!("failed: {error}"),
                 |value| String::from_utf8_lossy(value.as_str().unwrap_or("?").as_bytes()).into_owned(),
             );
-            transcript.push_str(&format!("> {line}\n{outcome}\n"));
+            transcript.extend(["> ", line, "\n", &outcome, "\n"]);
         }
         transcript
     }

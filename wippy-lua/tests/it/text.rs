@@ -125,14 +125,14 @@ fn texts() -> impl Strategy<Value = String> {
     vec(words, 0..40).prop_map(|words| words.concat())
 }
 
-fn run(script: &str, arguments: Vec<Value>) -> Value {
+fn run(script: &str, arguments: &[Value]) -> Value {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     let app = App::new();
     app.add("test:script", script);
-    runtime.block_on(app.call("test:script", &arguments)).unwrap()
+    runtime.block_on(app.call("test:script", arguments)).unwrap()
 }
 
 proptest! {
@@ -154,7 +154,7 @@ proptest! {
             assert(type(diff:patch_apply(patches, other)) == 'string')
             return true
         end }";
-        prop_assert_eq!(run(script, vec![old.into(), new.into(), other.into()]), Value::Boolean(true));
+        prop_assert_eq!(run(script, &[old.into(), new.into(), other.into()]), Value::Boolean(true));
     }
 
     #[test]
@@ -175,6 +175,6 @@ proptest! {
             end
             return true
         end }";
-        prop_assert_eq!(run(script, vec![text.into(), size.into(), overlap.into()]), Value::Boolean(true));
+        prop_assert_eq!(run(script, &[text.into(), size.into(), overlap.into()]), Value::Boolean(true));
     }
 }

@@ -1,4 +1,8 @@
 //! `crypto.encrypt` and `crypto.decrypt`: a fresh random nonce stands before what it was used for.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "whatever else there is, is refused alike"
+)]
 
 use aes_gcm::{
     Aes128Gcm, Aes256Gcm, AesGcm,

@@ -1,4 +1,8 @@
 //! `text.diff`: what was deleted and inserted between two texts, in pieces that mean something to people.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "whatever else there is, is refused alike"
+)]
 
 use std::{
     fmt::Write,

@@ -103,7 +103,7 @@ impl UserData for Regexp {
         methods.add_method("find_all_string", |lua, this, text: LuaString| {
             let text = text.as_bytes();
             let all = this.0.find_iter(&text).map(|found| found.as_bytes());
-            sequence(lua, all, |lua, found| lua.create_string(found))
+            sequence(lua, all, Lua::create_string)
         });
         methods.add_method("find_string_submatch", |lua, this, text: LuaString| {
             let text = text.as_bytes();
@@ -139,12 +139,12 @@ impl UserData for Regexp {
         methods.add_method("split", |lua, this, (text, most): (LuaString, Option<i64>)| {
             let text = text.as_bytes();
             let parts = split(&this.0, &text, most.unwrap_or(-1));
-            sequence(lua, parts.into_iter(), |lua, part| lua.create_string(part))
+            sequence(lua, parts.into_iter(), Lua::create_string)
         });
         methods.add_method("num_subexp", |_, this, ()| Ok(this.0.captures_len() - 1));
         methods.add_method("subexp_names", |lua, this, ()| {
             let names = this.0.capture_names().skip(1).map(Option::unwrap_or_default);
-            sequence(lua, names, |lua, name| lua.create_string(name))
+            sequence(lua, names, Lua::create_string)
         });
         methods.add_method("string", |_, this, ()| Ok(this.0.as_str().to_owned()));
         methods.add_meta_method(mlua::MetaMethod::ToString, |_, this, ()| {
@@ -171,7 +171,7 @@ fn groups(lua: &Lua, found: &regex::bytes::Captures<'_>) -> mlua::Result<Table> 
     let groups = found
         .iter()
         .map(|group| group.map_or(&[][..], |group| group.as_bytes()));
-    sequence(lua, groups, |lua, group| lua.create_string(group))
+    sequence(lua, groups, Lua::create_string)
 }
 
 /// First and last byte, as `string.sub` takes them.

@@ -1,4 +1,8 @@
 //! Time zones: named ones, fixed offsets, and the system's own.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "whatever else there is, is refused alike"
+)]
 
 use std::sync::Arc;
 
@@ -84,7 +88,7 @@ impl UserData for Location {
 }
 
 /// `time.load_location(name)`.
-pub(super) fn load(lua: &Lua, arguments: Arguments) -> mlua::Result<MultiValue> {
+pub(super) fn load(lua: &Lua, arguments: &Arguments) -> mlua::Result<MultiValue> {
     match arguments.text(0, "name").and_then(|name| Location::named(&name)) {
         Ok(location) => location.into_lua_multi(lua),
         Err(error) => values::refuse(lua, error),
@@ -92,7 +96,7 @@ pub(super) fn load(lua: &Lua, arguments: Arguments) -> mlua::Result<MultiValue> 
 }
 
 /// `time.fixed_zone(name, seconds)`.
-pub(super) fn fixed(_: &Lua, arguments: Arguments) -> mlua::Result<Location> {
+pub(super) fn fixed(_: &Lua, arguments: &Arguments) -> mlua::Result<Location> {
     let name = arguments.text(0, "name").map_err(errors::raise)?;
     let seconds = arguments
         .integer(1, "offset", -93_599..=93_599)

@@ -1,4 +1,8 @@
 //! Times: moments in a time zone, and the functions that make them.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "whatever else there is, is refused alike"
+)]
 
 use jiff::{SignedDuration, Span, Timestamp, Zoned, civil};
 use mlua::{
@@ -33,7 +37,7 @@ pub(super) fn unix(_: &Lua, (seconds, nanoseconds): (i64, Option<i64>)) -> mlua:
 }
 
 /// `time.date(year, month, day, hour, minute, second, nanosecond, location)`.
-pub(super) fn date(lua: &Lua, arguments: Arguments) -> mlua::Result<Time> {
+pub(super) fn date(lua: &Lua, arguments: &Arguments) -> mlua::Result<Time> {
     let field = |index, name, default| match arguments.get(index) {
         mlua::Value::Nil => Ok(default),
         _ => arguments
@@ -69,7 +73,7 @@ pub(super) fn date(lua: &Lua, arguments: Arguments) -> mlua::Result<Time> {
 }
 
 /// `time.parse(layout, text, location)`, or of an RFC 3339 text alone.
-pub(super) fn parse(lua: &Lua, arguments: Arguments) -> mlua::Result<MultiValue> {
+pub(super) fn parse(lua: &Lua, arguments: &Arguments) -> mlua::Result<MultiValue> {
     let read = || {
         let first = arguments.text(0, "layout")?;
         Ok(match arguments.optional_text(1, "value")? {

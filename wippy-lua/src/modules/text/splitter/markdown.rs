@@ -6,6 +6,10 @@ use wippy_security::CallError;
 
 use super::{Chunks, Size, length, recursive};
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are what scripts choose, one by one"
+)]
 pub(super) struct Markdown {
     pub(super) size: Size,
     /// Whether code blocks stay whole even where they do not fit.
@@ -203,17 +207,14 @@ fn resolve_links(text: &str) -> String {
                 .split_once(']')
                 .and_then(|(name, after)| Some((targets.get(&name.to_lowercase())?, after)));
             resolved.push_str(before);
-            match target {
-                Some((target, after)) => {
-                    resolved.push_str("](");
-                    resolved.push_str(target);
-                    resolved.push(')');
-                    rest = after;
-                }
-                None => {
-                    resolved.push_str("][");
-                    rest = after;
-                }
+            if let Some((target, after)) = target {
+                resolved.push_str("](");
+                resolved.push_str(target);
+                resolved.push(')');
+                rest = after;
+            } else {
+                resolved.push_str("][");
+                rest = after;
             }
         }
         resolved.push_str(rest);
