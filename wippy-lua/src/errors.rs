@@ -5,11 +5,11 @@
 
 use std::{str::FromStr, sync::Arc};
 
-use mlua::{ExternalError, Lua, MultiValue, Table, Value as LuaValue};
+use mlua::{ExternalError, IntoLua, Lua, MultiValue, Table, Value as LuaValue};
 use wippy_security::{CallError, ErrorKind};
 use wippy_wit::Value;
 
-use crate::raw;
+use crate::{raw, traces};
 
 /// The error object for `error`.
 ///
@@ -181,7 +181,13 @@ pub(crate) fn metatable(lua: &Lua) -> mlua::Result<Table> {
     };
     methods.raw_set(
         "kind",
-        lua.create_function(move |lua, value: LuaValue| Ok(this(lua, &value)?.kind().as_str()))?,
+        lua.create_function(move |lua, (value, kind): (LuaValue, Option<String>)| {
+            let error = this(lua, &value)?;
+            match kind {
+                None => error.kind().as_str().into_lua(lua),
+                Some(kind) => to_lua(lua, with_kind(&error, named_kind(&kind)?)),
+            }
+        })?,
     )?;
     methods.raw_set(
         "message",
@@ -197,7 +203,11 @@ pub(crate) fn metatable(lua: &Lua) -> mlua::Result<Table> {
     )?;
     methods.raw_set(
         "stack",
-        lua.create_function(move |lua, value: LuaValue| Ok(this(lua, &value)?.stack().map(str::to_owned)))?,
+        lua.create_function(move |lua, value: LuaValue| {
+            Ok(this(lua, &value)?
+                .stack()
+                .map(|stack| traces::attributed(lua, stack)))
+        })?,
     )?;
     let metatable = lua.create_table()?;
     metatable.raw_set("__index", methods)?;
@@ -235,7 +245,8 @@ pub(crate) fn open(lua: &Lua) -> mlua::Result<Table> {
     errors.raw_set(
         "call_stack",
         lua.create_function(|lua, value: LuaValue| {
-            Ok(from_lua(lua, &value, None).stack().map(str::to_owned))
+            let error = from_lua(lua, &value, None);
+            error.stack().map(|stack| traces::frames(lua, stack)).transpose()
         })?,
     )?;
     Ok(errors)
@@ -249,9 +260,7 @@ fn new(lua: &Lua, arguments: MultiValue) -> mlua::Result<LuaValue> {
         (Some(LuaValue::Table(table)), _) => from_table(lua, &table),
         (Some(LuaValue::String(kind)), Some(LuaValue::String(message))) => {
             let kind = kind.to_string_lossy();
-            let kind = ErrorKind::from_str(&kind)
-                .map_err(|()| mlua::Error::runtime(format!("there is no error kind `{kind}`")))?;
-            CallError::new(kind, message.to_string_lossy())
+            CallError::new(named_kind(&kind)?, message.to_string_lossy())
         }
         (Some(LuaValue::String(message)), _) => CallError::new(ErrorKind::Unknown, message.to_string_lossy()),
         _ => return Err(mlua::Error::runtime("errors.new expects a message or a table")),
@@ -259,17 +268,32 @@ fn new(lua: &Lua, arguments: MultiValue) -> mlua::Result<LuaValue> {
     to_lua(lua, error.with_stack(trace))
 }
 
+fn named_kind(kind: &str) -> mlua::Result<ErrorKind> {
+    ErrorKind::from_str(kind).map_err(|()| mlua::Error::runtime(format!("there is no error kind `{kind}`")))
+}
+
+/// The same error under another kind, which is what `err:kind(kind)` makes.
+fn with_kind(error: &CallError, kind: ErrorKind) -> CallError {
+    let mut changed = CallError::new(kind, error.message().to_owned())
+        .with_retryable(error.retryable())
+        .with_details(error.details().clone());
+    if let Some(stack) = error.stack() {
+        changed = changed.with_stack(stack);
+    }
+    changed
+}
+
 /// `errors.wrap(err, message)`: the same error with something said before its message.
 fn wrap(lua: &Lua, (value, message): (LuaValue, String)) -> mlua::Result<LuaValue> {
     if value.is_nil() {
         return Ok(LuaValue::Nil);
     }
-    to_lua(lua, from_lua(lua, &value, None).context(message))
+    let trace = lua.traceback(None, 1)?.to_string_lossy();
+    to_lua(lua, from_lua(lua, &value, Some(&trace)).context(message))
 }
 
 /// `errors.is(err, kind)`.
 fn is(lua: &Lua, (value, kind): (LuaValue, String)) -> mlua::Result<bool> {
-    let kind = ErrorKind::from_str(&kind)
-        .map_err(|()| mlua::Error::runtime(format!("there is no error kind `{kind}`")))?;
+    let kind = named_kind(&kind)?;
     Ok(!value.is_nil() && from_lua(lua, &value, None).kind() == kind)
 }

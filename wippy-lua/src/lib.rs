@@ -9,6 +9,7 @@
 //! declares and nothing more.
 
 mod annotations;
+mod arguments;
 mod check;
 mod error;
 mod errors;
@@ -25,7 +26,9 @@ mod services;
 mod source;
 mod suspend;
 mod tokens;
+mod traces;
 mod values;
+mod wire;
 mod worker;
 
 pub use check::{Required, check, required};

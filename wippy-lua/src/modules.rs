@@ -1,17 +1,27 @@
 //! The built-in modules: what `require` can give, and the globals that come from the program around a script.
 
+mod base64;
+mod codes;
+mod crypto;
 mod ctx;
+mod derivation;
 mod funcs;
 mod future;
+mod hash;
 mod io;
 mod json;
 mod logger;
 mod message;
 mod owned;
+mod payload;
 mod process;
+mod random;
 mod security;
+mod text;
 mod time;
 mod timers;
+mod uuid;
+mod yaml;
 
 use std::sync::Arc;
 
@@ -25,11 +35,12 @@ pub(crate) use process::{Post, Seat, Upgrade};
 
 /// The names of the built-in modules, in order.
 pub const MODULES: &[&str] = &[
-    "channel", "ctx", "errors", "funcs", "io", "json", "logger", "process", "security", "time",
+    "base64", "channel", "crypto", "ctx", "errors", "funcs", "hash", "io", "json", "logger", "payload",
+    "process", "security", "text", "time", "uuid", "yaml",
 ];
 
 /// Modules that are globals, too.
-pub(crate) const GLOBALS: &[&str] = &["channel", "errors", "process"];
+pub(crate) const GLOBALS: &[&str] = &["channel", "errors", "payload", "process"];
 
 /// What modules know about the script around them.
 #[derive(Clone)]
@@ -51,13 +62,19 @@ pub(crate) struct Console {
 /// When memory does not suffice, or the module has nothing to work with here.
 pub(crate) fn open(lua: &Lua, name: &str, environment: &Environment) -> mlua::Result<Table> {
     match name {
+        "base64" => base64::open(lua),
+        "crypto" => crypto::open(lua),
         "ctx" => ctx::open(lua),
         "funcs" => funcs::open(lua),
+        "hash" => hash::open(lua),
         "io" => io::open(lua, environment),
         "json" => json::open(lua),
         "logger" => logger::open(lua, environment),
         "security" => security::open(lua),
+        "text" => text::open(lua),
         "time" => time::open(lua),
+        "uuid" => uuid::open(lua),
+        "yaml" => yaml::open(lua),
         _ => lua.globals().raw_get(name),
     }
 }
@@ -69,6 +86,7 @@ pub(crate) fn open(lua: &Lua, name: &str, environment: &Environment) -> mlua::Re
 pub(crate) fn globals(lua: &Lua, environment: &Environment) -> mlua::Result<Vec<(&'static str, LuaValue)>> {
     Ok(vec![
         ("channel", LuaValue::Table(raw::channel_functions(lua)?)),
+        ("payload", LuaValue::Table(payload::open(lua)?)),
         ("print", LuaValue::Function(io::print(lua, environment)?)),
         ("process", LuaValue::Table(process::open(lua, environment)?)),
     ])

@@ -9,7 +9,7 @@ use crate::{
     modules::{self, Console, Environment},
     numbers,
     raw::{self, Metatables, Vm},
-    require,
+    require, traces,
     worker::Program,
 };
 
@@ -60,6 +60,7 @@ pub(crate) fn new(program: &Arc<Program>, console: Option<Console>) -> mlua::Res
     })?;
     patch_failures(lua)?;
     lua.set_app_data(modules::Tasks::default());
+    lua.set_app_data(traces::Origins::new(&program.source));
 
     let globals = safe_globals(lua)?;
     let environment = Environment {

@@ -10,7 +10,7 @@ use crate::{
     Config, Error, Services, Source, check, errors,
     modules::{self, Console, Seat},
     raw::{self, End, Kept, Vm},
-    require, sandbox,
+    require, sandbox, traces,
 };
 
 /// A script with everything that a state for it is made of.
@@ -195,16 +195,20 @@ impl Worker {
         if self.vm.is_terminated() {
             return raw::deadline_error().with_stack(trace);
         }
-        match value {
+        let error = match value {
             Ok(value) => errors::from_lua(self.vm.lua(), &value, Some(&trace)),
             Err(error) => errors::from_mlua(&error, Some(&trace)),
-        }
+        };
+        traces::attribute(self.vm.lua(), error)
     }
 
     /// The second value that the method returned.
     fn returned_error(&mut self) -> CallError {
         match self.vm.take() {
-            Ok(values) => errors::from_lua(self.vm.lua(), values.get(1).unwrap_or(&LuaValue::Nil), None),
+            Ok(values) => {
+                let error = values.get(1).unwrap_or(&LuaValue::Nil);
+                traces::attribute(self.vm.lua(), errors::from_lua(self.vm.lua(), error, None))
+            }
             Err(error) => errors::from_mlua(&error, None),
         }
     }

@@ -14,7 +14,7 @@ use tokio::{sync::Notify, task::AbortHandle};
 use wippy_security::{CallError, ErrorKind};
 use wippy_wit::Value;
 
-use super::message::Payload;
+use super::payload;
 use crate::{
     errors,
     raw::{self, Delivery, Source},
@@ -133,7 +133,7 @@ impl UserData for Pending {
             Ok(this.state.outcome().is_some_and(|outcome| is_canceled(&outcome)))
         });
         methods.add_method("result", |lua, this, ()| match this.state.outcome() {
-            Some(Ok(value)) => Payload::new(value).into_lua_multi(lua),
+            Some(Ok(value)) => payload::of_value(lua, &value)?.into_lua_multi(lua),
             Some(Err(error)) => values::refuse(lua, error),
             None => (LuaValue::Nil, LuaValue::Nil).into_lua_multi(lua),
         });
@@ -170,7 +170,7 @@ impl Source for Answer {
         };
         self.0 = None;
         Poll::Ready(Some(Delivery::Build(Box::new(|lua: &Lua| match outcome {
-            Ok(value) => Payload::new(value).into_lua_multi(lua),
+            Ok(value) => payload::of_value(lua, &value)?.into_lua_multi(lua),
             Err(error) => errors::to_lua(lua, error)?.into_lua(lua)?.into_lua_multi(lua),
         }))))
     }

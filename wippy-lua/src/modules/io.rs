@@ -6,8 +6,8 @@ use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Table, Value as LuaValue, Va
 use wippy_security::CallError;
 use wippy_wit::Value;
 
-use super::{Console, Environment};
-use crate::{Terminal, errors, suspend::suspending, values};
+use super::{Console, Environment, process};
+use crate::{Terminal, errors, raw, suspend::suspending, values};
 
 /// Opens the module.
 ///
@@ -54,11 +54,13 @@ pub(crate) fn print(lua: &Lua, environment: &Environment) -> mlua::Result<Functi
         return writing(lua, terminal, |terminal, parts| terminal.write(&line(parts)));
     }
     let entry = environment.id.as_str().to_owned();
-    lua.create_function(move |_, values: Variadic<LuaValue>| {
+    lua.create_function(move |lua, values: Variadic<LuaValue>| {
         let mut text = line(&texts(&values)?);
         text.pop();
         let message = String::from_utf8_lossy(&text);
-        tracing::info!(target: "wippy::script", entry = entry.as_str(), "{message}");
+        let context = raw::context(lua);
+        let pid = process::pid_of(context.as_ref());
+        tracing::info!(target: "wippy::script", entry = entry.as_str(), pid, "{message}");
         Ok(())
     })
 }

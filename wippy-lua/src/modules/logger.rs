@@ -1,10 +1,11 @@
 //! `logger`: records with fields, written by the program around the script.
 
-use mlua::{Lua, Table, UserData, UserDataMethods, Value as LuaValue};
+use mlua::{IntoLuaMulti, Lua, MultiValue, Table, UserData, UserDataMethods, Value as LuaValue};
+use wippy_security::CallError;
 use wippy_wit::json;
 
-use super::Environment;
-use crate::raw;
+use super::{Environment, process};
+use crate::{arguments, raw, values};
 
 /// A logger with a name and the fields that all its records have.
 #[derive(Clone)]
@@ -41,7 +42,7 @@ pub(crate) fn open(lua: &Lua, environment: &Environment) -> mlua::Result<Table> 
     )?;
     module.raw_set(
         "named",
-        lua.create_function(move |_, (_, name): (LuaValue, String)| Ok(root.named(&name)))?,
+        lua.create_function(move |lua, (_, name): (LuaValue, LuaValue)| named(lua, &root, &name))?,
     )?;
     Ok(module)
 }
@@ -90,15 +91,18 @@ impl Logger {
         if let Some(fields) = fields {
             all.extend(to_fields(lua, fields)?);
         }
+        all.sort_keys();
         let entry = self.entry.as_str();
+        let context = raw::context(lua);
+        let pid = process::pid_of(context.as_ref());
         let logger = self.name.as_deref();
         let fields = (!all.is_empty()).then(|| serde_json::Value::Object(all).to_string());
         let fields = fields.as_deref();
         match level {
-            Level::Debug => tracing::debug!(target: "wippy::script", entry, logger, fields, "{message}"),
-            Level::Info => tracing::info!(target: "wippy::script", entry, logger, fields, "{message}"),
-            Level::Warn => tracing::warn!(target: "wippy::script", entry, logger, fields, "{message}"),
-            Level::Error => tracing::error!(target: "wippy::script", entry, logger, fields, "{message}"),
+            Level::Debug => tracing::debug!(target: "wippy::script", entry, pid, logger, fields, "{message}"),
+            Level::Info => tracing::info!(target: "wippy::script", entry, pid, logger, fields, "{message}"),
+            Level::Warn => tracing::warn!(target: "wippy::script", entry, pid, logger, fields, "{message}"),
+            Level::Error => tracing::error!(target: "wippy::script", entry, pid, logger, fields, "{message}"),
         }
         Ok(())
     }
@@ -118,6 +122,17 @@ fn to_fields(lua: &Lua, fields: &Table) -> mlua::Result<serde_json::Map<String, 
     Ok(map)
 }
 
+/// `logger:named(name)`.
+fn named(lua: &Lua, logger: &Logger, name: &LuaValue) -> mlua::Result<MultiValue> {
+    match arguments::text(name, "name") {
+        Ok(name) if name.is_empty() => {
+            values::refuse(lua, CallError::invalid("the name of a logger must not be empty"))
+        }
+        Ok(name) => logger.named(&name).into_lua_multi(lua),
+        Err(error) => values::refuse(lua, error),
+    }
+}
+
 impl UserData for Logger {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         for level in LEVELS {
@@ -129,6 +144,6 @@ impl UserData for Logger {
             );
         }
         methods.add_method("with", |lua, this, fields: Table| this.with(lua, &fields));
-        methods.add_method("named", |_, this, name: String| Ok(this.named(&name)));
+        methods.add_method("named", |lua, this, name: LuaValue| named(lua, this, &name));
     }
 }

@@ -1,39 +1,18 @@
-//! Messages and payloads: what arrives in a script from elsewhere.
+//! [`Message`]: what one process told another, as the script sees it.
 
 use std::sync::Arc;
 
-use mlua::{IntoLuaMulti, Lua, MultiValue, UserData, UserDataMethods};
+use mlua::{UserData, UserDataMethods};
 use wippy_security::Message as Sent;
 use wippy_wit::Value;
 
-use crate::raw;
-
-/// A value that was sent, as it left its sender. `data()` makes a copy for the script.
-#[derive(Clone)]
-pub(crate) struct Payload(Arc<Value>);
-
-impl Payload {
-    pub(crate) fn new(value: Value) -> Self {
-        Self(Arc::new(value))
-    }
-
-    fn data(&self, lua: &Lua) -> mlua::Result<MultiValue> {
-        raw::write_value(lua, &self.0)?.into_lua_multi(lua)
-    }
-}
-
-impl UserData for Payload {
-    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        methods.add_method("data", |lua, this, ()| this.data(lua));
-        methods.add_method("get_format", |_, _, ()| Ok("lua/any"));
-    }
-}
+use super::payload;
 
 /// A message from another process.
 pub(crate) struct Message {
     from: Option<Arc<str>>,
     topic: Arc<str>,
-    payloads: Vec<Payload>,
+    payloads: Vec<Value>,
 }
 
 impl Message {
@@ -41,7 +20,7 @@ impl Message {
         Self {
             from: sent.from.map(|pid| pid.as_str().into()),
             topic: sent.topic,
-            payloads: sent.payloads.into_iter().map(Payload::new).collect(),
+            payloads: sent.payloads,
         }
     }
 }
@@ -55,11 +34,13 @@ impl UserData for Message {
                 .map(|from| lua.create_string(from))
                 .transpose()
         });
-        methods.add_method("payload", |_, this, ()| {
-            let first = this.payloads.first().cloned();
-            Ok(first.unwrap_or_else(|| Payload::new(Value::Nil)))
+        methods.add_method("payload", |lua, this, ()| {
+            payload::of_value(lua, this.payloads.first().unwrap_or(&Value::Nil))
         });
         // A message may carry several values; this gives them all.
-        methods.add_method("payloads", |_, this, ()| Ok(this.payloads.clone()));
+        methods.add_method("payloads", |lua, this, ()| {
+            let payloads = this.payloads.iter().map(|value| payload::of_value(lua, value));
+            lua.create_sequence_from(payloads.collect::<mlua::Result<Vec<_>>>()?)
+        });
     }
 }

@@ -103,11 +103,15 @@ pub(crate) fn open(lua: &Lua, environment: &Environment) -> mlua::Result<Table> 
     Ok(module)
 }
 
+/// The PID of the process that `context` acts for.
+pub(super) fn pid_of(context: Option<&Context>) -> Option<&str> {
+    Some(context?.process()?.pid().as_str())
+}
+
 fn pid(lua: &Lua, (): ()) -> mlua::Result<Option<mlua::LuaString>> {
     let context = raw::context(lua);
-    let process = context.as_ref().and_then(Context::process);
-    process
-        .map(|process| lua.create_string(process.pid().as_str()))
+    pid_of(context.as_ref())
+        .map(|pid| lua.create_string(pid))
         .transpose()
 }
 

@@ -7,7 +7,6 @@ use std::{
     time::Duration as StdDuration,
 };
 
-use jiff::Zoned;
 use mlua::{IntoLuaMulti, Lua, MultiValue, Table, UserData, UserDataMethods, Value as LuaValue};
 use tokio::time::{Instant, Sleep};
 use wippy_security::CallError;
@@ -102,7 +101,7 @@ impl Source for Ticks {
             due + period.saturating_mul(u32::try_from(missed).unwrap_or(u32::MAX).saturating_add(1))
         });
         drop(state);
-        let now = Time::new(Zoned::now());
+        let now = Time::now();
         Poll::Ready(Some(Delivery::Build(Box::new(move |lua: &Lua| {
             now.into_lua_multi(lua)
         }))))

@@ -6,13 +6,24 @@
     reason = "a test may panic"
 )]
 
+mod base64;
 mod calls;
 mod channels;
 mod coroutines;
+mod crypto;
+mod errors;
+mod hash;
+mod json;
 mod limits;
 mod loading;
+mod logger;
 mod modules;
+mod payload;
 mod processes;
 mod security;
 mod support;
+mod text;
+mod time;
+mod uuid;
 mod values;
+mod yaml;

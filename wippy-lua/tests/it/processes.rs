@@ -19,7 +19,7 @@ impl Host for Tokio {
 }
 
 /// An application with processes, all of them on the host `test:host`.
-fn application(programs: &[(&str, &str)]) -> App {
+pub(crate) fn application(programs: &[(&str, &str)]) -> App {
     let app = App::new();
     let processes = app.dispatcher.processes();
     processes.insert_host(id("test:host"), Arc::new(Tokio));
@@ -53,7 +53,7 @@ async fn notes(others: &[(&str, &str)], body: &str) -> String {
     }
 }
 
-async fn run(app: &App, name: &str, arguments: Vec<Value>) -> Result<Value, CallError> {
+pub(crate) async fn run(app: &App, name: &str, arguments: Vec<Value>) -> Result<Value, CallError> {
     let spawn = Spawn::new(id(name), id("test:host"), arguments);
     let launched = app
         .dispatcher

@@ -109,6 +109,38 @@ impl App {
         self.call("test:script", &[]).await
     }
 
+    /// Evaluates each line of `expressions` after `prelude`, and shows it with what it gives: JSON for each value, kind
+    /// and message for an error object.
+    pub(crate) async fn transcript(&self, prelude: &str, expressions: &str) -> String {
+        let lines = expressions.lines().map(str::trim).filter(|line| !line.is_empty());
+        let mut transcript = String::new();
+        for line in lines {
+            let body = format!(
+                "local json = require('json')
+                {prelude}
+                local function show(value)
+                    if type(value) ~= 'userdata' then
+                        return type(value) == 'function' and 'function' or json.encode(value)
+                    end
+                    local ok, kind = pcall(function() return value:kind() end)
+                    return ok and 'error ' .. kind .. ': ' .. value:message() or tostring(value)
+                end
+                local results = table.pack(pcall(function() return {line} end))
+                if not results[1] then return 'raised: ' .. tostring(results[2]) end
+                local shown = {{}}
+                for i = 2, results.n do shown[#shown + 1] = show(results[i]) end
+                return table.concat(shown, ', ')"
+            );
+            let outcome = self.run(&body).await;
+            let outcome = outcome.map_or_else(
+                |error| format!("failed: {error}"),
+                |value| String::from_utf8_lossy(value.as_str().unwrap_or("?").as_bytes()).into_owned(),
+            );
+            transcript.extend(["> ", line, "\n", &outcome, "\n"]);
+        }
+        transcript
+    }
+
     /// Runs a process to its end.
     pub(crate) async fn process(&self, text: &str, arguments: Vec<Value>) -> Result<Value, CallError> {
         let process = LuaProcess::new(

@@ -1,0 +1,20 @@
+//! `text`: regular expressions, differences between texts, and cutting documents into chunks.
+
+mod diff;
+mod patch;
+mod regexp;
+mod splitter;
+
+use mlua::{Lua, Table};
+
+/// Opens the module.
+///
+/// # Errors
+/// When memory does not suffice.
+pub(crate) fn open(lua: &Lua) -> mlua::Result<Table> {
+    let module = lua.create_table()?;
+    module.raw_set("regexp", regexp::table(lua)?)?;
+    module.raw_set("diff", diff::table(lua)?)?;
+    module.raw_set("splitter", splitter::table(lua)?)?;
+    Ok(module)
+}

@@ -1,0 +1,49 @@
+//! `payload`.
+
+use crate::support::App;
+
+const PRELUDE: &str = "
+    local value = { items = { 1, 2, 3 }, total = 100, name = 'Alice', ratio = 0.5 }
+    local function through(value, ...)
+        local p = payload.new(value)
+        for _, format in ipairs({ ... }) do p = assert(p:transcode(payload.format[format])) end
+        return p
+    end";
+
+#[tokio::test]
+async fn payloads_change_their_format() {
+    let expressions = r"
+        payload.format
+        payload.new(value):get_format(), payload.new('hello'):get_format(), payload.new(errors.new('x')):get_format()
+        payload.new(value):data()
+        payload.new(nil):data(), payload.new(42.5):data(), payload.new(true):data(), payload.new('text'):data()
+        payload.new(errors.new({ message = 'failed', kind = errors.CONFLICT })):data()
+        through(value, 'JSON'):get_format(), through(value, 'JSON'):data()
+        through(value, 'MSGPACK'):get_format(), through(value, 'MSGPACK'):unmarshal()
+        through(value, 'YAML'):get_format(), through(value, 'YAML'):data()
+        through(value, 'JSON', 'MSGPACK', 'YAML', 'LUA'):data()
+        through(value, 'GOLANG'):get_format(), through(value, 'GOLANG'):unmarshal()
+        through('text', 'BYTES'):data(), through(7, 'STRING'):data(), through('\255\0', 'MSGPACK'):data() == '\255\0'
+        payload.new(value):transcode(payload.format.STRING)
+        payload.new(value):transcode(payload.format.ERROR)
+        payload.new(value):transcode('text/html')
+        payload.new(value):transcode(nil)
+        payload.new({ 1, x = 2 }):transcode(payload.format.JSON)
+        payload.new(errors.new('x')):transcode(payload.format.JSON)
+        payload.new(print)
+    ";
+    insta::assert_snapshot!(App::new().transcript(PRELUDE, expressions).await);
+}
+
+#[tokio::test]
+async fn a_payload_is_a_copy_that_counts_as_the_scripts_memory() {
+    let body = "
+        local t = { 1 }
+        local p = payload.new(t)
+        t[1] = 2
+        assert(p:data()[1] == 1)
+        local held = {}
+        for i = 1, 100000 do held[i] = payload.new(('x'):rep(10000)) end";
+    let error = App::new().run(body).await.unwrap_err();
+    assert!(error.message().contains("more memory than its limit"), "{error}");
+}
