@@ -2,7 +2,7 @@
 
 use wippy_wit::Value;
 
-use crate::{CallError, Context, Decision, ErrorKind, audit};
+use crate::{CallError, Context, Decision, ErrorKind, Verdict, audit};
 
 /// Proof that the guard allowed one action. It cannot be made, copied or kept: using it consumes it.
 #[derive(Debug)]
@@ -57,21 +57,37 @@ pub fn authorize_with(
     )
 }
 
+/// Whether [`authorize`] would allow it. For leaving things out of a listing: it makes no permit and no record.
+pub fn is_allowed(context: &Context, action: &str, resource: &str) -> bool {
+    let asked = Asked {
+        action,
+        resource,
+        meta: &Value::Nil,
+    };
+    allows(context, evaluate(context, asked))
+}
+
 fn decide(context: &Context, asked: Asked<'_>) -> Result<Permit, CallError> {
-    let verdict = match (context.actor(), context.scope()) {
-        (Some(actor), Some(scope)) => Some(scope.evaluate(actor, asked.action, asked.resource, asked.meta)),
-        _ => None,
-    };
-    let is_allowed = match verdict {
-        Some(verdict) => verdict.decision == Decision::Allow,
-        None => !context.dispatcher().is_strict(),
-    };
-    if is_allowed {
+    let verdict = evaluate(context, asked);
+    if allows(context, verdict) {
         audit::allowed(context, asked, verdict);
         Ok(Permit { _private: () })
     } else {
         audit::refused(context, asked, verdict);
         Err(refusal(context, asked))
+    }
+}
+
+/// What the policies say, if the context has both an actor and a scope.
+fn evaluate<'a>(context: &'a Context, asked: Asked<'_>) -> Option<Verdict<'a>> {
+    let (actor, scope) = (context.actor()?, context.scope()?);
+    Some(scope.evaluate(actor, asked.action, asked.resource, asked.meta))
+}
+
+fn allows(context: &Context, verdict: Option<Verdict<'_>>) -> bool {
+    match verdict {
+        Some(verdict) => verdict.decision == Decision::Allow,
+        None => !context.dispatcher().is_strict(),
     }
 }
 

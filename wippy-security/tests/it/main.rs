@@ -9,4 +9,5 @@ mod guard;
 mod patterns;
 mod policies;
 mod properties;
+mod store;
 mod support;
