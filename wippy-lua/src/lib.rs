@@ -9,13 +9,16 @@
 //! declares and nothing more.
 
 mod annotations;
+mod bus;
 mod check;
 mod error;
 mod errors;
 mod function;
 mod handles;
+mod methods;
 mod modules;
 mod numbers;
+mod permission;
 mod pool;
 mod process;
 mod raw;
@@ -26,8 +29,11 @@ mod source;
 mod suspend;
 mod tokens;
 mod values;
+mod volume;
 mod worker;
+mod world;
 
+pub use bus::{Admits, Bus, Event, Subscriber, Subscription};
 pub use check::{Required, check, required};
 pub use error::Error;
 pub use function::LuaFunction;
@@ -35,3 +41,5 @@ pub use modules::MODULES;
 pub use process::LuaProcess;
 pub use services::{Services, Terminal};
 pub use source::{Config, Library, Source};
+pub use volume::Volume;
+pub use world::{LiveRegistry, Stores, Variables, Volumes, World};

@@ -1,11 +1,16 @@
 //! The built-in modules: what `require` can give, and the globals that come from the program around a script.
 
 mod ctx;
+mod env;
+mod events;
+mod fs;
 mod funcs;
 mod io;
 mod json;
 mod logger;
 mod process;
+mod registry;
+mod store;
 mod time;
 
 use std::sync::Arc;
@@ -19,7 +24,8 @@ pub(crate) use funcs::Tasks;
 
 /// The names of the built-in modules, in order.
 pub const MODULES: &[&str] = &[
-    "ctx", "errors", "funcs", "io", "json", "logger", "process", "time",
+    "ctx", "env", "errors", "events", "fs", "funcs", "io", "json", "logger", "process", "registry", "store",
+    "time",
 ];
 
 /// Modules that are globals, too.
@@ -48,10 +54,15 @@ impl Environment {
 pub(crate) fn open(lua: &Lua, name: &str, environment: &Environment) -> mlua::Result<Table> {
     match name {
         "ctx" => ctx::open(lua),
+        "env" => env::open(lua, environment),
+        "events" => events::open(lua, environment),
+        "fs" => fs::open(lua, environment),
         "funcs" => funcs::open(lua),
         "io" => io::open(lua, environment),
         "json" => json::open(lua),
         "logger" => logger::open(lua, environment),
+        "registry" => registry::open(lua, environment),
+        "store" => store::open(lua, environment),
         "time" => time::open(lua),
         _ => lua.globals().raw_get(name),
     }

@@ -2,6 +2,8 @@
 
 use std::{fmt, io, sync::Arc};
 
+use crate::World;
+
 /// The terminal that a process may talk to.
 ///
 /// Reading blocks; it is done on a thread made for that. Writing should not block for long.
@@ -47,6 +49,8 @@ pub struct Services {
     pub terminal: Option<Arc<dyn Terminal>>,
     /// What `process.pid()` answers.
     pub pid: Option<Arc<str>>,
+    /// What the script may reach outside of its state.
+    pub world: World,
 }
 
 impl fmt::Debug for Services {
@@ -54,6 +58,7 @@ impl fmt::Debug for Services {
         f.debug_struct("Services")
             .field("terminal", &self.terminal.is_some())
             .field("pid", &self.pid)
+            .field("world", &self.world)
             .finish()
     }
 }

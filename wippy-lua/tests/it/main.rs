@@ -8,8 +8,14 @@
 
 mod calls;
 mod coroutines;
+mod env;
+mod events;
+mod fs;
 mod limits;
 mod loading;
 mod modules;
+mod registry;
+mod store;
 mod support;
 mod values;
+mod world;

@@ -15,6 +15,7 @@ async fn a_process_talks_to_its_terminal() {
     app.services = Services {
         terminal: Some(screen.clone()),
         pid: Some("{1|host}".into()),
+        ..Services::default()
     };
     let script = "
         local io, json, time = require('io'), require('json'), require('time')
