@@ -18,7 +18,7 @@ use crate::{
 /// A process of an application, on the host where it would run.
 pub struct Runnable<'a> {
     app: &'a App,
-    process: &'a Process,
+    process: Arc<Process>,
     host: Host,
 }
 
@@ -58,7 +58,7 @@ impl App {
     /// # Errors
     /// Wrong usage when one of them does not exist or is something else.
     pub fn process(&self, id: &EntryId, host: Option<&EntryId>) -> Result<Runnable<'_>, Failure> {
-        let Some(process) = self.prepared.processes.get(id) else {
+        let Some(process) = self.prepared.live.process(id) else {
             return Err(self.unknown_process(id));
         };
         let host = match host {
@@ -131,7 +131,7 @@ impl Runnable<'_> {
     /// # Errors
     /// Wrong usage when they do not fit its signature.
     pub fn input(&self, words: &[String], invocation: &str) -> Result<Input, Failure> {
-        let arguments = match self.process {
+        let arguments = match &*self.process {
             Process::Wasm(process) => match process.signature() {
                 Some(signature) => arguments::typed(signature, words, invocation)?,
                 None => Vec::new(),
@@ -149,7 +149,7 @@ impl Runnable<'_> {
     /// # Errors
     /// Its own error, or whatever stopped it.
     pub async fn run(&self, input: Input) -> Result<Exit, CallError> {
-        match self.process {
+        match &*self.process {
             Process::Wasm(process) => self.run_wasm(process, input).await,
             Process::Lua(command) => self.run_lua(command, input).await,
         }
@@ -184,7 +184,7 @@ impl Runnable<'_> {
             .then(|| Arc::new(StandardTerminal::new(input.words)) as _);
         let process = command.start(Services {
             terminal,
-            ..Services::default()
+            ..self.app.prepared.live.ground().services()
         })?;
         let value = process.run(self.app.context(), input.arguments).await?;
         let code = if let Value::Integer(code) = value {
