@@ -1,8 +1,12 @@
 //! [`App`]: an application that was loaded, linked and prepared: call its functions, run its processes, serve.
 
+mod change;
 mod process;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use wippy_registry::{Diagnostic, EntryId, LinkedEntry, Registry, schema, suggest};
 use wippy_security::{CallError, Context, Dispatcher};
@@ -19,6 +23,8 @@ pub use self::process::{Exit, Input, Runnable};
 /// An application that is ready to run. Nothing of it runs by itself before [`serve`](Self::serve).
 pub struct App {
     prepared: Prepared,
+    /// Where the project is.
+    root: PathBuf,
     warnings: Problems,
 }
 
@@ -43,7 +49,7 @@ impl App {
     pub fn load(directory: &Path, config: &Config) -> Result<Self, Problems> {
         let (prepared, mut problems) = boot::prepare(boot::read(directory, config), config);
         if !problems.has_errors()
-            && let Err(error) = prepared.directories.make()
+            && let Err(error) = prepared.make()
         {
             let message = format!("a folder cannot be made: {error}");
             problems
@@ -55,6 +61,7 @@ impl App {
         }
         Ok(Self {
             prepared,
+            root: directory.to_owned(),
             warnings: problems,
         })
     }
@@ -72,7 +79,7 @@ impl App {
 
     /// The entries.
     pub fn registry(&self) -> &Registry {
-        &self.prepared.registry
+        self.prepared.live.registry()
     }
 
     /// The functions.
@@ -119,7 +126,7 @@ impl App {
         if let Some(function) = self.prepared.functions.get(id) {
             return Some(function.wit_signature());
         }
-        match self.prepared.processes.get(id)? {
+        match &**self.prepared.processes.get(id)? {
             Process::Wasm(process) => process.signature().map(AsRef::as_ref),
             Process::Lua(_) => None,
         }
@@ -237,7 +244,6 @@ fn has_no_runtime(entry: &LinkedEntry) -> bool {
             | schema::Config::HttpRouter(_)
             | schema::Config::HttpEndpoint(_)
             | schema::Config::HttpStatic(_)
-            | schema::Config::MemoryStore(_)
     )
 }
 

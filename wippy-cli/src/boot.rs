@@ -10,85 +10,73 @@ mod lua;
 mod overrides;
 mod parallel;
 pub(crate) mod policies;
-mod tokens;
+mod ready;
+mod resources;
+pub(crate) mod tokens;
 mod wasm;
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
-use wippy_registry::{Diagnostic, EntryId, Linked, LinkedEntry, Registry, link, load, schema};
-use wippy_security::{Dispatcher, DispatcherConfig, Handler};
-use wippy_wasm::{WasmFunction, WasmProcess};
+use wippy_registry::{Diagnostic, EntryId, Linked, LinkedEntry, Loaded, link, load, schema};
+use wippy_security::{Dispatcher, DispatcherConfig};
+use wippy_wasm::WasmFunction;
 
-use crate::{config::Config, report::Problems};
+use crate::{config::Config, live::Live, report::Problems};
 
-pub(crate) use self::{directories::Directories, environment::Environment, lua::LuaCommand};
+pub(crate) use self::{
+    directories::Directories,
+    environment::Environment,
+    lua::{Libraries, LuaCommand},
+    ready::{Ground, MadeReady, Process, Ready, Running, Which, make_ready},
+    resources::Resources,
+};
 
-/// An application of which every part is ready to run.
+/// An application of which every part is ready to run, as it was when it started.
 pub(crate) struct Prepared {
-    pub(crate) registry: Registry,
+    /// The entries as they change.
+    pub(crate) live: Arc<Live>,
     pub(crate) dispatcher: Arc<Dispatcher>,
     /// The WebAssembly functions, for their signatures.
     pub(crate) functions: BTreeMap<EntryId, Arc<WasmFunction>>,
-    pub(crate) processes: BTreeMap<EntryId, Process>,
+    pub(crate) processes: BTreeMap<EntryId, Arc<Process>>,
     pub(crate) entries: Vec<LinkedEntry>,
     pub(crate) directories: Directories,
 }
 
-/// A process that can be started.
-pub(crate) enum Process {
-    Lua(LuaCommand),
-    Wasm(WasmProcess),
-}
-
-/// One entry, ready to run.
-enum Ready {
-    LuaFunction(Arc<wippy_lua::LuaFunction>),
-    LuaProcess(LuaCommand),
-    WasmFunction(Arc<WasmFunction>),
-    WasmProcess(WasmProcess),
-}
-
 /// Loads and links the project in a folder.
 pub(crate) fn read(directory: &Path, config: &Config) -> Linked {
+    link::link(load(directory, config), &|name: &str| config.variable(name))
+}
+
+/// Loads the project in a folder, with what the configuration changes about it.
+pub(crate) fn load(directory: &Path, config: &Config) -> Loaded {
     let mut loaded = load::load(directory);
     overrides::apply(&mut loaded, config);
-    link::link(loaded, &|name: &str| config.variable(name))
+    loaded
 }
 
 /// Makes every entry ready that can be, and collects what is wrong with the others.
 pub(crate) fn prepare(linked: Linked, settings: &Config) -> (Prepared, Problems) {
     let mut diagnostics = linked.diagnostics.clone();
-    let directories = Directories::find(&linked, &mut diagnostics);
-    let environment = Arc::new(Environment::new(&linked, settings.clone()));
-    let policies = policies::compile(&linked, &mut diagnostics);
-    let token_stores = tokens::token_stores(&linked, &tokens::stores(&linked), &mut diagnostics);
-    let libraries = lua::libraries(&linked, &mut diagnostics);
-    let compiler = wasm::Compiler::new(&linked, &directories, &environment, settings);
-    let outcomes = parallel::map("preparing", &linked.entries, |entry| {
-        let (config, sources) = (&entry.config, &linked.sources);
-        if let schema::Config::WasmFunction(function) = config {
-            compiler.function(entry, function).map(Some)
-        } else if let schema::Config::WasmProcess(process) = config {
-            compiler.process(entry, process).map(Some)
-        } else if let schema::Config::LuaFunction(function) = config {
-            lua::function(entry, function, &libraries, sources, settings).map(Some)
-        } else if let schema::Config::LuaProcess(process) = config {
-            lua::process(entry, process, &libraries, sources, settings).map(Some)
-        } else {
-            Ok(None)
-        }
-    });
-    let mut prepared = Prepared::new(&linked, directories, settings);
-    prepared.dispatcher.set_policies(policies);
-    prepared.dispatcher.set_token_stores(token_stores);
-    for (entry, outcome) in linked.entries.iter().zip(outcomes) {
-        match outcome {
-            Ok(Some(ready)) => prepared.insert(entry, ready),
-            Ok(None) => {}
-            Err(mut wrong) => diagnostics.append(&mut wrong),
-        }
-    }
-    (prepared, Problems::new(linked.sources, diagnostics))
+    let live = Live::new(&linked, settings, dispatcher(settings));
+    let made = make_ready(&linked, live.ground(), &Which::All, &mut diagnostics);
+    let problems = Problems::new(linked.sources.clone(), diagnostics);
+    let prepared = Prepared::new(linked, live, made);
+    (prepared, problems)
+}
+
+fn dispatcher(config: &Config) -> Arc<Dispatcher> {
+    let depth = config
+        .wasm
+        .limits
+        .get("max_call_depth")
+        .and_then(|depth| u32::try_from(*depth).ok());
+    let defaults = DispatcherConfig::default();
+    Dispatcher::new(DispatcherConfig {
+        depth_max: depth.unwrap_or(defaults.depth_max),
+        strict: config.strict,
+        ..defaults
+    })
 }
 
 /// What a WebAssembly entry says about its module, and the module.
@@ -124,52 +112,25 @@ pub(crate) fn binary(linked: &Linked, id: &EntryId) -> Result<Option<Binary>, Ve
 }
 
 impl Prepared {
-    fn new(linked: &Linked, directories: Directories, config: &Config) -> Self {
-        let depth = config
-            .wasm
-            .limits
-            .get("max_call_depth")
-            .and_then(|depth| u32::try_from(*depth).ok());
-        let defaults = DispatcherConfig::default();
-        let dispatcher = DispatcherConfig {
-            depth_max: depth.unwrap_or(defaults.depth_max),
-            strict: config.strict,
-            ..defaults
-        };
-        let registry = Registry::new();
-        if linked.is_ok() {
-            // What was linked without errors fits into an empty registry, which has no validators yet.
-            let _ = registry.apply(linked.change_set());
-        }
+    fn new(linked: Linked, live: Arc<Live>, made: MadeReady) -> Self {
+        let (entries, directories) = (linked.entries.clone(), made.directories.clone());
+        let running = live.begin(linked, made);
         Self {
-            registry,
-            dispatcher: Dispatcher::new(dispatcher),
-            functions: BTreeMap::new(),
-            processes: BTreeMap::new(),
-            entries: linked.entries.clone(),
+            dispatcher: Arc::clone(live.dispatcher()),
+            live,
+            functions: running.functions,
+            processes: running.processes,
+            entries,
             directories,
         }
     }
 
-    fn insert(&mut self, entry: &LinkedEntry, ready: Ready) {
-        let id = entry.entry.id.clone();
-        match ready {
-            Ready::LuaFunction(function) => {
-                // What it names and is not there was reported when the entries were linked.
-                if let Ok(identity) = policies::own_identity(&entry.config, &self.dispatcher.policies()) {
-                    self.dispatcher.insert(id, identity.around(function));
-                }
-            }
-            Ready::WasmFunction(function) => {
-                self.functions.insert(id.clone(), Arc::clone(&function));
-                self.dispatcher.insert(id, function as Arc<dyn Handler>);
-            }
-            Ready::LuaProcess(process) => {
-                self.processes.insert(id, Process::Lua(process));
-            }
-            Ready::WasmProcess(process) => {
-                self.processes.insert(id, Process::Wasm(process));
-            }
-        }
+    /// Makes the folders and files that are to be made.
+    ///
+    /// # Errors
+    /// As the system has them.
+    pub(crate) fn make(&self) -> io::Result<()> {
+        self.directories.make()?;
+        self.live.ground().environment.make()
     }
 }

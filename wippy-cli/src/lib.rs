@@ -12,6 +12,7 @@ mod boot;
 mod commands;
 pub mod config;
 mod failure;
+mod live;
 mod output;
 pub mod report;
 mod shutdown;

@@ -24,6 +24,14 @@ impl Problems {
         Self { sources, diagnostics }
     }
 
+    /// One problem that is in no file.
+    pub(crate) fn message(code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            diagnostics: vec![Diagnostic::error(code, message)],
+            ..Self::default()
+        }
+    }
+
     /// Whether anything keeps the application from starting.
     pub fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(Diagnostic::is_error)

@@ -5,6 +5,9 @@ mod codes;
 mod crypto;
 mod ctx;
 mod derivation;
+mod env;
+mod events;
+mod fs;
 mod funcs;
 mod future;
 mod hash;
@@ -16,7 +19,9 @@ mod owned;
 mod payload;
 mod process;
 mod random;
+mod registry;
 mod security;
+mod store;
 mod text;
 mod time;
 mod timers;
@@ -28,15 +33,15 @@ use std::sync::Arc;
 use mlua::{Lua, Table, Value as LuaValue};
 use wippy_registry::EntryId;
 
-use crate::{Terminal, raw};
+use crate::{Terminal, World, raw};
 
 pub(crate) use future::Tasks;
 pub(crate) use process::{Post, Seat, Upgrade};
 
 /// The names of the built-in modules, in order.
 pub const MODULES: &[&str] = &[
-    "base64", "channel", "crypto", "ctx", "errors", "funcs", "hash", "io", "json", "logger", "payload",
-    "process", "security", "text", "time", "uuid", "yaml",
+    "base64", "channel", "crypto", "ctx", "env", "errors", "events", "fs", "funcs", "hash", "io", "json",
+    "logger", "payload", "process", "registry", "security", "store", "text", "time", "uuid", "yaml",
 ];
 
 /// Modules that are globals, too.
@@ -47,6 +52,8 @@ pub(crate) const GLOBALS: &[&str] = &["channel", "errors", "payload", "process"]
 pub(crate) struct Environment {
     pub(crate) id: EntryId,
     pub(crate) console: Option<Console>,
+    /// What it may reach outside of its state.
+    pub(crate) world: World,
 }
 
 /// A terminal, and the words that its owner was started with.
@@ -65,12 +72,17 @@ pub(crate) fn open(lua: &Lua, name: &str, environment: &Environment) -> mlua::Re
         "base64" => base64::open(lua),
         "crypto" => crypto::open(lua),
         "ctx" => ctx::open(lua),
+        "env" => env::open(lua, environment),
+        "events" => events::open(lua, environment),
+        "fs" => fs::open(lua, environment),
         "funcs" => funcs::open(lua),
         "hash" => hash::open(lua),
         "io" => io::open(lua, environment),
         "json" => json::open(lua),
         "logger" => logger::open(lua, environment),
+        "registry" => registry::open(lua, environment),
         "security" => security::open(lua),
+        "store" => store::open(lua, environment),
         "text" => text::open(lua),
         "time" => time::open(lua),
         "uuid" => uuid::open(lua),

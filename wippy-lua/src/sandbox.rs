@@ -66,6 +66,7 @@ pub(crate) fn new(program: &Arc<Program>, console: Option<Console>) -> mlua::Res
     let environment = Environment {
         id: program.source.id.clone(),
         console,
+        world: program.services.world.clone(),
     };
     for (name, value) in modules::globals(lua, &environment)? {
         globals.raw_set(name, value)?;

@@ -2,6 +2,8 @@
 
 use std::{fmt, io, sync::Arc};
 
+use crate::World;
+
 /// The terminal that a process may talk to.
 ///
 /// Reading blocks; it is done on a thread made for that. Writing should not block for long.
@@ -42,12 +44,15 @@ pub trait Terminal: Send + Sync {
 pub struct Services {
     /// The terminal. Only processes on a host that has one get it.
     pub terminal: Option<Arc<dyn Terminal>>,
+    /// What the script may reach outside of its state.
+    pub world: World,
 }
 
 impl fmt::Debug for Services {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Services")
             .field("terminal", &self.terminal.is_some())
+            .field("world", &self.world)
             .finish()
     }
 }

@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use mlua::{FromLuaMulti, Function, Lua, MultiValue};
+use wippy_security::CallError;
 
 use crate::raw::{self, Completion, Suspension};
 
@@ -26,4 +27,16 @@ where
         });
         Ok(suspension)
     })
+}
+
+/// Does `work` on a thread where blocking does not matter.
+///
+/// # Errors
+/// What the work says.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CallError> + Send + 'static,
+) -> Result<T, CallError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|_| Err(CallError::internal("blocking work was interrupted")))
 }

@@ -113,6 +113,16 @@ impl Query {
         Ok(self)
     }
 
+    /// Adds a filter on `meta`: the value at a path is this text, whatever characters it has.
+    #[must_use]
+    pub fn meta_equals(mut self, path: &str, text: &str) -> Self {
+        self.filters.push(Filter {
+            subject: Subject::Meta(path.to_owned()),
+            test: Test::Equals(text.to_owned()),
+        });
+        self
+    }
+
     fn with(mut self, subject: Subject, pattern: &str) -> Result<Self, Error> {
         let test = match pattern.chars().next() {
             Some('=' | '~' | '^' | '$') => Test::parse(pattern, pattern)?,

@@ -166,6 +166,15 @@ impl Registry {
         self.current.load().version
     }
 
+    /// The entries as they would be after some changes, under the version that these would make.
+    ///
+    /// # Errors
+    /// When an operation does not fit the current entries.
+    pub fn preview(&self, changes: &ChangeSet) -> Result<Snapshot, Error> {
+        let before = self.snapshot();
+        Ok(before.with(&changes.resolve(&before.entries)?))
+    }
+
     /// Applies all operations, or none.
     ///
     /// # Errors

@@ -201,3 +201,25 @@ impl From<wippy_wit::Error> for CallError {
         Self::invalid(error.to_string())
     }
 }
+
+impl From<wippy_registry::Error> for CallError {
+    /// What the registry refuses is the caller's mistake, unless its history failed.
+    fn from(error: wippy_registry::Error) -> Self {
+        use wippy_registry::Error;
+        let kind = match &error {
+            Error::AlreadyExists(_) => ErrorKind::AlreadyExists,
+            Error::NotFound(_) | Error::UnknownVersion(_) => ErrorKind::NotFound,
+            Error::History { .. } => ErrorKind::Unavailable,
+            Error::Reentrant => ErrorKind::Internal,
+            Error::InvalidNamespace { .. }
+            | Error::InvalidName { .. }
+            | Error::MissingNamespace { .. }
+            | Error::DuplicateOperation(_)
+            | Error::Rejected(_)
+            | Error::InvalidFilter { .. }
+            // The error may grow; what is new is refused like the rest.
+            | _ => ErrorKind::Invalid,
+        };
+        Self::new(kind, error.to_string())
+    }
+}

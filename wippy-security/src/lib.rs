@@ -47,5 +47,5 @@ pub use process::{
     ProcessCounts, ProcessFuture, Processes, Record, Running, Spawn, Start, Terminal,
 };
 pub use scope::{Decision, Explanation, Scope, Verdict};
-pub use store::{MemoryStore, Store};
+pub use store::{Condition, MemoryStore, Page, Stored, ValueStore};
 pub use token::{Grant, TokenStore, TokenStores};

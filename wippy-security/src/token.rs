@@ -20,7 +20,7 @@ use wippy_registry::{EntryId, schema::security as declared};
 use wippy_wit::Value;
 
 use self::record::Record;
-use crate::{Actor, CallError, Context, ErrorKind, Scope, Store, audit, authorize};
+use crate::{Actor, CallError, Condition, Context, ErrorKind, Scope, ValueStore, audit, authorize};
 
 /// The bytes of a signature.
 const SIGNATURE_LEN: usize = 32;
@@ -45,7 +45,7 @@ pub struct Grant {
 /// Makes tokens, and tells later what they stand for.
 pub struct TokenStore {
     id: EntryId,
-    store: Arc<dyn Store>,
+    store: Arc<dyn ValueStore>,
     key: Hmac<Sha256>,
     token_length: usize,
     default_expiration: Duration,
@@ -82,7 +82,7 @@ impl TokenStore {
     pub fn new(
         id: EntryId,
         declared: &declared::TokenStore,
-        store: Arc<dyn Store>,
+        store: Arc<dyn ValueStore>,
     ) -> Result<Self, CallError> {
         let key = match &declared.token_key {
             Some(key) => key.as_bytes().to_vec(),
@@ -133,7 +133,9 @@ impl TokenStore {
             .sign(&[b"record", place.as_bytes(), text.as_bytes()])
             .to_vec();
         sealed.extend_from_slice(text.as_bytes());
-        self.store.set(&place, sealed, Some(expiration)).await?;
+        let sealed = Value::String(sealed.into());
+        self.store
+            .put(&place, sealed, Some(expiration), Condition::Always)?;
         let signature = self.sign(&[b"token", self.id.as_str().as_bytes(), &secret]);
         Ok(format!("{}.{}", BASE64.encode(&secret), BASE64.encode(signature)))
     }
@@ -146,7 +148,7 @@ impl TokenStore {
     pub async fn validate(&self, context: &Context, token: &str) -> Result<Grant, CallError> {
         let _permit = authorize(context, "security.token.validate", self.id.as_str())?;
         let record = match self.place_of(token) {
-            Some(place) => self.find(&place).await?,
+            Some(place) => self.find(&place)?,
             None => None,
         };
         let policies = context.dispatcher().policies();
@@ -166,7 +168,7 @@ impl TokenStore {
     pub async fn revoke(&self, context: &Context, token: &str) -> Result<bool, CallError> {
         let _permit = authorize(context, "security.token.revoke", self.id.as_str())?;
         match self.place_of(token) {
-            Some(place) => self.store.delete(&place).await,
+            Some(place) => self.store.delete(&place),
             None => Ok(false),
         }
     }
@@ -184,8 +186,13 @@ impl TokenStore {
     }
 
     /// The record at a place, if this store put it there.
-    async fn find(&self, place: &str) -> Result<Option<Record>, CallError> {
-        let Some(sealed) = self.store.get(place).await? else {
+    fn find(&self, place: &str) -> Result<Option<Record>, CallError> {
+        let stored = match self.store.get(place) {
+            Ok(stored) => stored,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let Value::String(sealed) = &stored.value else {
             return Ok(None);
         };
         let Some((signature, text)) = sealed.split_at_checked(SIGNATURE_LEN) else {

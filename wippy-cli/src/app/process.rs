@@ -18,7 +18,7 @@ use crate::{
 /// A process of an application, on the host where it would run.
 pub struct Runnable<'a> {
     app: &'a App,
-    process: &'a Process,
+    process: Arc<Process>,
     host: Host,
     /// Whom it acts for: what its host declares, and over that what it declares itself.
     identities: [Identity; 2],
@@ -60,7 +60,7 @@ impl App {
     /// # Errors
     /// Wrong usage when one of them does not exist or is something else.
     pub fn process(&self, id: &EntryId, host: Option<&EntryId>) -> Result<Runnable<'_>, Failure> {
-        let Some(process) = self.prepared.processes.get(id) else {
+        let Some(process) = self.prepared.live.process(id) else {
             return Err(self.unknown_process(id));
         };
         let (host, host_entry) = match host {
@@ -140,7 +140,7 @@ impl Runnable<'_> {
     /// # Errors
     /// Wrong usage when they do not fit its signature.
     pub fn input(&self, words: &[String], invocation: &str) -> Result<Input, Failure> {
-        let arguments = match self.process {
+        let arguments = match &*self.process {
             Process::Wasm(process) => match process.signature() {
                 Some(signature) => arguments::typed(signature, words, invocation)?,
                 None => Vec::new(),
@@ -158,7 +158,7 @@ impl Runnable<'_> {
     /// # Errors
     /// Its own error, or whatever stopped it.
     pub async fn run(&self, input: Input) -> Result<Exit, CallError> {
-        match self.process {
+        match &*self.process {
             Process::Wasm(process) => self.run_wasm(process, input).await,
             Process::Lua(command) => self.run_lua(command, input).await,
         }
@@ -189,7 +189,10 @@ impl Runnable<'_> {
 
     async fn run_lua(&self, command: &LuaCommand, input: Input) -> Result<Exit, CallError> {
         let terminal = self.has_terminal().then(|| Arc::new(StandardTerminal) as _);
-        let process = command.start(Services { terminal })?;
+        let process = command.start(Services {
+            terminal,
+            ..self.app.prepared.live.ground().services()
+        })?;
         let value = process.run(self.context(), input.words, input.arguments).await?;
         let code = if let Value::Integer(code) = value {
             exit_code(code)

@@ -73,6 +73,12 @@ impl Directories {
         self.paths.get(id).map(|folder| folder.path.as_path())
     }
 
+    /// The folder of an entry, and the mode of what is made in it.
+    pub(super) fn place(&self, id: &EntryId) -> Option<(&Path, u32)> {
+        let folder = self.paths.get(id)?;
+        Some((&folder.path, folder.config.mode))
+    }
+
     /// A file of the folder whose path is near to `path`.
     pub(super) fn nearest(&self, id: &EntryId, path: &str) -> Option<String> {
         let (parent, _) = path.rsplit_once('/').unwrap_or((".", path));

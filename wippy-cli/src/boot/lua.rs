@@ -12,11 +12,11 @@ use wippy_registry::{
     suggest,
 };
 
-use super::Ready;
+use super::ready::{Ground, Ready, Which};
 use crate::config::Config;
 
 /// The libraries of the application; those with errors are missing.
-pub(super) type Libraries = BTreeMap<EntryId, Arc<Library>>;
+pub(crate) type Libraries = BTreeMap<EntryId, Arc<Library>>;
 
 /// A Lua process as it waits to be started: each start makes its own state, with its own terminal.
 pub(crate) struct LuaCommand {
@@ -36,12 +36,16 @@ impl LuaCommand {
 
 /// Checks and collects the libraries. Linked entries come with dependencies first, so that a library's own imports
 /// are there before it.
-pub(super) fn libraries(linked: &Linked, diagnostics: &mut Vec<Diagnostic>) -> Libraries {
+pub(super) fn libraries(linked: &Linked, which: &Which<'_>, diagnostics: &mut Vec<Diagnostic>) -> Libraries {
     let mut libraries = Libraries::new();
     for entry in &linked.entries {
         let schema::Config::LuaLibrary(library) = &entry.config else {
             continue;
         };
+        if let Some(known) = which.known_library(&entry.entry.id) {
+            libraries.insert(entry.entry.id.clone(), known);
+            continue;
+        }
         let mut problems = check(entry, &library.script, &linked.sources);
         if problems.is_empty()
             && let Some(imports) = imports(&library.script, &libraries)
@@ -66,10 +70,10 @@ pub(super) fn function(
     config: &schema::lua::LuaFunction,
     libraries: &Libraries,
     sources: &SourceMap,
-    settings: &Config,
+    ground: &Ground,
 ) -> Result<Ready, Vec<Diagnostic>> {
     let source = source(entry, &config.script, &config.method, libraries, sources)?;
-    let made = LuaFunction::new(source, Services::default(), limits(settings));
+    let made = LuaFunction::new(source, ground.services(), limits(&ground.settings));
     made.map(Ready::LuaFunction)
         .map_err(|error| vec![blame(entry, &config.script, &error, sources)])
 }
@@ -80,14 +84,14 @@ pub(super) fn process(
     config: &schema::lua::LuaProcess,
     libraries: &Libraries,
     sources: &SourceMap,
-    settings: &Config,
+    ground: &Ground,
 ) -> Result<Ready, Vec<Diagnostic>> {
     let source = source(entry, &config.script, &config.method, libraries, sources)?;
     let command = LuaCommand {
         source,
-        config: limits(settings),
+        config: limits(&ground.settings),
     };
-    match command.start(Services::default()) {
+    match command.start(ground.services()) {
         Ok(_) => Ok(Ready::LuaProcess(command)),
         Err(error) => Err(vec![blame(entry, &config.script, &error, sources)]),
     }

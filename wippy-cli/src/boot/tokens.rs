@@ -1,32 +1,14 @@
 //! Token stores, each over the store that its entry names.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use wippy_registry::{Diagnostic, EntryId, Linked, LinkedEntry, schema::Config};
-use wippy_security::{MemoryStore, Store, TokenStore, TokenStores};
-
-/// The stores that entries may keep things in, by id.
-pub(crate) type Stores = BTreeMap<EntryId, Arc<dyn Store>>;
-
-/// Makes every `store.*` entry's store.
-pub(crate) fn stores(linked: &Linked) -> Stores {
-    let store = |entry: &LinkedEntry| {
-        let Config::MemoryStore(memory) = &entry.config else {
-            return None;
-        };
-        let keys_max = usize::try_from(memory.max_size).unwrap_or(usize::MAX);
-        Some((
-            entry.entry.id.clone(),
-            Arc::new(MemoryStore::new(keys_max)) as Arc<dyn Store>,
-        ))
-    };
-    linked.entries.iter().filter_map(store).collect()
-}
+use wippy_registry::{Diagnostic, EntryId, Linked, schema::Config};
+use wippy_security::{MemoryStore, TokenStore, TokenStores, ValueStore};
 
 /// Makes every token store.
 pub(crate) fn token_stores(
     linked: &Linked,
-    stores: &Stores,
+    stores: impl Fn(&EntryId) -> Option<Arc<dyn ValueStore>>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> TokenStores {
     let mut made = Vec::new();
@@ -35,10 +17,10 @@ pub(crate) fn token_stores(
             continue;
         };
         // A store that is not there was reported when the entries were linked.
-        let Some(store) = stores.get(&declared.store) else {
+        let Some(store) = stores(&declared.store) else {
             continue;
         };
-        match TokenStore::new(entry.entry.id.clone(), declared, Arc::clone(store)) {
+        match TokenStore::new(entry.entry.id.clone(), declared, store) {
             Ok(store) => made.push(store),
             Err(error) => diagnostics.push(
                 Diagnostic::error("token-store", format!("`{}`: {error}", entry.entry.id))
@@ -47,4 +29,25 @@ pub(crate) fn token_stores(
         }
     }
     made.into_iter().collect()
+}
+
+/// Says what is wrong with the token stores, before the stores that they use are there.
+pub(super) fn check(linked: &Linked, diagnostics: &mut Vec<Diagnostic>) {
+    let any: Arc<dyn ValueStore> = Arc::new(MemoryStore::new(1));
+    token_stores(linked, |_| Some(Arc::clone(&any)), diagnostics);
+}
+
+/// Whether the token stores, and the stores that they use, are the same in both.
+pub(crate) fn are_same(one: &Linked, other: &Linked) -> bool {
+    let declared = |linked: &Linked| {
+        let entries = linked.entries.iter();
+        let entries =
+            entries.filter(|entry| matches!(entry.config, Config::TokenStore(_) | Config::MemoryStore(_)));
+        let mut declared: Vec<_> = entries
+            .map(|entry| (entry.entry.id.clone(), entry.config.clone()))
+            .collect();
+        declared.sort_by(|(one, _), (other, _)| one.cmp(other));
+        declared
+    };
+    declared(one) == declared(other)
 }

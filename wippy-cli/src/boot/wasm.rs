@@ -1,13 +1,6 @@
 //! WebAssembly entries: from settings to compiled, checked and linked modules.
 
-use std::{
-    borrow::Cow,
-    io,
-    num::NonZero,
-    sync::{Arc, OnceLock},
-    thread,
-    time::Duration,
-};
+use std::{borrow::Cow, io, num::NonZero, sync::Arc, thread, time::Duration};
 
 use wippy_registry::{
     Diagnostic, Linked, LinkedEntry, SourceMap,
@@ -22,8 +15,10 @@ use wippy_wasm::{
     WasiConfig, WasmFunction, WasmProcess,
 };
 
-use super::{Directories, Environment, Ready, blame};
-use crate::config::Config;
+use super::{
+    Directories, blame,
+    ready::{Ground, Ready},
+};
 
 /// Calls of an entry without a bound of its own that run at once.
 const CALLS_MAX: usize = 10_000;
@@ -32,25 +27,15 @@ const CALLS_MAX: usize = 10_000;
 pub(super) struct Compiler<'a> {
     linked: &'a Linked,
     directories: &'a Directories,
-    environment: &'a Arc<Environment>,
-    config: &'a Config,
-    /// Made for the first module: an application without any starts faster.
-    engine: OnceLock<Result<Arc<Engine>, Error>>,
+    ground: &'a Ground,
 }
 
 impl<'a> Compiler<'a> {
-    pub(super) fn new(
-        linked: &'a Linked,
-        directories: &'a Directories,
-        environment: &'a Arc<Environment>,
-        config: &'a Config,
-    ) -> Self {
+    pub(super) fn new(linked: &'a Linked, directories: &'a Directories, ground: &'a Ground) -> Self {
         Self {
             linked,
             directories,
-            environment,
-            config,
-            engine: OnceLock::new(),
+            ground,
         }
     }
 
@@ -79,7 +64,10 @@ impl<'a> Compiler<'a> {
     fn module(&self, entry: &LinkedEntry, guest: &Guest) -> Result<Module, Vec<Diagnostic>> {
         let blame = |error: &Error| blame::wasm(&entry.entry, guest, error, &self.linked.sources);
         let (bytes, hash) = file(entry, &guest.code, self.directories)?;
-        let engine = self.engine.get_or_init(|| Engine::new(EngineConfig::default()));
+        let engine = self
+            .ground
+            .engine
+            .get_or_init(|| Engine::new(EngineConfig::default()));
         let engine = engine.as_ref().map_err(|error| vec![blame(error)])?;
         let spec = Spec {
             id: entry.entry.id.clone(),
@@ -96,7 +84,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn wasi(&self, guest: &Guest) -> WasiConfig {
-        let environment = Arc::clone(self.environment);
+        let environment = Arc::clone(&self.ground.environment);
         let variables = guest.wasi.env.iter();
         let mounts = guest.wasi.mounts.iter();
         WasiConfig {
@@ -154,7 +142,7 @@ impl<'a> Compiler<'a> {
 
     /// The entry's own limit, else the configuration's.
     fn limit(&self, own: Option<u64>, name: &str) -> Option<u64> {
-        own.or_else(|| self.config.wasm.limits.get(name).copied())
+        own.or_else(|| self.ground.settings.wasm.limits.get(name).copied())
     }
 }
 

@@ -529,9 +529,11 @@ fn turn(core: &Core, task: &mut Task, waker: &Waker) -> Turn {
         if !ready {
             return Turn::Waiting;
         }
-        // Whoever waited for a channel has its value already.
-        let parked = task.parked.take();
-        *core.handoff.borrow_mut() = parked.filter(|parked| !matches!(parked, Parked::Wait(_)));
+        // A call's frame goes back to its continuation. A future is done with, and its outcome is in the exchange: left
+        // in the handoff it would be taken for what the coroutine waits for when that is preempted next.
+        if let Some(frame @ Parked::Call(_)) = task.parked.take() {
+            *core.handoff.borrow_mut() = Some(frame);
+        }
     }
     let status = resume(core, task, waker);
     match status {

@@ -154,3 +154,17 @@ async fn a_waiting_call_reads_its_arguments_as_they_are_by_then() {
         return funcs.call('test:sleep', 5, shared)['100k']";
     assert_eq!(app.run(body).await.unwrap(), Value::Integer(100));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_script_that_waited_may_be_preempted_next() {
+    let mut app = App::new();
+    app.config.instruction_budget = 100;
+    let body = "
+        local time, count = require('time'), 0
+        for _ = 1, 20 do
+            time.sleep('1ms')
+            for _ = 1, 500 do count = count + 1 end
+        end
+        return count";
+    assert_eq!(app.run(body).await.unwrap(), Value::Integer(10_000));
+}

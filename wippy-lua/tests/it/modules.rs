@@ -14,6 +14,7 @@ async fn a_process_talks_to_its_terminal() {
     let mut app = App::new();
     app.services = Services {
         terminal: Some(screen.clone()),
+        ..Services::default()
     };
     let script = "
         local io, json, time = require('io'), require('json'), require('time')

@@ -181,6 +181,10 @@ pub(crate) fn named<T>(
     read: impl Fn(&Node, &mut Decoder<'_>) -> Option<T>,
 ) -> impl Fn(&Node, &mut Decoder<'_>) -> Option<IndexMap<String, T>> {
     move |node, decoder| {
+        // A running program may not tell an empty mapping from an empty list.
+        if node.as_list().is_some_and(<[Node]>::is_empty) {
+            return Some(IndexMap::new());
+        }
         let Some(map) = node.as_map() else {
             return decoder.wrong_type(node, "a mapping");
         };

@@ -9,5 +9,6 @@ mod guard;
 mod patterns;
 mod policies;
 mod properties;
+mod store;
 mod support;
 mod tokens;

@@ -6,12 +6,11 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
 use serde_json::json;
 use wippy_registry::schema::security as declared;
 use wippy_security::{
-    Actor, CallError, Context, Dispatcher, DispatcherConfig, Effect, ErrorKind, Grant, MemoryStore, Policies,
-    Scope, Store, TokenStore, TokenStores,
+    Actor, CallError, Condition, Context, Dispatcher, DispatcherConfig, Effect, ErrorKind, Grant,
+    MemoryStore, Page, Policies, Scope, Stored, TokenStore, TokenStores, ValueStore,
 };
 use wippy_wit::Value;
 
@@ -25,26 +24,44 @@ struct Open {
     kept: Mutex<Vec<(String, Vec<u8>)>>,
 }
 
-#[async_trait]
-impl Store for Open {
-    async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, CallError> {
+impl ValueStore for Open {
+    fn get(&self, key: &str) -> Result<Stored, CallError> {
         let kept = self.kept.lock().unwrap();
-        Ok(kept
-            .iter()
-            .find(|(known, _)| known == key)
-            .map(|(_, value)| value.clone()))
+        let found = kept.iter().find(|(known, _)| known == key);
+        let (_, value) = found.ok_or_else(|| CallError::new(ErrorKind::NotFound, "nothing"))?;
+        Ok(Stored {
+            value: Value::String(value.clone().into()),
+            version: 0,
+        })
     }
 
-    async fn set(&self, key: &str, value: Vec<u8>, _ttl: Option<Duration>) -> Result<(), CallError> {
-        self.kept.lock().unwrap().push((key.to_owned(), value));
-        Ok(())
+    fn put(
+        &self,
+        key: &str,
+        value: Value,
+        _ttl: Option<Duration>,
+        _condition: Condition,
+    ) -> Result<u64, CallError> {
+        let Value::String(bytes) = value else {
+            panic!("a record is bytes");
+        };
+        self.kept.lock().unwrap().push((key.to_owned(), bytes.into()));
+        Ok(0)
     }
 
-    async fn delete(&self, key: &str) -> Result<bool, CallError> {
+    fn delete(&self, key: &str) -> Result<bool, CallError> {
         let mut kept = self.kept.lock().unwrap();
         let before = kept.len();
         kept.retain(|(known, _)| known != key);
         Ok(kept.len() < before)
+    }
+
+    fn has(&self, key: &str) -> Result<bool, CallError> {
+        Ok(self.get(key).is_ok())
+    }
+
+    fn list(&self, _prefix: &str, _after: Option<&str>, _limit: usize) -> Result<Page, CallError> {
+        Ok(Page::default())
     }
 }
 
@@ -57,7 +74,7 @@ fn settings(key: Option<&str>) -> declared::TokenStore {
     }
 }
 
-fn tokens(store: &Arc<impl Store + 'static>) -> TokenStore {
+fn tokens(store: &Arc<impl ValueStore + 'static>) -> TokenStore {
     TokenStore::new(id("app:tokens"), &settings(Some("a key")), store.clone()).unwrap()
 }
 
@@ -185,7 +202,13 @@ async fn the_store_never_holds_a_token_and_cannot_change_what_one_is_good_for() 
     tokens.create(&context, &theirs, None).await.unwrap();
 
     let (secret, signature) = mine.split_once('.').unwrap();
-    let everything = format!("{:?}", store.kept.lock().unwrap());
+    let everything: String = store
+        .kept
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|(key, record)| format!("{key} {} ", String::from_utf8_lossy(record)))
+        .collect();
     assert!(!everything.contains(secret) && !everything.contains(signature));
 
     // Another's record in the place of one's own, and one's own record with another actor.
