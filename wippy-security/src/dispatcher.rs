@@ -110,6 +110,19 @@ impl Dispatcher {
         self.table.load().get(id).cloned().ok_or_else(|| not_found(id))
     }
 
+    /// The place of the function `id`, for `context` to call. Whether there is one is told only to who may call it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PermissionDenied`] or [`ErrorKind::NotFound`].
+    pub fn resolve_for(&self, context: &Context, id: &EntryId) -> Result<Arc<Function>, CallError> {
+        self.resolve(id).map_err(
+            |missing| match guard::authorize(context, "funcs.call", id.as_str()) {
+                Ok(_) => missing,
+                Err(refused) => refused,
+            },
+        )
+    }
+
     /// Calls `function` for `context`: checks the permission and the depth, and begins the call.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ mod expr;
 mod field;
 mod pattern;
 
-use std::ops::Range;
+use std::{fmt, ops::Range};
 
 use wippy_registry::{Diagnostic, Entry, EntryId, SourceMap, schema::security as declared};
 
@@ -39,7 +39,6 @@ use self::{condition::Condition, expr::Expression, pattern::Pattern};
 /// assert_eq!(decide("app.admin:drop"), Decision::Undefined);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct Policy {
     id: EntryId,
     actions: Box<[Pattern]>,
@@ -138,6 +137,16 @@ impl Policy {
         let (policy, action, resource) = (self.id.as_str(), request.action, request.resource);
         tracing::warn!(target: "wippy::audit", policy, action, resource, error, counts, "a policy failed");
         counts
+    }
+}
+
+impl fmt::Debug for Policy {
+    /// Leaves out what it compares with, which may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Policy")
+            .field("id", &self.id)
+            .field("effect", &self.effect)
+            .finish_non_exhaustive()
     }
 }
 

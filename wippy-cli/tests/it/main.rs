@@ -20,6 +20,7 @@ mod processes;
 mod quickstart;
 mod roundtrip;
 mod scripts;
+mod secrets;
 mod security;
 mod shell;
 mod signals;

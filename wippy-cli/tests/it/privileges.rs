@@ -118,6 +118,32 @@ fn a_guest_calls_only_what_its_caller_may() {
 }
 
 #[test]
+fn whether_there_is_a_function_is_told_only_to_who_may_call_it() {
+    let stage = Stage::new(&script(
+        "use",
+        "funcs",
+        "local funcs = require('funcs')
+         return { main = function(id) return funcs.call(id) end }",
+    ));
+    for path in ["app:use|app:none", "app:wasm|app:none"] {
+        let (first, rest) = path.split_once('|').unwrap();
+        let ask = |policies: &[&str]| {
+            let error = stage.call(&stage.acting("eve", policies), first, &[rest.into()]);
+            error.unwrap_err().message().to_owned()
+        };
+        assert!(
+            ask(&["app:all"]).contains("there is no function `app:none`"),
+            "{path}"
+        );
+        let refused = ask(&["app:only_use", "app:only_wasm"]);
+        assert!(
+            refused.contains("may not do `funcs.call` on `app:none`"),
+            "{path}: {refused}"
+        );
+    }
+}
+
+#[test]
 fn a_guest_without_the_import_does_not_get_the_interface() {
     let project = project("namespace: app\nentries: []\n");
     let fields = guest(project.path(), "passes-on");

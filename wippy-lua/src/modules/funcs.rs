@@ -195,7 +195,7 @@ async fn answered(
 async fn call(context: Context, request: Request) -> Result<Value, CallError> {
     let id = EntryId::parse(&request.id).map_err(|error| CallError::invalid(error.to_string()))?;
     let dispatcher = context.dispatcher().clone();
-    let function = dispatcher.resolve(&id)?;
+    let function = dispatcher.resolve_for(&context, &id)?;
     let mut arguments = ValueReader::arguments(&request.arguments);
     let mut result = ValueWriter::default();
     dispatcher

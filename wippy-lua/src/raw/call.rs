@@ -212,7 +212,7 @@ fn find(core: &Core, id: &str) -> Result<Arc<Function>, CallError> {
     let id = EntryId::parse(id).map_err(|error| CallError::invalid(error.to_string()))?;
     let context = core.context.borrow();
     let context = context.as_ref().ok_or_else(no_context)?;
-    context.dispatcher().resolve(&id)
+    context.dispatcher().resolve_for(context, &id)
 }
 
 #[cold]

@@ -14,7 +14,7 @@ use crate::schema::read::{
 };
 use crate::schema::reference::Target;
 use crate::source::SourceText;
-use crate::yaml::Node;
+use crate::yaml::{Node, Value};
 
 const TOKEN_LENGTH: u32 = 32;
 const DEFAULT_EXPIRATION: Duration = Duration::from_hours(24);
@@ -90,8 +90,20 @@ pub enum Operand {
     None,
     /// `value`
     Value(serde_json::Value),
+    /// `value` with a placeholder in it, so that it may be a secret.
+    Secret(Secret),
     /// `value_from`: another field.
     Field(String),
+}
+
+/// A value that no message, listing or log may show.
+#[derive(Clone, PartialEq)]
+pub struct Secret(pub serde_json::Value);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("(secret)")
+    }
 }
 
 /// Where tokens are kept and what they are like.
@@ -189,14 +201,14 @@ fn condition(node: &Node, decoder: &mut Decoder<'_>) -> Option<Condition> {
     fields(|condition, decoder| {
         let field = condition.required(decoder, "field", field_path);
         let operator = condition.required(decoder, "operator", choice(&OPERATORS));
-        let value = condition.optional(decoder, "value", json);
+        let value = condition.optional(decoder, "value", operand);
         let value_from = condition.optional(decoder, "value_from", field_path);
         let operator = operator?;
         let needs_operand = !matches!(operator, Operator::Exists | Operator::Nexists);
         let written = [condition.has("value"), condition.has("value_from")];
         let operand = match (value, value_from) {
             (None, None) if !needs_operand => Operand::None,
-            (Some(value), None) => Operand::Value(value),
+            (Some(value), None) => value,
             (None, Some(field)) => Operand::Field(field),
             (Some(_), Some(_)) | (None, None) => {
                 if written != [true, false] && written != [false, true] {
@@ -215,6 +227,24 @@ fn condition(node: &Node, decoder: &mut Decoder<'_>) -> Option<Condition> {
             operand,
         })
     })(node, decoder)
+}
+
+fn operand(node: &Node, decoder: &mut Decoder<'_>) -> Option<Operand> {
+    let value = json(node, decoder)?;
+    Some(if has_placeholder(node) {
+        Operand::Secret(Secret(value))
+    } else {
+        Operand::Value(value)
+    })
+}
+
+fn has_placeholder(node: &Node) -> bool {
+    match node.value() {
+        Value::String(text) => text.contains("${"),
+        Value::List(items) => items.iter().any(has_placeholder),
+        Value::Map(map) => map.iter().any(|(_, field)| has_placeholder(&field.node)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 fn field_path(node: &Node, decoder: &mut Decoder<'_>) -> Option<String> {

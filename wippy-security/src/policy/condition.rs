@@ -20,6 +20,9 @@ const PATTERN_LEN_MAX: usize = 1024;
 /// What a compiled pattern may take.
 const PATTERN_MEMORY_MAX: usize = 1 << 20;
 
+/// What stands for a value that may be a secret.
+const HIDDEN: &str = "(secret)";
+
 /// One comparison, ready to be made.
 #[derive(Debug)]
 pub(crate) struct Condition {
@@ -173,7 +176,7 @@ fn has_element(elements: &[Value], wanted: Term<'_>) -> Result<bool, String> {
 impl Operand {
     fn compile(declared: &declared::Operand, operator: declared::Operator) -> Result<Self, Wrong> {
         match declared {
-            declared::Operand::Value(value) => {
+            declared::Operand::Value(value) | declared::Operand::Secret(declared::Secret(value)) => {
                 let too_deep = |_| ("value", PolicyProblem::TooDeep);
                 json::to_value(value).map(Self::Constant).map_err(too_deep)
             }
@@ -248,7 +251,9 @@ fn check_no_operand(declared: &declared::Condition) -> Result<(), Wrong> {
     match &declared.operand {
         declared::Operand::None => Ok(()),
         declared::Operand::Value(value) if value.as_bool() == Some(true) => Ok(()),
-        declared::Operand::Value(_) => Err(("value", PolicyProblem::UnwantedOperand { operator })),
+        declared::Operand::Value(_) | declared::Operand::Secret(_) => {
+            Err(("value", PolicyProblem::UnwantedOperand { operator }))
+        }
         declared::Operand::Field(_) => Err(("value_from", PolicyProblem::UnwantedOperand { operator })),
     }
 }
@@ -262,7 +267,10 @@ impl Pattern {
                 match regular_expression(&pattern) {
                     Ok(regex) => Ok(Self::Constant(regex)),
                     Err(reason) => {
-                        let pattern = pattern.into_owned();
+                        let pattern = match &declared.operand {
+                            declared::Operand::Secret(_) => HIDDEN.to_owned(),
+                            _ => pattern.into_owned(),
+                        };
                         Err(("value", PolicyProblem::InvalidPattern { pattern, reason }))
                     }
                 }
@@ -336,6 +344,7 @@ fn describe(declared: &declared::Condition) -> String {
     match &declared.operand {
         declared::Operand::None => format!("{field} {operator}"),
         declared::Operand::Value(value) => format!("{field} {operator} {value}"),
+        declared::Operand::Secret(_) => format!("{field} {operator} {HIDDEN}"),
         declared::Operand::Field(other) => format!("{field} {operator} {other}"),
     }
 }

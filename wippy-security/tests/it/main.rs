@@ -6,6 +6,7 @@ mod allocation;
 mod conditions;
 mod expressions;
 mod guard;
+mod identity;
 mod patterns;
 mod policies;
 mod properties;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::json;
 use wippy_registry::schema::security::{Operand, Operator, Rule};
 use wippy_security::{
-    Actor, Context, Decision, Dispatcher, DispatcherConfig, Effect, Policy, Scope, authorize,
+    Actor, Context, Decision, Dispatcher, DispatcherConfig, Effect, Policy, Scope, allows, authorize,
 };
 use wippy_wit::Value;
 
@@ -101,6 +101,27 @@ proptest! {
         prop_assert_eq!(lines.len(), scope.policies().len());
         let decisive: Vec<_> = lines.iter().filter(|line| line.decisive).map(|line| &line.policy).collect();
         prop_assert_eq!(decisive, verdict.policy.into_iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_either_scope_denies_both_together_deny(one in sets(), two in sets(), request in requests()) {
+        let (one, two) = (Scope::new(one), Scope::new(two));
+        // Two policies of one id are versions of one policy, not two.
+        prop_assume!(one.policies().all(|policy| !two.contains(policy.id())));
+        let each = [decide(&one, &request), decide(&two, &request)];
+        let expected = [Decision::Deny, Decision::Allow].into_iter().find(|decision| each.contains(decision));
+        prop_assert_eq!(decide(&one.join(&two), &request), expected.unwrap_or(Decision::Undefined));
+        prop_assert_eq!(decide(&two.join(&one), &request), decide(&one.join(&two), &request));
+    }
+
+    #[test]
+    fn asking_is_deciding(set in sets(), request in requests(), has_actor: bool, has_scope: bool, strict: bool) {
+        let (actor, action, resource) = request;
+        let (actor, scope) = (has_actor.then(|| Arc::new(actor)), has_scope.then(|| Arc::new(Scope::new(set))));
+        let dispatcher = Dispatcher::new(DispatcherConfig { strict, ..DispatcherConfig::default() });
+        let context = Context::root(dispatcher).with_identity(actor, scope);
+        let is_allowed = authorize(&context, action, resource).is_ok();
+        prop_assert_eq!(allows(&context, action, resource, &Value::Nil), is_allowed);
     }
 
     #[test]

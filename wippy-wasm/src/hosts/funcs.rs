@@ -59,7 +59,7 @@ async fn call(context: Option<Context>, target: &str, arguments: &[Value]) -> Re
         context.ok_or_else(|| CallError::internal("functions cannot be called while an instance is made"))?;
     let id = EntryId::parse(target).map_err(|error| CallError::invalid(error.to_string()))?;
     let dispatcher = context.dispatcher();
-    let function = dispatcher.resolve(&id)?;
+    let function = dispatcher.resolve_for(&context, &id)?;
     let (mut reader, mut writer) = (ValueReader::arguments(arguments), ValueWriter::default());
     dispatcher
         .call(&context, &function, &mut reader, &mut writer)?
