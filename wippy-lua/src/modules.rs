@@ -13,6 +13,7 @@ mod future;
 mod hash;
 mod io;
 mod json;
+mod ledger;
 mod logger;
 mod message;
 mod owned;
@@ -36,6 +37,7 @@ use wippy_registry::EntryId;
 use crate::{Terminal, World, raw};
 
 pub(crate) use future::Tasks;
+pub(crate) use ledger::Ledger;
 pub(crate) use process::{Post, Seat, Upgrade};
 
 /// The names of the built-in modules, in order.

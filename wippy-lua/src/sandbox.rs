@@ -61,6 +61,7 @@ pub(crate) fn new(program: &Arc<Program>, console: Option<Console>) -> mlua::Res
     patch_failures(lua)?;
     lua.set_app_data(modules::Tasks::default());
     lua.set_app_data(traces::Origins::new(&program.source));
+    lua.set_app_data(modules::Ledger::new(program.config.memory_limit));
 
     let globals = safe_globals(lua)?;
     let environment = Environment {

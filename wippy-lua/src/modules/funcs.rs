@@ -12,6 +12,7 @@ use wippy_wit::{Value, ValueReader, ValueWriter};
 
 use super::{
     future,
+    ledger::{Charge, charge, weight},
     owned::{Owned, Owner, current},
 };
 use crate::{errors, raw, suspend::suspending, values};
@@ -62,7 +63,9 @@ impl FromLuaMulti for Request {
 /// How calls are made: never changed, every `with_...` makes another one.
 #[derive(Clone, Default)]
 struct Executor {
-    values: Values,
+    values: Arc<Values>,
+    /// What the script pays for them.
+    charge: Option<Arc<Charge>>,
     timeout: Option<Duration>,
     actor: Option<Arc<Actor>>,
     scope: Option<Arc<Scope>>,
@@ -83,7 +86,7 @@ impl Executor {
             context = context.with_identity(actor, scope);
         }
         if !self.values.is_empty() {
-            context = context.with_values(self.values.clone());
+            context = context.with_values(Values::clone(&self.values));
         }
         if let Some(timeout) = self.timeout {
             context = context.with_timeout(timeout);
@@ -121,12 +124,16 @@ impl Executor {
             Ok(executor) => executor,
             Err(error) => return values::refuse(lua, error),
         };
+        let mut values = Values::clone(&executor.values);
         for pair in added.pairs::<String, LuaValue>() {
             let (key, value) = pair?;
             let value =
                 raw::read_value(lua, &value).map_err(|error| errors::raise(error.at_field(&key).into()))?;
-            executor.values.insert(key.into(), value);
+            values.insert(key.into(), value);
         }
+        let bytes = values.iter().map(|(key, value)| key.len() + weight(value)).sum();
+        executor.charge = Some(charge(lua, bytes)?);
+        executor.values = Arc::new(values);
         executor.into_lua_multi(lua)
     }
 

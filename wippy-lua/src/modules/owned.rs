@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 use mlua::{FromLua, Lua, UserData, Value as LuaValue};
 use wippy_security::{Actor, CallError, Context, ErrorKind, Execution, Policy, Scope, TokenStore};
 
+use super::ledger::Charge;
 use crate::{errors, raw};
 
 /// The context of the call that runs.
@@ -77,6 +78,8 @@ impl Holdable for TokenStore {
 pub(crate) struct Owned<T> {
     pub(crate) thing: Arc<T>,
     owner: Owner,
+    /// What the script pays for it, if it is there for the script alone.
+    charge: Option<Arc<Charge>>,
 }
 
 impl<T> Owned<T> {
@@ -84,6 +87,15 @@ impl<T> Owned<T> {
         Self {
             thing,
             owner: Owner::of(context),
+            charge: None,
+        }
+    }
+
+    /// One that the script pays for.
+    pub(crate) fn charged(thing: Arc<T>, context: &Context, charge: Arc<Charge>) -> Self {
+        Self {
+            charge: Some(charge),
+            ..Self::new(thing, context)
         }
     }
 }
@@ -93,6 +105,7 @@ impl<T> Clone for Owned<T> {
         Self {
             thing: self.thing.clone(),
             owner: self.owner.clone(),
+            charge: self.charge.clone(),
         }
     }
 }

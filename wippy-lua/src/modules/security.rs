@@ -14,7 +14,10 @@ use wippy_registry::EntryId;
 use wippy_security::{Actor, CallError, Context, Policy, Scope, TokenStore, allows, authorize};
 use wippy_wit::Value;
 
-use super::owned::{Owned, current};
+use super::{
+    ledger::{charge, weight},
+    owned::{Owned, current},
+};
 use crate::{errors, raw, values};
 
 /// Opens the module.
@@ -69,19 +72,19 @@ fn can(lua: &Lua, (action, resource, meta): (String, String, Option<Table>)) -> 
 
 /// Raises when it is refused, as does `new_scope`: what is made of them cannot be done without them.
 fn new_actor(lua: &Lua, (id, meta): (String, Option<Table>)) -> mlua::Result<Owned<Actor>> {
-    let make = |meta| {
-        let context = current(lua)?;
-        if id.is_empty() {
-            return Err(CallError::invalid("an actor needs an id"));
-        }
-        let _permit = authorize(&context, "security.actor.create", &id)?;
-        let actor = Actor {
-            id: id.as_str().into(),
-            meta,
-        };
-        Ok(Owned::new(Arc::new(actor), &context))
-    };
-    make(read_meta(lua, meta)?).map_err(errors::raise)
+    let context = current(lua).map_err(errors::raise)?;
+    if id.is_empty() {
+        return Err(errors::raise(CallError::invalid("an actor needs an id")));
+    }
+    let _permit = authorize(&context, "security.actor.create", &id).map_err(errors::raise)?;
+    let meta = read_meta(lua, meta)?;
+    give_actor(lua, Arc::new(Actor { id: id.into(), meta }), &context)
+}
+
+/// An actor that the script made or had made.
+fn give_actor(lua: &Lua, actor: Arc<Actor>, context: &Context) -> mlua::Result<Owned<Actor>> {
+    let charge = charge(lua, actor.id.len() + weight(&actor.meta))?;
+    Ok(Owned::charged(actor, context, charge))
 }
 
 fn new_scope(lua: &Lua, policies: Option<Vec<Owned<Policy>>>) -> mlua::Result<Owned<Scope>> {
@@ -93,7 +96,13 @@ fn new_scope(lua: &Lua, policies: Option<Vec<Owned<Policy>>>) -> mlua::Result<Ow
 fn make_scope(lua: &Lua, make: impl FnOnce() -> Scope) -> mlua::Result<Owned<Scope>> {
     let context = current(lua).map_err(errors::raise)?;
     let _permit = authorize(&context, "security.scope.create", "custom").map_err(errors::raise)?;
-    Ok(Owned::new(Arc::new(make()), &context))
+    give_scope(lua, Arc::new(make()), &context)
+}
+
+/// A scope that the script made or had made.
+fn give_scope(lua: &Lua, scope: Arc<Scope>, context: &Context) -> mlua::Result<Owned<Scope>> {
+    let charge = charge(lua, scope.policies().len() * size_of::<Arc<Policy>>())?;
+    Ok(Owned::charged(scope, context, charge))
 }
 
 fn policy(lua: &Lua, id: &str) -> Result<Owned<Policy>, CallError> {

@@ -237,3 +237,27 @@ async fn loops_in_c_cannot_block_the_thread() {
     );
     assert!(started.elapsed() < Duration::from_secs(5));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_userdata_holds_counts_against_the_limit() {
+    let mut app = App::new();
+    app.config.memory_limit = 4 << 20;
+    for make in [
+        "security.new_actor('a' .. i, { text = large })",
+        "funcs.new():with_context({ text = large })",
+        "base:with_context({ number = i })",
+    ] {
+        let body = |keep: &str| {
+            format!(
+                "local security, funcs = require('security'), require('funcs')
+                 local large, kept = ('x'):rep(100000), {{}}
+                 local base = funcs.new():with_context({{ text = large }})
+                 for i = 1, 200 do kept[{keep}] = {make} end
+                 return 'done'"
+            )
+        };
+        assert_eq!(text(&app.run(&body("1")).await.unwrap()), "done", "{make}");
+        let error = app.run(&body("i")).await.unwrap_err();
+        assert!(error.message().contains("more memory"), "{make}: {error}");
+    }
+}

@@ -267,9 +267,11 @@ impl Pattern {
                 match regular_expression(&pattern) {
                     Ok(regex) => Ok(Self::Constant(regex)),
                     Err(reason) => {
-                        let pattern = match &declared.operand {
-                            declared::Operand::Secret(_) => HIDDEN.to_owned(),
-                            _ => pattern.into_owned(),
+                        let is_secret = matches!(declared.operand, declared::Operand::Secret(_));
+                        let pattern = if is_secret {
+                            HIDDEN.into()
+                        } else {
+                            pattern.into_owned()
                         };
                         Err(("value", PolicyProblem::InvalidPattern { pattern, reason }))
                     }

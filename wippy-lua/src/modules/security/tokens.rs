@@ -13,7 +13,7 @@ use wippy_registry::schema::duration;
 use wippy_security::{Actor, CallError, ErrorKind, Grant, Scope, TokenStore};
 use wippy_wit::Value;
 
-use super::read_meta;
+use super::{give_actor, give_scope, read_meta};
 use crate::{
     errors,
     modules::owned::{Owned, current, unexpected},
@@ -122,8 +122,8 @@ pub(super) fn register(lua: &Lua) -> mlua::Result<()> {
 fn granted(lua: &Lua, outcome: Result<Grant, CallError>) -> mlua::Result<mlua::MultiValue> {
     match outcome.and_then(|grant| Ok((current(lua)?, grant))) {
         Ok((context, grant)) => {
-            let actor = Owned::new(grant.actor, &context);
-            let scope = Owned::new(grant.scope, &context);
+            let actor = give_actor(lua, grant.actor, &context)?;
+            let scope = give_scope(lua, grant.scope, &context)?;
             let meta = raw::write_value(lua, &grant.meta)?;
             (actor, scope, LuaValue::Nil, meta).into_lua_multi(lua)
         }

@@ -1,0 +1,98 @@
+//! [`Ledger`]: what a script keeps alive outside of its state is limited, too.
+//!
+//! A userdata is small in Lua's eyes, whatever it holds. One that holds a copy of a script's values is charged for it, so
+//! that a script cannot have more memory by making many of them.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use mlua::Lua;
+use wippy_wit::Value;
+
+use crate::errors;
+
+/// How many bytes are kept alive by userdata of a state, and how many may be.
+#[derive(Clone)]
+pub(crate) struct Ledger {
+    used: Arc<AtomicUsize>,
+    max: usize,
+}
+
+/// A part of what is used, given back when it is dropped.
+pub(crate) struct Charge {
+    used: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Ledger {
+    /// A ledger for a state with this memory limit; 0 is none.
+    pub(crate) fn new(memory_limit: usize) -> Self {
+        Self {
+            used: Arc::default(),
+            max: if memory_limit == 0 {
+                usize::MAX
+            } else {
+                memory_limit
+            },
+        }
+    }
+
+    fn take(&self, bytes: usize) -> Option<Charge> {
+        let charge = Charge {
+            used: self.used.clone(),
+            bytes,
+        };
+        // When it is too much, dropping the charge takes it back.
+        let used = self
+            .used
+            .fetch_add(bytes, Ordering::Relaxed)
+            .saturating_add(bytes);
+        (used <= self.max).then_some(charge)
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Charges the running script for `bytes` bytes. When that is too much, garbage is collected first.
+///
+/// # Errors
+/// When it is too much even so.
+pub(crate) fn charge(lua: &Lua, bytes: usize) -> mlua::Result<Arc<Charge>> {
+    let ledger = lua.app_data_ref::<Ledger>().map(|ledger| ledger.clone());
+    let ledger = ledger.unwrap_or_else(|| Ledger::new(0));
+    let charge = match ledger.take(bytes) {
+        Some(charge) => Some(charge),
+        None => {
+            lua.gc_collect()?;
+            ledger.take(bytes)
+        }
+    };
+    charge
+        .map(Arc::new)
+        .ok_or_else(|| errors::raise(errors::out_of_memory()))
+}
+
+/// About how many bytes a value takes.
+pub(crate) fn weight(value: &Value) -> usize {
+    let own = size_of::<Value>();
+    match value {
+        Value::String(bytes) => own + bytes.len(),
+        Value::Table(table) => {
+            let elements = table.array.iter().map(weight);
+            let pairs = table.pairs.iter().map(|(key, value)| weight(key) + weight(value));
+            own + elements.chain(pairs).sum::<usize>()
+        }
+        Value::Nil
+        | Value::Boolean(_)
+        | Value::Integer(_)
+        | Value::Unsigned(_)
+        | Value::Float(_)
+        | Value::Foreign(_) => own,
+    }
+}
