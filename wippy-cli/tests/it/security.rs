@@ -1,6 +1,6 @@
 //! Whom things act for when they start, and what the audit trail says of it.
 
-use crate::shell::{assert_transcript, project, transcript, write};
+use crate::shell::{FILES, assert_transcript, guest, project, transcript, write};
 
 /// A command that calls two functions, and policies that allow one of them.
 const CALLER: &str = r#"namespace: app
@@ -63,6 +63,21 @@ fn a_process_acts_for_whom_the_host_that_is_named_says() {
         &["-s", "run", "-x", "app:caller", "--host", "app:named"],
     );
     assert!(!named.contains("PERMISSION_DENIED"), "{named}");
+}
+
+#[test]
+fn a_guest_that_runs_as_a_process_acts_for_its_host_too() {
+    let project = project("namespace: app\nentries: []\n");
+    let fields = guest(project.path(), "passes-on");
+    let index = format!(
+        "{CALLER}{TERMINAL}{FILES}  - name: guest\n    kind: process.wasm\n    method: pass-on\n    imports: [funcs]\n{fields}"
+    );
+    write(project.path(), "src/_index.yaml", &index);
+    let run = |path: &str| transcript(project.path(), &["-s", "run", "-x", "app:guest", path]);
+    assert!(run("app:open").contains("came in"), "{}", run("app:open"));
+    let refused = run("app:closed");
+    let expected = "PERMISSION_DENIED: actor `operator` may not do `funcs.call` on `app:closed`";
+    assert!(refused.contains(expected), "{refused}");
 }
 
 #[test]

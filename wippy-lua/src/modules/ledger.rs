@@ -66,13 +66,11 @@ impl Drop for Charge {
 pub(crate) fn charge(lua: &Lua, bytes: usize) -> mlua::Result<Arc<Charge>> {
     let ledger = lua.app_data_ref::<Ledger>().map(|ledger| ledger.clone());
     let ledger = ledger.unwrap_or_else(|| Ledger::new(0));
-    let charge = match ledger.take(bytes) {
-        Some(charge) => Some(charge),
-        None => {
-            lua.gc_collect()?;
-            ledger.take(bytes)
-        }
-    };
+    let mut charge = ledger.take(bytes);
+    if charge.is_none() {
+        lua.gc_collect()?;
+        charge = ledger.take(bytes);
+    }
     charge
         .map(Arc::new)
         .ok_or_else(|| errors::raise(errors::out_of_memory()))
