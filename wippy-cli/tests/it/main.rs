@@ -13,6 +13,7 @@ mod inheritance;
 mod init;
 mod live;
 mod mediation;
+mod members;
 mod misbehaving;
 mod policy;
 mod privileges;

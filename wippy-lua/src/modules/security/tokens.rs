@@ -66,6 +66,10 @@ impl UserData for Open {
             this.is_closed.store(true, Ordering::Relaxed);
             Ok(true)
         });
+        methods.add_meta_method(MetaMethod::Close, |_, this, _error: LuaValue| {
+            this.is_closed.store(true, Ordering::Relaxed);
+            Ok(())
+        });
         methods.add_meta_method(MetaMethod::Index, |lua, _, name: String| {
             lua.named_registry_value::<LuaValue>(&method(&name))
         });
