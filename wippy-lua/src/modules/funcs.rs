@@ -67,8 +67,8 @@ struct Executor {
     /// What the script pays for them.
     charge: Option<Arc<Charge>>,
     timeout: Option<Duration>,
-    actor: Option<Arc<Actor>>,
-    scope: Option<Arc<Scope>>,
+    actor: Option<Owned<Actor>>,
+    scope: Option<Owned<Scope>>,
     /// Who was allowed to change what calls inherit, if anybody did.
     owner: Option<Owner>,
 }
@@ -81,8 +81,9 @@ impl Executor {
             owner.check(&context, "executor")?;
         }
         if self.actor.is_some() || self.scope.is_some() {
-            let actor = self.actor.as_ref().or(context.actor()).cloned();
-            let scope = self.scope.as_ref().or(context.scope()).cloned();
+            let (actor, scope) = (self.actor.as_ref(), self.scope.as_ref());
+            let actor = actor.map(|actor| &actor.thing).or(context.actor()).cloned();
+            let scope = scope.map(|scope| &scope.thing).or(context.scope()).cloned();
             context = context.with_identity(actor, scope);
         }
         if !self.values.is_empty() {
@@ -107,13 +108,13 @@ impl Executor {
         })
     }
 
-    fn with_actor(&self, lua: &Lua, actor: Arc<Actor>) -> Result<Self, CallError> {
+    fn with_actor(&self, lua: &Lua, actor: Owned<Actor>) -> Result<Self, CallError> {
         let mut executor = self.permitted(lua, "funcs.security", "security")?;
         executor.actor = Some(actor);
         Ok(executor)
     }
 
-    fn with_scope(&self, lua: &Lua, scope: Arc<Scope>) -> Result<Self, CallError> {
+    fn with_scope(&self, lua: &Lua, scope: Owned<Scope>) -> Result<Self, CallError> {
         let mut executor = self.permitted(lua, "funcs.security", "security")?;
         executor.scope = Some(scope);
         Ok(executor)
@@ -162,10 +163,10 @@ impl UserData for Executor {
             this.with_context(lua, &added)
         });
         methods.add_method("with_actor", |lua, this, actor: Owned<Actor>| {
-            or_refuse(lua, this.with_actor(lua, actor.thing))
+            or_refuse(lua, this.with_actor(lua, actor))
         });
         methods.add_method("with_scope", |lua, this, scope: Owned<Scope>| {
-            or_refuse(lua, this.with_scope(lua, scope.thing))
+            or_refuse(lua, this.with_scope(lua, scope))
         });
         methods.add_method("with_options", |_, this, options: Table| {
             this.with_options(&options)

@@ -246,6 +246,7 @@ async fn what_a_userdata_holds_counts_against_the_limit() {
         "security.new_actor('a' .. i, { text = large })",
         "funcs.new():with_context({ text = large })",
         "base:with_context({ number = i })",
+        "base:with_actor(security.new_actor('a' .. i, { text = large }))",
     ] {
         let body = |keep: &str| {
             format!(
