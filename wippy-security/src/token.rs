@@ -78,12 +78,13 @@ impl TokenStore {
     /// end with it.
     ///
     /// # Errors
-    /// When the system has no randomness to offer.
+    /// When its tokens would last for no time or for more than ten years, or the system has no randomness to offer.
     pub fn new(
         id: EntryId,
         declared: &declared::TokenStore,
         store: Arc<dyn ValueStore>,
     ) -> Result<Self, CallError> {
+        check_expiration(declared.default_expiration)?;
         let key = match &declared.token_key {
             Some(key) => key.as_bytes().to_vec(),
             None => random(SIGNATURE_LEN)?,
@@ -116,11 +117,7 @@ impl TokenStore {
     ) -> Result<String, CallError> {
         let _permit = authorize(context, "security.token.create", self.id.as_str())?;
         let expiration = expiration.unwrap_or(self.default_expiration);
-        if expiration.is_zero() || expiration > EXPIRATION_MAX {
-            return Err(CallError::invalid(
-                "a token lasts longer than nothing and at most ten years",
-            ));
-        }
+        check_expiration(expiration)?;
         let secret = random(self.token_length)?;
         let place = self.place(&secret);
         let text = Record::new(grant, SystemTime::now() + expiration).to_text()?;
@@ -230,6 +227,14 @@ impl TokenStore {
     fn verifies(&self, parts: &[&[u8]], signature: &[u8]) -> bool {
         self.mac(parts).verify_slice(signature).is_ok()
     }
+}
+
+fn check_expiration(expiration: Duration) -> Result<(), CallError> {
+    if expiration.is_zero() || expiration > EXPIRATION_MAX {
+        let message = "a token lasts longer than nothing and at most ten years";
+        return Err(CallError::invalid(message));
+    }
+    Ok(())
 }
 
 fn random(length: usize) -> Result<Vec<u8>, CallError> {

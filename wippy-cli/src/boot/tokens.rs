@@ -24,7 +24,7 @@ pub(crate) fn token_stores(
             Ok(store) => made.push(store),
             Err(error) => diagnostics.push(
                 Diagnostic::error("token-store", format!("`{}`: {error}", entry.entry.id))
-                    .primary(entry.entry.origin, ""),
+                    .primary(entry.entry.span_at("default_expiration"), ""),
             ),
         }
     }
