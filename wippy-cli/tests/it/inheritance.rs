@@ -12,17 +12,14 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tempfile::TempDir;
-use tokio::{
-    runtime::Runtime,
-    sync::{Notify, mpsc},
-};
-use wippy_cli::{App, Config};
-use wippy_registry::EntryId;
+use tokio::sync::{Notify, mpsc};
 use wippy_security::{Actor, Call, CallError, Context, ErrorKind, Handler, Permit, authorize};
-use wippy_wit::{Datum, Value, ValueReader, ValueWriter};
+use wippy_wit::{Datum, Value};
 
-use crate::shell::{FILES, guest, project, write};
+use crate::{
+    shell::{FILES, guest, project, write},
+    stage::{Stage, id},
+};
 
 /// One way to be called.
 struct Row {
@@ -111,19 +108,19 @@ fn every_way_to_call_hands_everything_on() {
                 wrong.push(format!("{} / {column}", row.name));
             }
         };
-        let stage = Stage::new(row.script);
-        stage.runtime.block_on(async {
-            let began = stage.context();
-            match stage.look(&began, row.path).await {
+        let way = Way::new(row.script);
+        way.stage.runtime.block_on(async {
+            let began = way.context();
+            match way.look(&began, row.path).await {
                 Ok(seen) => COLUMNS
                     .iter()
                     .for_each(|(column, holds)| cell(column, holds(&began, &seen))),
                 Err(error) => cell(&format!("all: {error}"), false),
             }
-            cell("cancellation", stage.ends_when_dropped(&began, row.path).await);
+            cell("cancellation", way.ends_when_dropped(&began, row.path).await);
             cell(
                 "cancellation by deadline",
-                stage.ends_by_deadline(&began, row.path).await,
+                way.ends_by_deadline(&began, row.path).await,
             );
         });
     }
@@ -145,10 +142,10 @@ const CHANGES: &[(&str, &str)] = &[
 fn what_a_builder_changes_is_handed_on_and_the_rest_stays() {
     let mut wrong = Vec::new();
     for (changed, builder) in CHANGES {
-        let stage = Stage::new(&format!("return funcs.new():{builder}:call(target, rest)"));
-        stage.runtime.block_on(async {
-            let began = stage.context();
-            let seen = stage
+        let way = Way::new(&format!("return funcs.new():{builder}:call(target, rest)"));
+        way.stage.runtime.block_on(async {
+            let began = way.context();
+            let seen = way
                 .look(&began, "app:row|app:wasm|app:lua|test:probe")
                 .await
                 .unwrap_or_else(|error| panic!("{builder}: {error}"));
@@ -168,15 +165,15 @@ fn what_a_builder_changes_is_handed_on_and_the_rest_stays() {
 #[test]
 fn what_the_caller_may_not_do_its_callees_may_not_either() {
     for row in ROWS {
-        let stage = Stage::new(row.script);
-        stage.runtime.block_on(async {
-            let policies = stage.app.dispatcher().policies();
+        let way = Way::new(row.script);
+        way.stage.runtime.block_on(async {
+            let policies = way.stage.app.dispatcher().policies();
             let scope = policies
                 .gather([], &[id("app:everything"), id("app:no_probe")])
                 .unwrap();
-            let began = stage.context();
+            let began = way.context();
             let began = began.with_identity(began.actor().cloned(), Some(Arc::new(scope)));
-            let error = stage.look(&began, row.path).await.unwrap_err();
+            let error = way.look(&began, row.path).await.unwrap_err();
             let expected = "actor `ada` may not do `funcs.call` on `test:probe`";
             assert!(error.message().contains(expected), "{}: {error}", row.name);
         });
@@ -184,17 +181,15 @@ fn what_the_caller_may_not_do_its_callees_may_not_either() {
 }
 
 /// An application with a script, a guest and a probe.
-struct Stage {
-    runtime: Runtime,
-    app: App,
+struct Way {
+    stage: Stage,
     probe: Arc<Probe>,
     ended: tokio::sync::Mutex<mpsc::UnboundedReceiver<()>>,
-    _project: TempDir,
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-impl Stage {
+impl Way {
     fn new(script: &str) -> Self {
         let index = format!("namespace: app\nentries:\n{FILES}");
         let project = project(&index);
@@ -222,8 +217,7 @@ impl Stage {
             lua("row", script),
         );
         write(project.path(), "src/_index.yaml", &index);
-        let app = App::load(project.path(), &Config::default())
-            .unwrap_or_else(|problems| panic!("{}", problems.render()));
+        let stage = Stage::new(project);
         let (sender, ended) = mpsc::unbounded_channel();
         let probe = Arc::new(Probe {
             seen: Mutex::default(),
@@ -231,40 +225,29 @@ impl Stage {
             waiting: AtomicUsize::new(0),
             ended: sender,
         });
-        app.dispatcher().insert(id("test:probe"), probe.clone());
+        stage.app.dispatcher().insert(id("test:probe"), probe.clone());
         Self {
-            runtime: Runtime::new().unwrap(),
-            app,
+            stage,
             probe,
             ended: ended.into(),
-            _project: project,
         }
     }
 
     /// Where calls begin: everything that can be inherited is there.
     fn context(&self) -> Context {
-        let policies = self.app.dispatcher().policies();
-        let scope = policies.gather([], &[id("app:everything")]).unwrap();
         let actor = Actor {
             id: "ada".into(),
             meta: Value::record([("role", Value::from("editor"))]),
         };
-        self.app
-            .context()
-            .with_identity(Some(Arc::new(actor)), Some(Arc::new(scope)))
+        self.stage
+            .acting(actor, &["app:everything"])
             .with_values([("tenant".into(), Value::from("ours"))].into())
             .with_timeout(Duration::from_mins(10))
     }
 
-    async fn call(&self, context: &Context, path: &str) -> Result<(), CallError> {
+    async fn call(&self, context: &Context, path: &str) -> Result<Value, CallError> {
         let (first, rest) = path.split_once('|').unwrap();
-        let dispatcher = self.app.dispatcher();
-        let function = dispatcher.resolve(&id(first))?;
-        let arguments = [Value::from(rest)];
-        let (mut reader, mut writer) = (ValueReader::arguments(&arguments), ValueWriter::default());
-        dispatcher
-            .call(context, &function, &mut reader, &mut writer)?
-            .await
+        self.stage.call_within(context, first, &[rest.into()]).await
     }
 
     /// The context that the probe is called with.
@@ -318,10 +301,6 @@ const POLICIES: &str = "  - name: everything
     kind: security.policy
     policy: { actions: funcs.call, resources: 'test:probe', effect: deny }
 ";
-
-fn id(text: &str) -> EntryId {
-    text.parse().unwrap()
-}
 
 /// Shows the context it is called with, or waits to be cancelled.
 struct Probe {

@@ -26,3 +26,4 @@ mod security;
 mod shell;
 mod signals;
 mod world;
+mod stage;

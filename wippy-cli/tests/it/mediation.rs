@@ -10,19 +10,11 @@ mod scripts;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use tempfile::TempDir;
-use tokio::runtime::Runtime;
-use wippy_cli::{App, Config};
-use wippy_registry::{
-    EntryId,
-    schema::security::{Effect, Policy as Declared, Rule},
-};
+use wippy_registry::schema::security::{Effect, Policy as Declared, Rule};
 use wippy_security::{Actor, CallError, Context, ErrorKind, Policy, Scope};
-use wippy_wit::{Value, ValueReader, ValueWriter};
+use wippy_wit::Value;
 
-fn id(text: &str) -> EntryId {
-    text.parse().unwrap()
-}
+use crate::stage::{Stage, id};
 
 /// Fails when something real is in no table, or something in a table is not real.
 fn compare(what: &str, real: &BTreeSet<String>, listed: &[&str]) {
@@ -46,68 +38,38 @@ fn compare(what: &str, real: &BTreeSet<String>, listed: &[&str]) {
     assert!(gone.is_empty(), "{what} that are only in the tables: {gone:#?}");
 }
 
-/// An application to try things in.
-struct Stage {
-    runtime: Runtime,
-    app: App,
-    _project: TempDir,
+/// A context in which everything is allowed but `denied`, an action on a resource.
+fn context(stage: &Stage, denied: Option<(&str, &str)>) -> Context {
+    let mut policies = vec![policy("test:all", Effect::Allow, "*", "*")];
+    if let Some((action, resource)) = denied {
+        policies.push(policy("test:denied", Effect::Deny, action, resource));
+    }
+    let (actor, scope) = (Actor::new("eve"), Scope::new(policies));
+    stage
+        .app
+        .context()
+        .with_identity(Some(Arc::new(actor)), Some(Arc::new(scope)))
 }
 
-impl Stage {
-    fn new(project: TempDir) -> Self {
-        let app = App::load(project.path(), &Config::default())
-            .unwrap_or_else(|problems| panic!("{}", problems.render()));
-        Self {
-            runtime: Runtime::new().unwrap(),
-            app,
-            _project: project,
-        }
+/// What is wrong with how `name` is guarded, if anything is: without the permission it must be refused for just
+/// that, and with it for nothing of the kind.
+fn try_without(
+    stage: &Stage,
+    name: &str,
+    (action, resource): (&str, &str),
+    arguments: &[Value],
+) -> Option<String> {
+    let allowed = stage.call(&context(stage, None), name, arguments);
+    if let Err(error) = &allowed
+        && is_refusal(error)
+    {
+        return Some(format!("refused with every permission: {error}"));
     }
-
-    /// A context in which everything is allowed but `denied`, an action on a resource.
-    fn context(&self, denied: Option<(&str, &str)>) -> Context {
-        let mut policies = vec![policy("test:all", Effect::Allow, "*", "*")];
-        if let Some((action, resource)) = denied {
-            policies.push(policy("test:denied", Effect::Deny, action, resource));
-        }
-        self.app.context().with_identity(
-            Some(Arc::new(Actor::new("eve"))),
-            Some(Arc::new(Scope::new(policies))),
-        )
-    }
-
-    fn call(&self, context: &Context, name: &str, arguments: &[Value]) -> Result<Value, CallError> {
-        self.runtime.block_on(async {
-            let dispatcher = self.app.dispatcher();
-            let function = dispatcher.resolve(&id(name))?;
-            let (mut reader, mut writer) = (ValueReader::arguments(arguments), ValueWriter::default());
-            dispatcher
-                .call(context, &function, &mut reader, &mut writer)?
-                .await?;
-            Ok(writer.finish())
-        })
-    }
-
-    /// What is wrong with how `name` is guarded, if anything is: without the permission it must be refused for just
-    /// that, and with it for nothing of the kind.
-    fn try_without(
-        &self,
-        name: &str,
-        (action, resource): (&str, &str),
-        arguments: &[Value],
-    ) -> Option<String> {
-        let allowed = self.call(&self.context(None), name, arguments);
-        if let Err(error) = &allowed
-            && is_refusal(error)
-        {
-            return Some(format!("refused with every permission: {error}"));
-        }
-        let expected = format!("actor `eve` may not do `{action}` on `{resource}`");
-        match self.call(&self.context(Some((action, resource))), name, arguments) {
-            Ok(value) => Some(format!("not refused without `{action}`: it gives {value:?}")),
-            Err(error) if is_refusal(&error) && error.message().contains(&expected) => None,
-            Err(error) => Some(format!("not refused for `{action}` on `{resource}`: {error}")),
-        }
+    let expected = format!("actor `eve` may not do `{action}` on `{resource}`");
+    match stage.call(&context(stage, Some((action, resource))), name, arguments) {
+        Ok(value) => Some(format!("not refused without `{action}`: it gives {value:?}")),
+        Err(error) if is_refusal(&error) && error.message().contains(&expected) => None,
+        Err(error) => Some(format!("not refused for `{action}` on `{resource}`: {error}")),
     }
 }
 

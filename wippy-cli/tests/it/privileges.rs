@@ -1,38 +1,25 @@
 //! Attempts of scripts and guests to get rights that nobody gave them, each refused.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::fmt::Write as _;
 
-use tempfile::TempDir;
-use tokio::runtime::Runtime;
-use wippy_cli::{App, Config};
-use wippy_registry::EntryId;
 use wippy_security::{Actor, CallError, Context, ErrorKind};
-use wippy_wit::{Value, ValueReader, ValueWriter};
+use wippy_wit::Value;
 
-use crate::shell::{FILES, guest, project, transcript, write};
+use crate::{
+    shell::{FILES, guest, project, transcript, write},
+    stage::Stage,
+};
 
-fn id(text: &str) -> EntryId {
-    text.parse().unwrap()
-}
-
-/// A loaded application and what it needs to run.
-struct Stage {
-    runtime: Runtime,
-    app: App,
-    _project: TempDir,
-}
-
-impl Stage {
-    /// An application with these entries, the guests `app:wasm` (passes on), `app:counter` (makes a resource), and the
-    /// policies `app:all` and, for single functions, `app:only_NAME`.
-    fn new(entries: &str) -> Self {
-        let project = project("namespace: app\nentries: []\n");
-        let (passes_on, counters) = (
-            guest(project.path(), "passes-on"),
-            guest(project.path(), "counters"),
-        );
-        let mut index = format!(
-            "namespace: app\nentries:\n{FILES}{entries}
+/// An application with these entries, the guests `app:wasm` (passes on), `app:counter` (makes a resource), and the policies
+/// `app:all` and, for single functions, `app:only_NAME`.
+fn stage(entries: &str) -> Stage {
+    let project = project("namespace: app\nentries: []\n");
+    let (passes_on, counters) = (
+        guest(project.path(), "passes-on"),
+        guest(project.path(), "counters"),
+    );
+    let mut index = format!(
+        "namespace: app\nentries:\n{FILES}{entries}
   - name: wasm
     kind: function.wasm
     method: pass-on
@@ -46,45 +33,22 @@ impl Stage {
     kind: security.policy
     policy: {{ actions: '*', resources: '*', effect: allow }}
 "
-        );
-        for name in ["wasm", "keep", "use", "login", "enter"] {
-            let _ = write!(
-                index,
-                "  - name: only_{name}
+    );
+    for name in ["wasm", "keep", "use", "login", "enter"] {
+        let _ = write!(
+            index,
+            "  - name: only_{name}
     kind: security.policy
     policy: {{ actions: funcs.call, resources: 'app:{name}', effect: allow }}
 "
-            );
-        }
-        write(project.path(), "src/_index.yaml", &index);
-        let app = App::load(project.path(), &Config::default())
-            .unwrap_or_else(|problems| panic!("{}", problems.render()));
-        Self {
-            runtime: Runtime::new().unwrap(),
-            app,
-            _project: project,
-        }
+        );
     }
+    write(project.path(), "src/_index.yaml", &index);
+    Stage::new(project)
+}
 
-    fn acting(&self, actor: &str, policies: &[&str]) -> Context {
-        let ids: Vec<_> = policies.iter().map(|name| id(name)).collect();
-        let scope = self.app.dispatcher().policies().gather([], &ids).unwrap();
-        self.app
-            .context()
-            .with_identity(Some(Arc::new(Actor::new(actor))), Some(Arc::new(scope)))
-    }
-
-    fn call(&self, context: &Context, name: &str, arguments: &[Value]) -> Result<Value, CallError> {
-        self.runtime.block_on(async {
-            let dispatcher = self.app.dispatcher();
-            let function = dispatcher.resolve(&id(name))?;
-            let (mut reader, mut writer) = (ValueReader::arguments(arguments), ValueWriter::default());
-            dispatcher
-                .call(context, &function, &mut reader, &mut writer)?
-                .await?;
-            Ok(writer.finish())
-        })
-    }
+fn acting(stage: &Stage, actor: &str, policies: &[&str]) -> Context {
+    stage.acting(Actor::new(actor), policies)
 }
 
 fn script(name: &str, modules: &str, body: &str) -> String {
@@ -102,24 +66,24 @@ fn script(name: &str, modules: &str, body: &str) -> String {
 
 #[test]
 fn a_guest_calls_only_what_its_caller_may() {
-    let stage = Stage::new(&script(
+    let stage = stage(&script(
         "closed",
         "",
         "return { main = function() return 'came in' end }",
     ));
     let path = [Value::from("app:closed")];
     let refused = stage
-        .call(&stage.acting("eve", &["app:only_wasm"]), "app:wasm", &path)
+        .call(&acting(&stage, "eve", &["app:only_wasm"]), "app:wasm", &path)
         .unwrap_err();
     let expected = "PERMISSION_DENIED: actor `eve` may not do `funcs.call` on `app:closed`";
     assert_eq!(refused.message(), expected);
-    let allowed = stage.call(&stage.acting("ada", &["app:all"]), "app:wasm", &path);
+    let allowed = stage.call(&acting(&stage, "ada", &["app:all"]), "app:wasm", &path);
     assert_eq!(allowed.unwrap(), Value::from("came in"));
 }
 
 #[test]
 fn whether_there_is_a_function_is_told_only_to_who_may_call_it() {
-    let stage = Stage::new(&script(
+    let stage = stage(&script(
         "use",
         "funcs",
         "local funcs = require('funcs')
@@ -128,7 +92,7 @@ fn whether_there_is_a_function_is_told_only_to_who_may_call_it() {
     for path in ["app:use|app:none", "app:wasm|app:none"] {
         let (first, rest) = path.split_once('|').unwrap();
         let ask = |policies: &[&str]| {
-            let error = stage.call(&stage.acting("eve", policies), first, &[rest.into()]);
+            let error = stage.call(&acting(&stage, "eve", policies), first, &[rest.into()]);
             error.unwrap_err().message().to_owned()
         };
         assert!(
@@ -160,7 +124,7 @@ fn a_guest_without_the_import_does_not_get_the_interface() {
 
 #[test]
 fn what_a_guest_says_is_no_actor() {
-    let stage = Stage::new(&script(
+    let stage = stage(&script(
         "enter",
         "security, funcs",
         "local funcs = require('funcs')
@@ -169,7 +133,7 @@ fn what_a_guest_says_is_no_actor() {
     for said in ["root", "actor: root", "{\"id\":\"root\"}"] {
         let path = [Value::from(format!("app:enter|{said}").as_str())];
         let error = stage
-            .call(&stage.acting("eve", &["app:all"]), "app:wasm", &path)
+            .call(&acting(&stage, "eve", &["app:all"]), "app:wasm", &path)
             .unwrap_err();
         assert!(error.message().contains("an actor is expected"), "{error}");
     }
@@ -188,15 +152,15 @@ return { main = function()
     kept = funcs.call('app:counter', 5)
     return kept:increment(1)
 end }";
-    let stage = Stage::new(&script("keep", "funcs", keeper));
-    let first = stage.call(&stage.acting("ada", &["app:all"]), "app:keep", &[]);
+    let stage = stage(&script("keep", "funcs", keeper));
+    let first = stage.call(&acting(&stage, "ada", &["app:all"]), "app:keep", &[]);
     assert_eq!(first.unwrap(), Value::Integer(6));
     // Who may not call the function that made it may not call its methods.
     let error = stage
-        .call(&stage.acting("eve", &["app:only_keep"]), "app:keep", &[])
+        .call(&acting(&stage, "eve", &["app:only_keep"]), "app:keep", &[])
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
-    let third = stage.call(&stage.acting("bob", &["app:all"]), "app:keep", &[]);
+    let third = stage.call(&acting(&stage, "bob", &["app:all"]), "app:keep", &[]);
     assert_eq!(third.unwrap(), Value::Integer(7));
 }
 
@@ -222,8 +186,8 @@ fn a_library_has_the_modules_of_its_importer_and_no_more() {
     };
     let open = script("open", "", "return { main = function() return 'came in' end }");
     let outcome = |modules: &str, policies: &[&str]| {
-        let stage = Stage::new(&format!("{library}{open}{}", user(modules)));
-        let outcome = stage.call(&stage.acting("eve", policies), "app:use", &[]);
+        let stage = stage(&format!("{library}{open}{}", user(modules)));
+        let outcome = stage.call(&acting(&stage, "eve", policies), "app:use", &[]);
         outcome.unwrap().as_str().unwrap().to_owned()
     };
     assert_eq!(outcome("funcs", &["app:all"]), "came in");
@@ -262,13 +226,13 @@ return { main = function(token, also)
 end }";
     let who =
         "local security = require('security') return { main = function() return security.actor():id() end }";
-    let stage = Stage::new(&format!(
+    let stage = stage(&format!(
         "{TOKENS}{}{}{}",
         script("login", "security, time", login),
         script("enter", "security, funcs, time", enter),
         script("who", "security", who)
     ));
-    let ada = stage.acting("ada", &["app:all"]);
+    let ada = acting(&stage, "ada", &["app:all"]);
     let login = |expiration: &str| stage.call(&ada, "app:login", &[expiration.into()]).unwrap();
     let enter = |token: &Value, also: &str| stage.call(&ada, "app:enter", &[token.clone(), also.into()]);
     let invalid = |outcome: Result<Value, CallError>| {
@@ -290,7 +254,7 @@ end }";
     // And who may not validate gets nothing out of a valid token.
     let token = login("1h");
     let refused = stage.call(
-        &stage.acting("eve", &["app:only_enter"]),
+        &acting(&stage, "eve", &["app:only_enter"]),
         "app:enter",
         &[token, "".into()],
     );

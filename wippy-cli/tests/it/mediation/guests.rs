@@ -5,10 +5,11 @@ use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 use wippy_wit::Value;
 use wit_parser::Resolve;
 
-use super::{Stage, compare};
+use super::{compare, try_without};
 use crate::{
     conversions::calls_json,
     shell::{FILES, project, write},
+    stage::Stage,
 };
 
 /// A function, the action and resource it takes, and the entry below that uses it.
@@ -128,7 +129,7 @@ fn what_is_guarded_is_refused_without_its_permission() {
     let wrong: Vec<String> = GUARDED
         .iter()
         .filter_map(|(name, action, resource, entry)| {
-            let wrong = stage.try_without(entry, (action, resource), &arguments)?;
+            let wrong = try_without(&stage, entry, (action, resource), &arguments)?;
             Some(format!("{name}: {wrong}"))
         })
         .collect();

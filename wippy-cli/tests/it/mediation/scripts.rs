@@ -2,8 +2,11 @@
 
 use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
-use super::{Stage, compare};
-use crate::shell::{project, transcript};
+use super::{compare, try_without};
+use crate::{
+    shell::{project, transcript},
+    stage::Stage,
+};
 
 /// A function or method, the action and the resource it takes, and a script that uses it and answers `value` or `nil, err`.
 type Guarded = (&'static str, &'static str, &'static str, &'static str);
@@ -300,7 +303,7 @@ entries:
     let wrong: Vec<String> = rows()
         .enumerate()
         .filter_map(|(index, (name, action, resource, _))| {
-            let wrong = stage.try_without(&format!("app:row_{index}"), (action, resource), &[])?;
+            let wrong = try_without(&stage, &format!("app:row_{index}"), (action, resource), &[])?;
             Some(format!("{name}: {wrong}"))
         })
         .collect();
