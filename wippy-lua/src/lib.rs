@@ -31,7 +31,7 @@ mod values;
 mod wire;
 mod worker;
 
-pub use check::{Required, check, required};
+pub use check::{Required, check, plain, required};
 pub use error::Error;
 pub use function::LuaFunction;
 pub use modules::MODULES;
