@@ -1,24 +1,48 @@
 //! Type annotations: accepted and erased, so that a script with them is plain Lua.
 //!
-//! Erased are `type X = ...`, the types of locals, loop variables, parameters and results, casts (`x :: T`), the mark
-//! `x!`, and what types are annotated with (`@min(0)`). They give way to spaces, so every other character keeps its
-//! line and column. What does not read as a type is left for Lua's own parser to complain about.
+//! Erased are `type X = ...`, the types of locals, loop variables, parameters and results, casts (`x :: T`, `x as T`),
+//! the mark `x!`, and what types are annotated with (`@min(0)`). They give way to spaces, so every other character keeps
+//! its line and column. What does not read as a type is left for Lua's own parser to complain about.
+//!
+//! This is only for scripts that are not plain Lua: `as` may be the name of a function, and `::` may begin a label.
+//! Types have no values here; a script that uses one as such is told so.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet};
 
 use crate::tokens::{Kind, Token, tokens};
 
+/// A script without its annotations.
+pub(crate) struct Erased<'a> {
+    pub(crate) text: Cow<'a, str>,
+    /// The first place where a type is used as a value.
+    pub(crate) misuse: Option<Misuse>,
+}
+
+/// A type that is used as a value.
+pub(crate) struct Misuse {
+    /// The line, from 1.
+    pub(crate) line: usize,
+    pub(crate) name: String,
+}
+
 /// The script without its annotations.
-pub(crate) fn erase(text: &str) -> Cow<'_, str> {
+pub(crate) fn erase(text: &str) -> Erased<'_> {
     let tokens = tokens(text);
     let mut eraser = Eraser {
+        source: text,
         tokens: &tokens,
         at: 0,
         erased: Vec::new(),
+        types: HashSet::new(),
+        values: HashSet::new(),
     };
     eraser.walk();
+    let misuse = eraser.misuse();
     if eraser.erased.is_empty() {
-        return Cow::Borrowed(text);
+        return Erased {
+            text: Cow::Borrowed(text),
+            misuse,
+        };
     }
     let mut bytes = text.as_bytes().to_vec();
     for (start, end) in eraser.erased {
@@ -29,18 +53,70 @@ pub(crate) fn erase(text: &str) -> Cow<'_, str> {
         }
     }
     // Whole tokens were replaced, so what is left is whole characters.
-    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
+    let text = Cow::Owned(String::from_utf8_lossy(&bytes).into_owned());
+    Erased { text, misuse }
 }
+
+/// Types that every script has, as far as they are callable: no value of Lua's own can be mistaken for them.
+const CALLABLE: &[&str] = &["boolean", "integer", "number", "string", "typeof"];
 
 struct Eraser<'a> {
+    source: &'a str,
     tokens: &'a [Token<'a>],
     at: usize,
+    /// From where to where, in bytes; in order.
     erased: Vec<(usize, usize)>,
+    /// The names of types.
+    types: HashSet<&'a str>,
+    /// The names of variables that the script makes.
+    values: HashSet<&'a str>,
 }
 
-impl Eraser<'_> {
-    fn text(&self, at: usize) -> &str {
+impl<'a> Eraser<'a> {
+    fn text(&self, at: usize) -> &'a str {
         self.tokens.get(at).map_or("", |token| token.text)
+    }
+
+    /// Whether an expression may end with the token.
+    fn ends_expression(&self, at: usize) -> bool {
+        self.tokens.get(at).is_some_and(|token| match token.kind {
+            Kind::Word => !is_keyword(token.text) || token.text == "end",
+            Kind::Number | Kind::String => true,
+            Kind::Symbol => matches!(token.text, ")" | "]" | "}" | "..." | "!"),
+        })
+    }
+
+    /// Whether the token is on the same line as the one before it.
+    fn continues_line(&self, at: usize) -> bool {
+        let before = at.checked_sub(1).and_then(|before| self.tokens.get(before));
+        let between = before
+            .zip(self.tokens.get(at))
+            .and_then(|(before, token)| self.source.get(before.end()..token.start));
+        between.is_some_and(|between| !between.contains('\n'))
+    }
+
+    /// The first place where a type is used as a value: called, asked for a method or a field.
+    fn misuse(&self) -> Option<Misuse> {
+        let mut erased = self.erased.iter().peekable();
+        for (at, token) in self.tokens.iter().enumerate() {
+            while erased.next_if(|(_, end)| *end <= token.start).is_some() {}
+            let is_erased = erased.peek().is_some_and(|(start, _)| *start <= token.start);
+            let before = at.checked_sub(1).map_or("", |before| self.text(before));
+            let is_type = self.types.contains(token.text) && matches!(self.text(at + 1), "(" | ":" | ".")
+                || CALLABLE.contains(&token.text) && self.text(at + 1) == "(" && !self.types.is_empty();
+            if is_type
+                && !is_erased
+                && !self.values.contains(token.text)
+                && !matches!(before, "." | ":" | "function")
+            {
+                let before = self.source.get(..token.start).unwrap_or_default();
+                return Some(Misuse {
+                    line: before.matches('\n').count() + 1,
+                    name: token.text.to_owned(),
+                });
+            }
+        }
+        None
     }
 
     fn is_word(&self, at: usize) -> bool {
@@ -65,7 +141,9 @@ impl Eraser<'_> {
                 "for" => self.names(),
                 "type" if self.is_alias(at) => self.alias(at),
                 "::" => self.cast(at),
-                "!" if self.text(at + 1) != "=" => self.erase(at, at + 1),
+                "as" if self.is_cast(at) => self.cast(at),
+                "!" if self.is_mark(at) => self.erase(at, at + 1),
+                "=" => self.assignment(at),
                 _ => {}
             }
         }
@@ -79,6 +157,37 @@ impl Eraser<'_> {
             && !matches!(before, "." | ":" | "local")
     }
 
+    /// `x as T`.
+    fn is_cast(&self, at: usize) -> bool {
+        at.checked_sub(1)
+            .is_some_and(|before| self.ends_expression(before))
+            && self.continues_line(at)
+    }
+
+    /// `x!`, unless it begins an operator that Lua does not have.
+    fn is_mark(&self, at: usize) -> bool {
+        let is_operator = self.text(at + 1) == "=" && self.is_adjacent(at + 1)
+            || self.text(at + 1) == "==" && self.is_adjacent(at + 1);
+        at.checked_sub(1)
+            .is_some_and(|before| self.ends_expression(before))
+            && !is_operator
+    }
+
+    /// Whether nothing is between the token and the one before it.
+    fn is_adjacent(&self, at: usize) -> bool {
+        let before = at.checked_sub(1).and_then(|before| self.tokens.get(before));
+        before
+            .zip(self.tokens.get(at))
+            .is_some_and(|(before, token)| before.end() == token.start)
+    }
+
+    /// `name = ...` makes a variable, as far as can be seen.
+    fn assignment(&mut self, at: usize) {
+        if let Some(before) = at.checked_sub(1).filter(|before| self.is_word(*before)) {
+            self.values.insert(self.text(before));
+        }
+    }
+
     fn alias(&mut self, at: usize) {
         let exported = at.checked_sub(1).filter(|before| self.text(*before) == "export");
         let mut end = at + 2;
@@ -88,6 +197,7 @@ impl Eraser<'_> {
         if self.text(end) == "="
             && let Some(end) = self.type_at(end + 1)
         {
+            self.types.insert(self.text(at + 1));
             self.erase(exported.unwrap_or(at), end);
             self.at = end;
         }
@@ -108,6 +218,7 @@ impl Eraser<'_> {
     /// `name: T, name <attrib>: T, ...` behind `local` or `for`.
     fn names(&mut self) {
         while self.is_word(self.at) {
+            self.values.insert(self.text(self.at));
             self.at += 1;
             if self.text(self.at) == "<" {
                 self.at = self.balanced(self.at).unwrap_or(self.at);
@@ -123,6 +234,7 @@ impl Eraser<'_> {
     /// Name, parameters and results behind `function`; the body is walked as everything else.
     fn function(&mut self) {
         while self.is_word(self.at) || matches!(self.text(self.at), "." | ":") {
+            self.values.insert(self.text(self.at));
             self.at += 1;
         }
         if self.text(self.at) == "<"
@@ -136,6 +248,7 @@ impl Eraser<'_> {
         }
         self.at += 1;
         while self.is_word(self.at) || self.text(self.at) == "..." {
+            self.values.insert(self.text(self.at));
             self.at += 1;
             if self.text(self.at) == "?" {
                 self.erase(self.at, self.at + 1);
@@ -180,10 +293,11 @@ impl Eraser<'_> {
         let mut end = if self.text(at) == "|" { at + 1 } else { at };
         loop {
             end = self.part_of_type(end)?;
-            if !matches!(self.text(end), "|" | "&") {
-                return Some(end);
+            match self.text(end) {
+                "|" | "&" => end += 1,
+                "->" => return self.type_at(end + 1),
+                _ => return Some(end),
             }
-            end += 1;
         }
     }
 
@@ -193,14 +307,10 @@ impl Eraser<'_> {
         let mut end = match (token.kind, token.text) {
             (_, "..." | "-") => self.part_of_type(at + 1).unwrap_or(at + 1),
             (_, "{") => self.balanced(at)?,
-            (_, "(") => {
-                let end = self.balanced(at)?;
-                if self.text(end) == "->" {
-                    self.type_at(end + 1)?
-                } else {
-                    end
-                }
-            }
+            (_, "(") => self.balanced(at)?,
+            // What a function type is generic over.
+            (_, "<") => self.type_at(self.balanced(at)?)?,
+            (Kind::Word, "readonly") if self.begins_type(at + 1) => self.part_of_type(at + 1)?,
             (Kind::Word, "fun" | "typeof") if self.text(at + 1) == "(" => {
                 let end = self.balanced(at + 1)?;
                 if self.text(end) == ":" {
@@ -223,6 +333,10 @@ impl Eraser<'_> {
                 _ => return Some(end),
             };
         }
+    }
+
+    fn begins_type(&self, at: usize) -> bool {
+        self.is_word(at) && !is_keyword(self.text(at)) && self.continues_line(at) || self.text(at) == "{"
     }
 
     /// `name`, `module.name` or `name<...>`.

@@ -1,5 +1,7 @@
 //! Looking at a script without running it.
 
+use std::borrow::Cow;
+
 use mlua::{Function, Lua, StdLib, Table, chunk::ChunkMode};
 use wippy_registry::EntryId;
 
@@ -26,16 +28,49 @@ pub(crate) fn compile(
     text: &str,
     globals: Option<Table>,
 ) -> Result<Function, Error> {
-    let text = annotations::erase(text);
-    let chunk = lua
-        .load(&*text)
-        .set_name(format!("@{name}"))
-        .set_mode(ChunkMode::Text);
-    let chunk = match globals {
-        Some(globals) => chunk.set_environment(globals),
-        None => chunk,
+    let load = |text: &str| {
+        let chunk = lua
+            .load(text)
+            .set_name(format!("@{name}"))
+            .set_mode(ChunkMode::Text);
+        match &globals {
+            Some(globals) => chunk.set_environment(globals.clone()),
+            None => chunk,
+        }
+        .into_function()
     };
-    chunk.into_function().map_err(|error| syntax(id, name, &error))
+    // What is plain Lua is run as it stands.
+    if let Ok(chunk) = load(text) {
+        return Ok(chunk);
+    }
+    let erased = annotations::erase(text);
+    let chunk = load(&erased.text).map_err(|error| syntax(id, name, &error))?;
+    match erased.misuse {
+        None => Ok(chunk),
+        Some(misuse) => Err(Error::Syntax {
+            id: id.cloned(),
+            name: name.into(),
+            line: misuse.line,
+            message: format!(
+                "`{0}` is a type, and types are not values here: check the value itself, as with `type(x)`, instead of calling `{0}`",
+                misuse.name
+            ),
+            near: Some(misuse.name),
+        }),
+    }
+}
+
+/// The script as plain Lua: without its type annotations, and with everything else in its line and column.
+///
+/// What is plain Lua already stays as it is. What is no Lua either way is given as far as it goes.
+pub fn plain(text: &str) -> Cow<'_, str> {
+    let state = Lua::new_with(StdLib::NONE, mlua::LuaOptions::default());
+    let is_plain = state.is_ok_and(|lua| lua.load(text).set_mode(ChunkMode::Text).into_function().is_ok());
+    if is_plain {
+        Cow::Borrowed(text)
+    } else {
+        annotations::erase(text).text
+    }
 }
 
 /// Takes the parser's message `file:line: problem near token` apart.

@@ -38,7 +38,7 @@ mod worker;
 mod world;
 
 pub use bus::{Admits, Bus, Event, Subscriber, Subscription};
-pub use check::{Required, check, required};
+pub use check::{Required, check, plain, required};
 pub use error::Error;
 pub use function::LuaFunction;
 pub use modules::MODULES;

@@ -25,5 +25,5 @@ mod secrets;
 mod security;
 mod shell;
 mod signals;
-mod world;
 mod stage;
+mod world;

@@ -529,11 +529,10 @@ fn turn(core: &Core, task: &mut Task, waker: &Waker) -> Turn {
         if !ready {
             return Turn::Waiting;
         }
-        // A call's frame goes back to its continuation. A future is done with, and its outcome is in the exchange: left
-        // in the handoff it would be taken for what the coroutine waits for when that is preempted next.
-        if let Some(frame @ Parked::Call(_)) = task.parked.take() {
-            *core.handoff.borrow_mut() = Some(frame);
-        }
+        // The outcome of a future is in the exchange; only a call's frame goes back by the handoff. Anything left there
+        // would be taken for what the coroutine waits for when it gives up its turn next.
+        let done = task.parked.take();
+        *core.handoff.borrow_mut() = done.filter(|parked| matches!(parked, Parked::Call(_)));
     }
     let status = resume(core, task, waker);
     match status {

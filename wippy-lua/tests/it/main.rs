@@ -6,6 +6,7 @@
     reason = "a test may panic"
 )]
 
+mod annotations;
 mod base64;
 mod calls;
 mod channels;
