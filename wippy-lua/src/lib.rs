@@ -14,6 +14,7 @@ mod error;
 mod errors;
 mod function;
 mod handles;
+pub mod http;
 mod modules;
 mod numbers;
 mod pool;

@@ -2,6 +2,7 @@
 
 mod ctx;
 mod funcs;
+mod http;
 mod io;
 mod json;
 mod logger;
@@ -19,7 +20,7 @@ pub(crate) use funcs::Tasks;
 
 /// The names of the built-in modules, in order.
 pub const MODULES: &[&str] = &[
-    "ctx", "errors", "funcs", "io", "json", "logger", "process", "time",
+    "ctx", "errors", "funcs", "http", "io", "json", "logger", "process", "time",
 ];
 
 /// Modules that are globals, too.
@@ -49,6 +50,7 @@ pub(crate) fn open(lua: &Lua, name: &str, environment: &Environment) -> mlua::Re
     match name {
         "ctx" => ctx::open(lua),
         "funcs" => funcs::open(lua),
+        "http" => http::open(lua),
         "io" => io::open(lua, environment),
         "json" => json::open(lua),
         "logger" => logger::open(lua, environment),

@@ -33,7 +33,7 @@ impl LuaProcess {
     /// Whatever the method returns as its error or raises.
     pub async fn run(&self, context: Context, arguments: Vec<Value>) -> Result<Value, CallError> {
         let mut worker = Worker::new(self.program.clone())?;
-        let context = context.with_own_execution();
+        let context = context.with_own_execution().without_attachment();
         let deadline = context.deadline();
         let running = call_for_value(&mut worker, context, &arguments);
         match deadline {

@@ -35,7 +35,11 @@ struct Shared {
     scope: Option<Arc<Scope>>,
     values: Arc<Values>,
     call_id: Option<Arc<str>>,
+    attachment: Option<Attachment>,
 }
+
+/// Something that an edge hands along with a request, for those behind it who know its type.
+pub type Attachment = Arc<dyn Any + Send + Sync>;
 
 impl Context {
     /// A context for an edge of the system: nobody acts, nothing is limited.
@@ -47,6 +51,7 @@ impl Context {
                 scope: None,
                 values: Arc::default(),
                 call_id: None,
+                attachment: None,
             }),
             execution: Arc::default(),
             deadline: None,
@@ -82,6 +87,28 @@ impl Context {
     pub fn with_call_id(&self, call_id: impl Into<Arc<str>>) -> Self {
         self.with_shared(Shared {
             call_id: Some(call_id.into()),
+            ..Shared::clone(&self.shared)
+        })
+    }
+
+    /// With something of the edge's own, such as the HTTP request that is being answered. Callees inherit it; guests
+    /// reach it only through a module that knows its type.
+    #[must_use]
+    pub fn with_attachment(&self, attachment: Attachment) -> Self {
+        self.with_shared(Shared {
+            attachment: Some(attachment),
+            ..Shared::clone(&self.shared)
+        })
+    }
+
+    /// Without what an edge attached, for what outlives the request, such as a process.
+    #[must_use]
+    pub fn without_attachment(&self) -> Self {
+        if self.shared.attachment.is_none() {
+            return self.clone();
+        }
+        self.with_shared(Shared {
+            attachment: None,
             ..Shared::clone(&self.shared)
         })
     }
@@ -144,6 +171,11 @@ impl Context {
     /// The name of the request that it belongs to, if an edge gave one.
     pub fn call_id(&self) -> Option<&str> {
         self.shared.call_id.as_deref()
+    }
+
+    /// What an edge attached, if it is a `T`.
+    pub fn attachment<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.shared.attachment.clone()?.downcast().ok()
     }
 
     /// When it must be over.
