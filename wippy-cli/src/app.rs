@@ -1,5 +1,6 @@
 //! [`App`]: an application that was loaded, linked and prepared: call its functions, run its processes, serve.
 
+mod http;
 mod process;
 
 use std::{path::Path, sync::Arc};
@@ -199,12 +200,14 @@ impl App {
             tracing::warn!(target: "wippy", id = %entry.entry.id, kind, "is declared, but this version does not run it");
         }
         let services: Vec<&EntryId> = self.services().collect();
+        let listening = self.listen().await?;
         for id in &services {
             tracing::info!(target: "wippy", %id, "started");
         }
         tracing::info!(target: "wippy", entries = self.prepared.entries.len(), "serving");
         until.await;
         tracing::info!(target: "wippy", "stopping");
+        self.stop_listening(listening).await;
         for id in services.iter().rev() {
             tracing::info!(target: "wippy", %id, "stopped");
         }
@@ -233,10 +236,6 @@ fn has_no_runtime(entry: &LinkedEntry) -> bool {
     matches!(
         entry.config,
         schema::Config::ProcessService(_)
-            | schema::Config::HttpService(_)
-            | schema::Config::HttpRouter(_)
-            | schema::Config::HttpEndpoint(_)
-            | schema::Config::HttpStatic(_)
             | schema::Config::Policy(_)
             | schema::Config::TokenStore(_)
             | schema::Config::MemoryStore(_)

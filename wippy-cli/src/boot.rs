@@ -6,6 +6,7 @@
 mod blame;
 mod directories;
 mod environment;
+mod http;
 mod lua;
 mod overrides;
 mod parallel;
@@ -17,7 +18,7 @@ use wippy_registry::{Diagnostic, EntryId, Linked, LinkedEntry, Registry, link, l
 use wippy_security::{Dispatcher, DispatcherConfig, Handler};
 use wippy_wasm::{WasmFunction, WasmProcess};
 
-use crate::{config::Config, report::Problems};
+use crate::{config::Config, http::Plan, report::Problems};
 
 pub(crate) use self::{directories::Directories, environment::Environment, lua::LuaCommand};
 
@@ -30,6 +31,8 @@ pub(crate) struct Prepared {
     pub(crate) processes: BTreeMap<EntryId, Process>,
     pub(crate) entries: Vec<LinkedEntry>,
     pub(crate) directories: Directories,
+    /// The routes of the HTTP services.
+    pub(crate) http: Plan,
 }
 
 /// A process that can be started.
@@ -82,6 +85,7 @@ pub(crate) fn prepare(linked: Linked, settings: &Config) -> (Prepared, Problems)
             Err(mut wrong) => diagnostics.append(&mut wrong),
         }
     }
+    prepared.plan_http(&mut diagnostics);
     (prepared, Problems::new(linked.sources, diagnostics))
 }
 
@@ -141,6 +145,7 @@ impl Prepared {
             processes: BTreeMap::new(),
             entries: linked.entries.clone(),
             directories,
+            http: Plan::default(),
         }
     }
 

@@ -19,7 +19,7 @@ use wippy_wit::Value;
 
 pub use self::{
     body::{BodyError, RequestBody},
-    request::Request,
+    request::{Request, query},
     response::{Answer, Progress},
 };
 pub(crate) use self::{

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use http::{HeaderMap, HeaderName, header, request::Parts};
+use http::{HeaderMap, HeaderName, Uri, header, request::Parts};
 use percent_encoding::percent_decode;
 
 /// A request, matched to a route.
@@ -32,16 +32,7 @@ impl Request {
 
     /// The parameters of the query, decoded, in their order.
     pub fn query(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
-        self.parts
-            .uri
-            .query()
-            .unwrap_or_default()
-            .split('&')
-            .filter(|pair| !pair.is_empty())
-            .map(|pair| {
-                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                (decoded(name), decoded(value))
-            })
+        query(&self.parts.uri)
     }
 
     /// A header's values, joined by commas as HTTP allows; nothing when it is absent. Bytes that are not UTF-8 are
@@ -98,6 +89,15 @@ impl Request {
             .max_by_key(|(exactness, _)| *exactness);
         best.is_some_and(|(_, is_accepted)| is_accepted)
     }
+}
+
+/// The parameters of a target's query, decoded, in their order.
+pub fn query(uri: &Uri) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    let pairs = uri.query().unwrap_or_default().split('&');
+    pairs.filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (decoded(name), decoded(value))
+    })
 }
 
 fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {

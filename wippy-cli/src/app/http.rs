@@ -1,0 +1,101 @@
+//! The HTTP services of an application: starting them with their routes, and draining them at the end.
+
+use std::sync::Arc;
+
+use wippy_registry::{EntryId, schema};
+use wippy_security::{Actor, CallError, Context};
+use wippy_wit::{Value, json};
+
+use super::App;
+use crate::{
+    Failure,
+    http::{HttpServer, Running, ServerConfig},
+};
+
+impl App {
+    /// Starts the HTTP services that start with the application.
+    ///
+    /// # Errors
+    /// When one of them does not start; those before it are stopped again.
+    pub async fn listen(&self) -> Result<Vec<Running>, Failure> {
+        let mut running = Vec::new();
+        for entry in &self.prepared.entries {
+            let schema::Config::HttpService(service) = &entry.config else {
+                continue;
+            };
+            if !service.lifecycle.auto_start {
+                continue;
+            }
+            match self.start_http(&entry.entry.id, service).await {
+                Ok(server) => running.push(server),
+                Err(failure) => {
+                    self.stop_listening(running).await;
+                    return Err(failure);
+                }
+            }
+        }
+        Ok(running)
+    }
+
+    async fn start_http(&self, id: &EntryId, service: &schema::http::Service) -> Result<Running, Failure> {
+        let routes = self.prepared.http.routes(id);
+        let context = self.service_context(service.lifecycle.security.as_ref())?;
+        let config = ServerConfig {
+            id: id.clone(),
+            service: service.clone(),
+            context: Box::new(move || context.clone()),
+        };
+        let endpoints = routes.len();
+        let server = HttpServer::start(config, routes)
+            .await
+            .map_err(|error| Failure::Other(format!("`{id}`: {error}")))?;
+        let scheme = if server.is_secure() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", server.address());
+        tracing::info!(target: "wippy::http", %id, url, endpoints, "listening");
+        Ok(server)
+    }
+
+    /// Lets the requests that have begun come to their end, services in parallel and each for as long as it allows.
+    pub async fn stop_listening(&self, running: Vec<Running>) {
+        let mut stopping = tokio::task::JoinSet::new();
+        for server in running {
+            let id = server.server().id().clone();
+            let grace = server.server().stop_timeout();
+            stopping.spawn(async move {
+                if !server.stop(grace).await {
+                    tracing::warn!(target: "wippy::http", %id, "requests were cut off at the end of `stop_timeout`");
+                }
+            });
+        }
+        stopping.join_all().await;
+    }
+
+    /// The context that a service's requests begin with: its own actor and scope.
+    fn service_context(
+        &self,
+        security: Option<&schema::lifecycle::SecurityContext>,
+    ) -> Result<Context, CallError> {
+        let Some(security) = security else {
+            return Ok(self.context());
+        };
+        let scope = self
+            .dispatcher()
+            .policies()
+            .gather(&security.groups, &security.policies)?;
+        let actor = security.actor.as_ref().map(actor).transpose()?;
+        let is_scoped = !security.groups.is_empty() || !security.policies.is_empty();
+        let scope = is_scoped.then(|| Arc::new(scope));
+        Ok(self.context().with_identity(actor, scope))
+    }
+}
+
+fn actor(declared: &schema::lifecycle::Actor) -> Result<Arc<Actor>, CallError> {
+    let mut meta = Vec::with_capacity(declared.meta.len());
+    for (name, value) in &declared.meta {
+        meta.push((name.as_str(), json::to_value(value)?));
+    }
+    Ok(Arc::new(Actor {
+        id: declared.id.as_str().into(),
+        meta: Value::record(meta),
+    }))
+}
