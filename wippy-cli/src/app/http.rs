@@ -9,7 +9,7 @@ use wippy_wit::{Value, json};
 use super::App;
 use crate::{
     Failure,
-    http::{HttpServer, Running, ServerConfig},
+    http::{HttpServer, Routes, Running, ServerConfig},
 };
 
 impl App {
@@ -37,8 +37,13 @@ impl App {
         Ok(running)
     }
 
+    /// The routes of an HTTP service as its entries say.
+    pub fn routes(&self, service: &EntryId) -> Arc<Routes> {
+        self.prepared.http.routes(service)
+    }
+
     async fn start_http(&self, id: &EntryId, service: &schema::http::Service) -> Result<Running, Failure> {
-        let routes = self.prepared.http.routes(id);
+        let routes = self.routes(id);
         let context = self.service_context(service.lifecycle.security.as_ref())?;
         let config = ServerConfig {
             id: id.clone(),

@@ -8,6 +8,7 @@ mod configuration;
 mod conversions;
 mod directories;
 mod help;
+mod http;
 mod init;
 mod misbehaving;
 mod processes;

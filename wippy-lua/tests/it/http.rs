@@ -1,6 +1,6 @@
-//! Queries, content types and content negotiation.
+//! What a request says: queries, content types and content negotiation.
 
-use super::*;
+use wippy_lua::http::Request;
 
 fn request(target: &str, headers: &[(&'static str, &str)]) -> Request {
     let mut request = http::Request::get(target);

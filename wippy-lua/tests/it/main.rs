@@ -8,6 +8,7 @@
 
 mod calls;
 mod coroutines;
+mod http;
 mod limits;
 mod loading;
 mod modules;
