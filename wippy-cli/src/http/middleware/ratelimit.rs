@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -90,10 +90,14 @@ impl RateLimit {
     /// Goes on counting where `before` stopped, if it counts the same.
     pub(in crate::http) fn continue_from(&self, before: &Self) {
         if self.config == before.config {
-            let mut known = before.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-            let by_key = std::mem::take(&mut known.by_key);
-            self.buckets.lock().unwrap_or_else(PoisonError::into_inner).by_key = by_key;
+            // One after the other: both may be the same.
+            let by_key = std::mem::take(&mut before.buckets().by_key);
+            self.buckets().by_key = by_key;
         }
+    }
+
+    fn buckets(&self) -> MutexGuard<'_, Buckets> {
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes one request off a client's bucket, or refuses it.
@@ -129,7 +133,7 @@ impl RateLimit {
 
     fn take(&self, key: String, now: Instant) -> bool {
         let config = &self.config;
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buckets = self.buckets();
         buckets.clean(config, now);
         let bucket = buckets.by_key.entry(key.into()).or_insert(Bucket {
             tokens: config.burst,
