@@ -55,6 +55,11 @@ impl Activity {
 /// What goes to a client that began a request and did not go on.
 const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
+/// How long a connection that ends before its client has sent everything is read from.
+const LINGER: Duration = Duration::from_secs(1);
+/// How much of that.
+const LINGER_MAX: usize = 256 << 10;
+
 /// A connection that fails when it takes too long.
 pub(super) struct Timed<S> {
     stream: S,
@@ -65,6 +70,10 @@ pub(super) struct Timed<S> {
     seen: u64,
     reading: Timer,
     writing: Timer,
+    lingering: Timer,
+    /// Bytes that came after the end.
+    lingered: usize,
+    is_shut: bool,
 }
 
 /// What a client is about to do.
@@ -90,6 +99,9 @@ impl<S> Timed<S> {
             seen: 0,
             reading: Timer::default(),
             writing: Timer::default(),
+            lingering: Timer::default(),
+            lingered: 0,
+            is_shut: false,
         }
     }
 
@@ -158,7 +170,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Timed<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Timed<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let outcome = Pin::new(&mut this.stream).poll_write(cx, buf);
@@ -187,8 +199,34 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let outcome = Pin::new(&mut this.stream).poll_shutdown(cx);
-        this.written(outcome, cx)
+        if !this.is_shut {
+            let outcome = Pin::new(&mut this.stream).poll_shutdown(cx);
+            match this.written(outcome, cx) {
+                Poll::Ready(Ok(())) => this.is_shut = true,
+                outcome => return outcome,
+            }
+        }
+        this.linger(cx).map(Ok)
+    }
+}
+
+impl<S: AsyncRead + Unpin> Timed<S> {
+    /// A client that is still sending would lose the answer, if the connection were closed on what nobody has read.
+    fn linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if matches!(self.phase, Phase::Silent | Phase::Idle) {
+            return Poll::Ready(());
+        }
+        let mut scratch = [0; 4096];
+        while self.lingered < LINGER_MAX {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => self.lingered += buffer.filled().len(),
+                Poll::Ready(_) => break,
+                Poll::Pending if self.lingering.has_passed(Some(LINGER), cx) => break,
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(())
     }
 }
 

@@ -514,7 +514,10 @@ fn turn(core: &Core, task: &mut Task, waker: &Waker) -> Turn {
         if !ready {
             return Turn::Waiting;
         }
-        *core.handoff.borrow_mut() = task.parked.take();
+        // A call's frame has its result; a future is spent. What stayed here would be taken for what the coroutine waits
+        // for next, if that is only its turn.
+        let parked = task.parked.take();
+        *core.handoff.borrow_mut() = parked.filter(|parked| matches!(parked, Parked::Call(_)));
     }
     let status = resume(core, task, waker);
     match status {

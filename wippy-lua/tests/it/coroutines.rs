@@ -154,3 +154,16 @@ async fn a_waiting_call_reads_its_arguments_as_they_are_by_then() {
         return funcs.call('test:sleep', 5, shared)['100k']";
     assert_eq!(app.run(body).await.unwrap(), Value::Integer(100));
 }
+
+#[tokio::test]
+async fn a_script_that_has_waited_can_be_preempted() {
+    let body = "
+        local time = require('time')
+        local sum = 0
+        for _ = 1, 3 do
+            time.sleep('1ms')
+            for i = 1, 100000 do sum = sum + 1 end
+        end
+        return sum";
+    assert_eq!(App::new().run(body).await.unwrap(), Value::Integer(300_000));
+}
