@@ -355,8 +355,7 @@ fn protocol() -> auto::Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(None)
-        .max_buf_size(HEAD_MAX)
-        .pipeline_flush(true);
+        .max_buf_size(HEAD_MAX);
     protocol
         .http2()
         .timer(TokioTimer::new())
