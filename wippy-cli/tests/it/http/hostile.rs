@@ -183,6 +183,19 @@ async fn a_response_that_never_ends_waits_for_its_reader_and_is_cut_off() {
     is_well(&site).await;
 }
 
+#[tokio::test]
+async fn requests_that_wait_leave_their_function_to_others() {
+    let body = "if req:query('wait') then time.sleep('1h') end res:write('here')";
+    let site = Site::of_script(body).await;
+    let mut waiting = Vec::new();
+    for _ in 0..50 {
+        let mut client = site.connect().await;
+        client.send("GET /?wait=1 HTTP/1.1", "").await;
+        waiting.push(client);
+    }
+    assert_eq!(site.get("/").await.text(), "here");
+}
+
 /// Waits for ever, and counts how many do.
 struct Waiting(Arc<AtomicUsize>);
 

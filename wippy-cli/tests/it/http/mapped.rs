@@ -1,9 +1,9 @@
 //! WebAssembly functions as endpoints: every form that a request and a response can have.
 
-use super::site::{Site, index};
+use super::site::{Site, indented, index};
 
 fn wat(name: &str, wit: &str, text: &str) -> String {
-    let source: String = text.lines().map(|line| format!("      {line}\n")).collect();
+    let source = indented(6, text);
     format!(
         "  - name: {name}\n    kind: function.wat\n    method: {name}\n    transport: wasi-http\n    wit: |\n      {wit}\n    \
          source: |\n{source}  - {{ name: {name}.endpoint, kind: http.endpoint, meta: {{ router: all }}, method: POST, path: /{name}, func: {name} }}\n"

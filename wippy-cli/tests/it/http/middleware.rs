@@ -1,8 +1,9 @@
 //! Middleware: what each of the names does to requests and responses.
 
-use std::{io::Read as _, sync::Arc};
+use std::io::Read as _;
 
 use flate2::read::GzDecoder;
+use wippy_registry::{schema, schema::decode};
 
 use super::site::{Reply, Site, index, script};
 
@@ -196,12 +197,13 @@ fn policies(app: &wippy_cli::App) -> wippy_security::Policies {
     let declared: Vec<_> = snapshot
         .iter()
         .filter_map(|entry| {
-            let config = wippy_registry::schema::decode(entry, &|_: &str| None).ok()?;
-            match config {
-                wippy_registry::schema::Config::Policy(policy) => Some((entry.id.clone(), Arc::new(policy))),
-                _ => None,
+            let config = decode(entry, &|_: &str| None).ok()?;
+            if let schema::Config::Policy(policy) = config {
+                Some((entry.id.clone(), policy))
+            } else {
+                None
             }
         })
         .collect();
-    wippy_security::Policies::compile(declared.iter().map(|(id, policy)| (id, &**policy))).unwrap()
+    wippy_security::Policies::compile(declared.iter().map(|(id, policy)| (id, policy))).unwrap()
 }

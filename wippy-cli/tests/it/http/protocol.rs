@@ -18,7 +18,7 @@ use tokio_rustls::{
     },
 };
 
-use super::site::{Site, index, script};
+use super::site::{Site, indented, index, script};
 
 #[tokio::test]
 async fn a_connection_serves_many_requests() {
@@ -106,12 +106,10 @@ async fn tls(site: &Site, protocols: &[&[u8]]) -> tokio_rustls::client::TlsStrea
 #[tokio::test]
 async fn tls_offers_both_versions() {
     let read = |name: &str| std::fs::read_to_string(fixtures::root().join("tls").join(name)).unwrap();
-    let indented = |text: String| {
-        text.lines()
-            .map(|line| format!("        {line}\n"))
-            .collect::<String>()
-    };
-    let (cert, key) = (indented(read("localhost.pem")), indented(read("localhost.key")));
+    let (cert, key) = (
+        indented(8, &read("localhost.pem")),
+        indented(8, &read("localhost.key")),
+    );
     let site = Site::new(&echo(&format!(
         "    tls:\n      mode: manual\n      cert: |\n{cert}      key: |\n{key}"
     )))

@@ -15,7 +15,7 @@ use wippy_cli::{
 use crate::shell::project;
 
 /// A test that waits longer than this for bytes has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// An application with its first service listening.
 pub(crate) struct Site {
@@ -34,10 +34,19 @@ pub(crate) fn index(service: &str, entries: &str) -> String {
     )
 }
 
+/// Lines at a depth of a YAML file.
+pub(crate) fn indented(depth: usize, text: &str) -> String {
+    let margin = " ".repeat(depth);
+    format!(
+        "{margin}{}\n",
+        text.trim_end().replace('\n', &format!("\n{margin}"))
+    )
+}
+
 /// A script behind an endpoint; `body` sees `req` and `res`.
 pub(crate) fn script(name: &str, route: &str, body: &str) -> String {
     let (method, path) = route.split_once(' ').unwrap();
-    let body: String = body.lines().map(|line| format!("      {line}\n")).collect();
+    let body = indented(6, body);
     format!(
         "  - name: {name}\n    kind: function.lua\n    method: main\n    modules: [http, time, funcs, json]\n    source: |\n      \
          local http, time, funcs, json = require(\"http\"), require(\"time\"), require(\"funcs\"), require(\"json\")\n      \
@@ -227,8 +236,11 @@ impl Reply {
 
     /// The kind and the message of an error.
     pub(crate) fn error(&self) -> (u16, String, String) {
-        let error = &self.json()["error"];
-        let text = |name: &str| error[name].as_str().unwrap().to_owned();
+        let document = self.json();
+        let text = |name: &str| {
+            let field = document.pointer(&format!("/error/{name}"));
+            field.and_then(serde_json::Value::as_str).unwrap().to_owned()
+        };
         assert_eq!(Some(text("call_id").as_str()), self.header("x-request-id"));
         (self.status, text("kind"), text("message"))
     }
