@@ -1,6 +1,7 @@
 //! [`App`]: an application that was loaded, linked and prepared: call its functions, run its processes, serve.
 
 mod change;
+mod http;
 mod process;
 
 use std::{
@@ -206,12 +207,14 @@ impl App {
             tracing::warn!(target: "wippy", id = %entry.entry.id, kind, "is declared, but this version does not run it");
         }
         let services: Vec<&EntryId> = self.services().collect();
+        let listening = self.listen().await?;
         for id in &services {
             tracing::info!(target: "wippy", %id, "started");
         }
         tracing::info!(target: "wippy", entries = self.prepared.entries.len(), "serving");
         until.await;
         tracing::info!(target: "wippy", "stopping");
+        self.stop_listening(listening).await;
         for id in services.iter().rev() {
             tracing::info!(target: "wippy", %id, "stopped");
         }
@@ -237,14 +240,7 @@ impl App {
 
 /// Kinds that are checked at boot, and whose part of the runtime is still to come.
 fn has_no_runtime(entry: &LinkedEntry) -> bool {
-    matches!(
-        entry.config,
-        schema::Config::ProcessService(_)
-            | schema::Config::HttpService(_)
-            | schema::Config::HttpRouter(_)
-            | schema::Config::HttpEndpoint(_)
-            | schema::Config::HttpStatic(_)
-    )
+    matches!(entry.config, schema::Config::ProcessService(_))
 }
 
 fn command_of(entry: &LinkedEntry) -> Option<CommandInfo> {

@@ -6,6 +6,7 @@
 mod blame;
 mod directories;
 mod environment;
+mod http;
 mod lua;
 mod overrides;
 mod parallel;

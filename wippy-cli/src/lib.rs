@@ -12,6 +12,7 @@ mod boot;
 mod commands;
 pub mod config;
 mod failure;
+pub mod http;
 mod live;
 mod output;
 pub mod report;

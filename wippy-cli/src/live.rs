@@ -30,6 +30,7 @@ use crate::{
         policies::own_identity, tokens,
     },
     config::Config,
+    http::{HttpServer, Plan, Routes},
     report::Problems,
 };
 
@@ -43,6 +44,8 @@ pub(crate) struct Live {
     /// Taken by whoever changes the entries, on a thread where waiting does not matter.
     changing: Mutex<()>,
     gate: Arc<Gate>,
+    /// The HTTP servers that take other routes when the entries change.
+    servers: Mutex<Vec<Weak<HttpServer>>>,
 }
 
 /// What the entries are now.
@@ -53,6 +56,7 @@ struct Current {
     written: BTreeMap<EntryId, Arc<Entry>>,
     libraries: Libraries,
     running: Running,
+    http: Plan,
 }
 
 /// Why a change was not made. Nothing has changed then.
@@ -88,11 +92,19 @@ impl Live {
                 events: Bus::default(),
                 registry: Some(live),
             };
+            let ground = Ground::new(
+                settings.clone(),
+                Arc::clone(&dispatcher),
+                environment,
+                resources,
+                world,
+            );
             Self {
                 this: this.clone(),
                 registry,
                 dispatcher,
-                ground: Ground::new(settings.clone(), environment, resources, world),
+                ground,
+                servers: Mutex::default(),
                 current: Mutex::default(),
                 changing: Mutex::default(),
                 gate,
@@ -230,7 +242,26 @@ impl Live {
             written,
             libraries: made.libraries,
             running,
+            http: made.http,
         });
+        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        servers.retain(|server| server.upgrade().is_some());
+        for server in servers.iter().filter_map(Weak::upgrade) {
+            server.set_routes(self.routes(server.id()));
+        }
+    }
+
+    /// The routes of an HTTP service as its entries say now.
+    pub(crate) fn routes(&self, service: &EntryId) -> Arc<Routes> {
+        self.current().http.routes(service)
+    }
+
+    /// From now on `server` has the routes that its entries say, whatever they are.
+    pub(crate) fn route(&self, server: &Arc<HttpServer>) {
+        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        servers.push(Arc::downgrade(server));
+        drop(servers);
+        server.set_routes(self.routes(server.id()));
     }
 
     /// Puts policies and token stores in place. Token stores that stay as they were keep their keys.

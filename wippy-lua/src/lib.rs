@@ -16,6 +16,7 @@ mod error;
 mod errors;
 mod function;
 mod handles;
+pub mod http;
 mod methods;
 mod modules;
 mod numbers;

@@ -11,6 +11,7 @@ mod fs;
 mod funcs;
 mod future;
 mod hash;
+mod http;
 mod io;
 mod json;
 mod ledger;
@@ -42,8 +43,8 @@ pub(crate) use process::{Post, Seat, Upgrade};
 
 /// The names of the built-in modules, in order.
 pub const MODULES: &[&str] = &[
-    "base64", "channel", "crypto", "ctx", "env", "errors", "events", "fs", "funcs", "hash", "io", "json",
-    "logger", "payload", "process", "registry", "security", "store", "text", "time", "uuid", "yaml",
+    "base64", "channel", "crypto", "ctx", "env", "errors", "events", "fs", "funcs", "hash", "http", "io",
+    "json", "logger", "payload", "process", "registry", "security", "store", "text", "time", "uuid", "yaml",
 ];
 
 /// Modules that are globals, too.
@@ -79,6 +80,7 @@ pub(crate) fn open(lua: &Lua, name: &str, environment: &Environment) -> mlua::Re
         "fs" => fs::open(lua, environment),
         "funcs" => funcs::open(lua),
         "hash" => hash::open(lua),
+        "http" => http::open(lua),
         "io" => io::open(lua, environment),
         "json" => json::open(lua),
         "logger" => logger::open(lua, environment),

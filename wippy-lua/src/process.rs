@@ -43,7 +43,7 @@ impl LuaProcess {
         arguments: Vec<Value>,
     ) -> Result<Value, CallError> {
         let mut worker = Worker::new(self.program.clone(), self.console(words))?;
-        let context = context.with_own_execution();
+        let context = context.with_own_execution().without_attachment();
         let deadline = context.deadline();
         let running = call_for_value(&mut worker, context, &arguments);
         match deadline {

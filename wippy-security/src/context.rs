@@ -37,7 +37,11 @@ struct Shared {
     call_id: Option<Arc<str>>,
     /// The process on whose behalf everything is done.
     process: Option<Arc<Record>>,
+    attachment: Option<Attachment>,
 }
+
+/// Something that an edge hands along with a request, for those behind it who know its type.
+pub type Attachment = Arc<dyn Any + Send + Sync>;
 
 impl Context {
     /// A context for an edge of the system: nobody acts, nothing is limited.
@@ -50,6 +54,7 @@ impl Context {
                 values: Arc::default(),
                 call_id: None,
                 process: None,
+                attachment: None,
             }),
             execution: Arc::default(),
             deadline: None,
@@ -102,6 +107,8 @@ impl Context {
     ) -> Self {
         let mut shared = Shared::clone(&self.shared);
         shared.process = Some(Arc::clone(record));
+        // What an edge attached belongs to its request.
+        shared.attachment = None;
         if !added.is_empty() {
             let mut values = Values::clone(&shared.values);
             values.extend(added);
@@ -121,6 +128,28 @@ impl Context {
     #[must_use]
     pub fn with_new_call_id(&self) -> Self {
         self.with_call_id(uuid::Uuid::now_v7().to_string())
+    }
+
+    /// With something of the edge's own, such as the HTTP request that is being answered. Callees inherit it; guests
+    /// reach it only through a module that knows its type.
+    #[must_use]
+    pub fn with_attachment(&self, attachment: Attachment) -> Self {
+        self.with_shared(Shared {
+            attachment: Some(attachment),
+            ..Shared::clone(&self.shared)
+        })
+    }
+
+    /// Without what an edge attached, for what outlives the request, such as a process.
+    #[must_use]
+    pub fn without_attachment(&self) -> Self {
+        if self.shared.attachment.is_none() {
+            return self.clone();
+        }
+        self.with_shared(Shared {
+            attachment: None,
+            ..Shared::clone(&self.shared)
+        })
     }
 
     fn with_shared(&self, shared: Shared) -> Self {
@@ -186,6 +215,11 @@ impl Context {
     /// The process that it belongs to: the one that runs under it, or that made the call.
     pub fn process(&self) -> Option<&Arc<Record>> {
         self.shared.process.as_ref()
+    }
+
+    /// What an edge attached, if it is a `T`.
+    pub fn attachment<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.shared.attachment.clone()?.downcast().ok()
     }
 
     /// When it must be over.

@@ -33,7 +33,7 @@ mod token;
 pub use actor::Actor;
 pub use binding::{Binding, Bound};
 pub use calling::{CallFuture, Calling};
-pub use context::{Context, Execution, Lease, Values};
+pub use context::{Attachment, Context, Execution, Lease, Values};
 pub use dispatcher::{Dispatcher, DispatcherConfig, Function};
 pub use error::{CallError, ErrorKind};
 pub use guard::{Permit, allows, authorize, authorize_with};

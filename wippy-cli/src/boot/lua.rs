@@ -8,7 +8,7 @@ use std::{
 use wippy_lua::{Error, Library, LuaFunction, LuaProcess, MODULES, Required, Services, Source};
 use wippy_registry::{
     Diagnostic, Entry, EntryId, Linked, LinkedEntry, SourceMap, SourceText,
-    schema::{self, lua::Script},
+    schema::{self, lua::Script, pool::Shape},
     suggest,
 };
 
@@ -73,7 +73,12 @@ pub(super) fn function(
     ground: &Ground,
 ) -> Result<Ready, Vec<Diagnostic>> {
     let source = source(entry, &config.script, &config.method, libraries, sources)?;
-    let made = LuaFunction::new(source, ground.services(), limits(&ground.settings));
+    let mut limits = limits(&ground.settings);
+    limits.workers_max = config
+        .pool
+        .as_ref()
+        .map_or(WORKERS_MAX, |pool| workers(&pool.shape));
+    let made = LuaFunction::new(source, ground.services(), limits);
     made.map(Ready::LuaFunction)
         .map_err(|error| vec![blame(entry, &config.script, &error, sources)])
 }
@@ -131,6 +136,21 @@ fn modules(script: &Script) -> BTreeSet<String> {
 /// What tracebacks call a script: its file, or its entry when it is inline.
 fn name(entry: &Entry, source: &SourceText) -> Arc<str> {
     source.path.clone().unwrap_or_else(|| entry.id.as_str().into())
+}
+
+/// States of a function that names no pool. A state that waits costs memory and no thread, and they are made when they are
+/// needed, so there may be more of them than processors.
+const WORKERS_MAX: usize = 100;
+
+/// How many states a pool may have.
+fn workers(shape: &Shape) -> usize {
+    let workers = match shape {
+        Shape::Inline => return WORKERS_MAX,
+        Shape::Lazy { max_size } | Shape::Adaptive { max_size } => *max_size,
+        Shape::Static { workers, .. } => *workers,
+        Shape::Dedicated { workers, .. } => return workers.map_or(WORKERS_MAX, |workers| workers as usize),
+    };
+    workers as usize
 }
 
 fn limits(config: &Config) -> wippy_lua::Config {

@@ -8,15 +8,16 @@ use std::{
 
 use wippy_lua::{LuaFunction, Services, World};
 use wippy_registry::{Diagnostic, EntryId, Linked, LinkedEntry, schema};
-use wippy_security::Policies;
+use wippy_security::{Dispatcher, Policies};
 use wippy_wasm::{Engine, Error, WasmFunction, WasmProcess};
 
-use super::{Directories, Environment, LuaCommand, Resources, lua, parallel, policies, tokens, wasm};
-use crate::config::Config;
+use super::{Directories, Environment, LuaCommand, Resources, http, lua, parallel, policies, tokens, wasm};
+use crate::{config::Config, http::Plan};
 
 /// What entries are made ready on. It stays the same while they change.
 pub(crate) struct Ground {
     pub(crate) settings: Config,
+    pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) environment: Arc<Environment>,
     pub(crate) resources: Arc<Resources>,
     /// Made for the first module: an application without any starts faster.
@@ -45,24 +46,27 @@ pub(crate) struct MadeReady {
     pub(crate) libraries: lua::Libraries,
     pub(crate) directories: Directories,
     pub(crate) policies: Policies,
+    pub(crate) http: Plan,
 }
 
 /// Which entries are to be made ready.
 pub(crate) enum Which<'a> {
     All,
-    /// These; of the others only the libraries are of use.
-    Only(&'a BTreeSet<EntryId>, &'a lua::Libraries),
+    /// These; of the others only the libraries and what WebAssembly functions there are is of use.
+    Only(&'a BTreeSet<EntryId>, &'a lua::Libraries, &'a Functions),
 }
 
 impl Ground {
     pub(crate) fn new(
         settings: Config,
+        dispatcher: Arc<Dispatcher>,
         environment: Arc<Environment>,
         resources: Arc<Resources>,
         world: World,
     ) -> Self {
         Self {
             settings,
+            dispatcher,
             environment,
             resources,
             engine: OnceLock::new(),
@@ -83,15 +87,31 @@ impl Which<'_> {
     pub(super) fn includes(&self, id: &EntryId) -> bool {
         match self {
             Self::All => true,
-            Self::Only(ids, _) => ids.contains(id),
+            Self::Only(ids, ..) => ids.contains(id),
         }
+    }
+
+    /// The WebAssembly functions that there will be.
+    fn functions(&self, linked: &Linked, made: &[(EntryId, Ready)]) -> Functions {
+        let mut functions = Functions::new();
+        if let Self::Only(ids, _, known) = self {
+            let stays = |id: &EntryId| !ids.contains(id) && linked.get(id).is_some();
+            let known = known.iter().filter(|(id, _)| stays(id));
+            functions.extend(known.map(|(id, function)| (id.clone(), Arc::clone(function))));
+        }
+        for (id, ready) in made {
+            if let Ready::WasmFunction(function) = ready {
+                functions.insert(id.clone(), Arc::clone(function));
+            }
+        }
+        functions
     }
 
     /// A library that is as it was.
     pub(super) fn known_library(&self, id: &EntryId) -> Option<Arc<wippy_lua::Library>> {
         match self {
             Self::All => None,
-            Self::Only(ids, known) => known.get(id).filter(|_| !ids.contains(id)).cloned(),
+            Self::Only(ids, known, _) => known.get(id).filter(|_| !ids.contains(id)).cloned(),
         }
     }
 }
@@ -135,18 +155,24 @@ pub(crate) fn make_ready(
             Err(mut wrong) => diagnostics.append(&mut wrong),
         }
     }
+    let functions = which.functions(linked, &entries);
+    let http = http::plan(linked, &functions, &directories, &ground.dispatcher, diagnostics);
     MadeReady {
         entries,
         libraries,
         directories,
         policies,
+        http,
     }
 }
+
+/// WebAssembly functions by their ids.
+pub(crate) type Functions = BTreeMap<EntryId, Arc<WasmFunction>>;
 
 /// What runs, by the kind of thing it is.
 #[derive(Default, Clone)]
 pub(crate) struct Running {
     /// The WebAssembly functions, for their signatures.
-    pub(crate) functions: BTreeMap<EntryId, Arc<WasmFunction>>,
+    pub(crate) functions: Functions,
     pub(crate) processes: BTreeMap<EntryId, Arc<Process>>,
 }

@@ -60,7 +60,7 @@ impl Staged {
         let linked = link::link(loaded, &lookup);
         let mut diagnostics = linked.diagnostics.clone();
         let touched = touched(current.linked.as_deref(), &linked);
-        let which = Which::Only(&touched, &current.libraries);
+        let which = Which::Only(&touched, &current.libraries, &current.running.functions);
         let made = make_ready(&linked, ground, &which, &mut diagnostics);
         let is_wrong = |diagnostics: &[Diagnostic]| diagnostics.iter().any(Diagnostic::is_error);
         if !is_wrong(&diagnostics)

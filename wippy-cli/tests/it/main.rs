@@ -9,6 +9,7 @@ mod conversions;
 mod directories;
 mod environment;
 mod help;
+mod http;
 mod inheritance;
 mod init;
 mod live;

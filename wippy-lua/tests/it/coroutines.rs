@@ -168,3 +168,16 @@ async fn a_script_that_waited_may_be_preempted_next() {
         return count";
     assert_eq!(app.run(body).await.unwrap(), Value::Integer(10_000));
 }
+
+#[tokio::test]
+async fn a_script_that_has_waited_can_be_preempted() {
+    let body = "
+        local time = require('time')
+        local sum = 0
+        for _ = 1, 3 do
+            time.sleep('1ms')
+            for i = 1, 100000 do sum = sum + 1 end
+        end
+        return sum";
+    assert_eq!(App::new().run(body).await.unwrap(), Value::Integer(300_000));
+}

@@ -17,6 +17,7 @@ mod errors;
 mod events;
 mod fs;
 mod hash;
+mod http;
 mod json;
 mod limits;
 mod loading;

@@ -17,8 +17,8 @@ use crate::schema::reference::Target;
 use crate::suggest;
 use crate::yaml::Node;
 
-const METHODS: [&str; 9] = [
-    "GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "CONNECT",
+const METHODS: [&str; 10] = [
+    "GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "CONNECT", "*",
 ];
 
 /// A server on one address.
@@ -28,7 +28,7 @@ pub struct Service {
     pub host: Option<String>,
     /// The port; 0 lets the system choose.
     pub port: u16,
-    /// How long things may take; zero or absent is no limit.
+    /// How long things may take.
     pub timeouts: Timeouts,
     /// Certificate and key, when the server speaks TLS itself.
     pub tls: Option<Tls>,
@@ -38,7 +38,7 @@ pub struct Service {
     pub lifecycle: Lifecycle,
 }
 
-/// How long parts of a request may take.
+/// How long parts of a request may take. Zero is no limit; what is absent is for the server to choose.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {
     /// Reading a request.
@@ -94,7 +94,7 @@ pub struct Middleware {
 pub struct Endpoint {
     /// The `http.router` entry.
     pub router: EntryId,
-    /// The method, upper-case.
+    /// The method, upper-case; `*` is any.
     pub method: String,
     /// The path, checked: `/users/{id}`, `/files/{rest...}`.
     pub path: String,

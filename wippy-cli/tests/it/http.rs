@@ -1,0 +1,12 @@
+//! HTTP services from outside: real sockets, real clients, some of them hostile.
+
+mod example;
+mod hostile;
+mod idle;
+mod live;
+mod mapped;
+mod middleware;
+mod protocol;
+mod routes;
+mod scripts;
+mod site;
