@@ -6,6 +6,7 @@ mod allocation;
 mod conditions;
 mod expressions;
 mod guard;
+mod network;
 mod patterns;
 mod policies;
 mod properties;
