@@ -5,7 +5,7 @@ mod client;
 mod connect;
 mod destination;
 mod idle;
-mod outgoing;
+pub(crate) mod outgoing;
 pub(crate) mod serve;
 
 use std::sync::Arc;

@@ -76,24 +76,7 @@ impl WasiHttpHooks for Outgoing {
     }
 
     fn p2_error_from_hyper(&mut self, error: &hyper::Error) -> ErrorCode {
-        let cause = error.source().and_then(|cause| cause.downcast_ref::<Error>());
-        if let Some(Error::HttpRequestBodySize(size)) = cause {
-            return ErrorCode::HttpRequestBodySize(*size);
-        }
-        if error.is_parse_too_large() {
-            return ErrorCode::HttpResponseHeaderSectionSize(u32::try_from(self.head_max).ok());
-        }
-        if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
-            return ErrorCode::ConnectionTerminated;
-        }
-        if error.is_timeout() {
-            return ErrorCode::HttpResponseTimeout;
-        }
-        let broken = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
-        if broken.is_some() {
-            return ErrorCode::ConnectionTerminated;
-        }
-        ErrorCode::HttpProtocolError
+        hyper_code(error)
     }
 
     fn p2_error_from_connect(&mut self, error: &io::Error) -> ErrorCode {
@@ -126,4 +109,33 @@ impl WasiHttpHooks for Outgoing {
             None => ErrorCode::ConnectionTerminated,
         }
     }
+}
+
+/// The code for what went wrong with a body that is being read.
+pub(crate) fn code(error: &Error) -> ErrorCode {
+    match error {
+        Error::Hyper(error) => hyper_code(error),
+        Error::ConnectionReadTimeout => ErrorCode::ConnectionReadTimeout,
+        Error::ConnectionTerminated => ErrorCode::ConnectionTerminated,
+        Error::HttpResponseBodySize(size) => ErrorCode::HttpResponseBodySize(*size),
+        _ => ErrorCode::HttpProtocolError,
+    }
+}
+
+fn hyper_code(error: &hyper::Error) -> ErrorCode {
+    let cause = error.source();
+    if let Some(Error::HttpRequestBodySize(size)) = cause.and_then(|cause| cause.downcast_ref()) {
+        return ErrorCode::HttpRequestBodySize(*size);
+    }
+    if error.is_parse_too_large() {
+        return ErrorCode::HttpResponseHeaderSectionSize(None);
+    }
+    if error.is_timeout() {
+        return ErrorCode::HttpResponseTimeout;
+    }
+    let broken: Option<&io::Error> = cause.and_then(|cause| cause.downcast_ref());
+    if broken.is_some() || error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+        return ErrorCode::ConnectionTerminated;
+    }
+    ErrorCode::HttpProtocolError
 }

@@ -7,7 +7,10 @@
 use std::{
     future::poll_fn,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Poll, ready},
 };
 
@@ -67,19 +70,21 @@ impl WasmFunction {
         // The client of a request for the head wants no body: dropping that one says nothing.
         let bodiless = request.method() == Method::HEAD;
         let (sender, receiver) = oneshot::channel();
-        let guest: Running = Box::pin(self.answer(context.clone(), request, sender));
+        let failed = Arc::new(AtomicBool::new(false));
+        let guest: Running = Box::pin(self.answer(context.clone(), request, sender, failed.clone()));
         let (answer, guest) = until_answered(&id, guest, receiver).await?;
         let response = answer.map_err(|code| refused(&id, &code))?;
         let running = guest.map(|guest| go_on(id.clone(), guest));
-        Ok(ResponseBody::of(response, bodiless, id, running))
+        Ok(ResponseBody::of(response, bodiless, id, failed, running))
     }
 
-    /// Runs the guest to its end.
+    /// Runs the guest to its end; if it fails, `failed` says so before the instance is gone.
     async fn answer<B>(
         self: Arc<Self>,
         context: Context,
         request: Request<B>,
         sender: oneshot::Sender<Answer>,
+        failed: Arc<AtomicBool>,
     ) -> Result<(), CallError>
     where
         B: Body<Data = Bytes> + Send + 'static,
@@ -95,7 +100,12 @@ impl WasmFunction {
             .map_err(expired)??;
         let mut instance = Instance::new(module, deadline, &[], Stdio::Log).await?;
         let handling = handle(&mut instance, module, &context, deadline, request, sender);
-        deadline::within(deadline, handling).await.map_err(expired)?
+        let outcome = deadline::within(deadline, handling).await;
+        let outcome = outcome.map_err(expired).flatten();
+        // What is left of a body ends with the instance, and must not look like its end then.
+        failed.store(outcome.is_err(), Ordering::Release);
+        drop(instance);
+        outcome
     }
 }
 
@@ -146,14 +156,12 @@ async fn until_answered(
         Pin::new(&mut receiver).poll(cx).map(Err)
     });
     match ended.await {
-        // One that ended may have answered just before, and then failed.
-        Ok(outcome) => match (receiver.try_recv(), outcome) {
-            (Ok(answer), outcome) => {
-                outcome.unwrap_or_else(|error| report(id, &error));
-                Ok((answer, None))
-            }
-            (Err(_), outcome) => Err(outcome.err().unwrap_or_else(silent)),
-        },
+        // Nothing was sent yet: what one says that answered and then failed is the failure.
+        Ok(outcome) => {
+            outcome?;
+            let answer = receiver.try_recv().map_err(|_| silent())?;
+            Ok((answer, None))
+        }
         Err(Ok(answer)) => Ok((answer, Some(guest))),
         // It threw the means to answer away: nothing can follow.
         Err(Err(_)) => Err(silent()),
@@ -202,6 +210,8 @@ pub struct ResponseBody {
     id: EntryId,
     /// Bytes that are still to come, where the response says how many.
     left: Option<u64>,
+    /// Whether the guest failed.
+    failed: Arc<AtomicBool>,
     /// Whether all that anybody wants of the body was read.
     complete: bool,
     /// The guest, if it had not ended when it answered.
@@ -213,6 +223,7 @@ impl ResponseBody {
         response: Response<HyperOutgoingBody>,
         bodiless: bool,
         id: EntryId,
+        failed: Arc<AtomicBool>,
         running: Option<AbortHandle>,
     ) -> Response<Self> {
         let bodiless = bodiless
@@ -226,6 +237,7 @@ impl ResponseBody {
             body,
             id,
             left,
+            failed,
             complete: bodiless || left == Some(0),
             running,
         })
@@ -257,13 +269,13 @@ impl Body for ResponseBody {
                 self.count(&frame);
                 Some(Ok(frame))
             }
-            Some(Err(_)) => {
-                let message = format!("{}: the guest failed before the end of its response", self.id);
-                Some(Err(CallError::internal(message)))
-            }
-            None => {
+            None if !self.failed.load(Ordering::Acquire) => {
                 self.complete = true;
                 None
+            }
+            Some(Err(_)) | None => {
+                let message = format!("{}: the guest failed before the end of its response", self.id);
+                Some(Err(CallError::internal(message)))
             }
         })
     }
