@@ -412,6 +412,20 @@ fn other_exports_are_no_handlers() {
     assert_eq!(error.help().as_deref(), Some("it exports `compute`, `divide`"));
 }
 
+/// A handler of another toolchain, made for the first version of WASI 0.2.
+#[tokio::test]
+async fn a_handler_in_c() {
+    let handler = handler_of("http-page", Limits::default(), PoolConfig::default());
+    let (server, failures) = site(handler, root()).await;
+    let response = ask(&server, get(&server, "/some?page")).await.unwrap();
+    assert_eq!(read(response).await, "a page in C: /some?page");
+    let piece: &'static str = Box::leak("0123456789".repeat(10_000).into_boxed_str());
+    let body = steps((0..20).map(|_| Step::Data(piece)));
+    let echoed = read(ask(&server, with_body("POST", &server, "/echo", body)).await.unwrap()).await;
+    assert_eq!(echoed, piece.repeat(20));
+    assert!(failures.lock().unwrap().is_empty());
+}
+
 /// Many at once: each has an instance of its own, and all are answered.
 #[tokio::test]
 async fn many_requests_at_once() {
