@@ -9,6 +9,7 @@ mod conversions;
 mod directories;
 mod help;
 mod init;
+mod input;
 mod misbehaving;
 mod processes;
 mod quickstart;
