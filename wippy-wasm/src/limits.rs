@@ -17,7 +17,7 @@ pub struct Limits {
     pub host_bytes: usize,
     /// Host resources (streams, files, pollables) that it may hold at once.
     pub resources: usize,
-    /// Bytes of the headers, or of the trailers, of one HTTP message.
+    /// Bytes of the head of one HTTP message.
     pub http_header_bytes: usize,
     /// Bytes of the body of one HTTP message that it sends or that it is answered with.
     pub http_body_bytes: u64,

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Request, Response, Uri, header::HOST};
+use http::{HeaderValue, Method, Request, Response, Uri, header::HOST};
 use http_body_util::BodyExt as _;
 use hyper::client::conn::http1;
 use tokio::time::timeout;
@@ -28,10 +28,9 @@ use super::{
 const CONNECT_MAX: Duration = Duration::from_secs(30);
 const SILENCE_MAX: Duration = Duration::from_mins(10);
 
-/// More lines than any real response has.
+/// More than any real response has: connections serve guests of different limits, which are looked at afterwards.
 const HEADERS_MAX: usize = 256;
-/// The least that the network side reads at once.
-const BUFFER_MIN: usize = 8 << 10;
+const HEAD_BYTES_MAX: usize = 256 << 10;
 
 /// Makes requests.
 pub(crate) struct Client {
@@ -58,6 +57,10 @@ impl Client {
         options: RequestOptions,
         head_max: usize,
     ) -> Result<Response<WasiBody>, Error> {
+        if request.method() == Method::CONNECT {
+            // A tunnel would go where nobody asked.
+            return Err(Error::HttpRequestMethodInvalid);
+        }
         let destination = Destination::of(request.uri())?;
         if !destination.is_allowed(context, request.method().as_str()) {
             return Err(Error::HttpRequestDenied);
@@ -73,12 +76,15 @@ impl Client {
             let was_kept = kept.is_some();
             let mut connection = match kept {
                 Some(connection) => connection,
-                None => self.connect(context, &origin, &options, head_max).await?,
+                None => self.connect(context, &origin, &options).await?,
             };
             let patience = options.first_byte_timeout.unwrap_or(SILENCE_MAX);
             let sending = connection.sender.try_send_request(request);
             match timeout(patience, sending).await {
-                Ok(Ok(response)) => return Ok(self.receive(response, origin, connection, &options)),
+                Ok(Ok(response)) => {
+                    check_head(&response, head_max)?;
+                    return Ok(self.receive(response, origin, connection, &options));
+                }
                 Ok(Err(mut failure)) => match failure.take_message() {
                     // The server closed the connection while it waited; nothing was sent.
                     Some(unsent) if was_kept => request = unsent,
@@ -94,13 +100,12 @@ impl Client {
         context: &Context,
         origin: &Origin,
         options: &RequestOptions,
-        head_max: usize,
     ) -> Result<Connection, Error> {
         let patience = options.connect_timeout.unwrap_or(CONNECT_MAX);
         let connecting = async {
             let (stream, address) = connect::connect(context, origin, patience, || self.tls()).await?;
             let (sender, connection) = http1::Builder::new()
-                .max_buf_size(head_max.max(BUFFER_MIN))
+                .max_buf_size(HEAD_BYTES_MAX)
                 .max_headers(HEADERS_MAX)
                 .handshake(TokioIo::new(stream))
                 .await?;
@@ -142,4 +147,15 @@ impl Client {
         let config = connect::tls_config(&self.extra_roots)?;
         Ok(self.tls.get_or_init(|| config).clone())
     }
+}
+
+fn check_head<B>(response: &Response<B>, max: usize) -> Result<(), Error> {
+    let fields = response.headers().iter();
+    let size: usize = fields
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    if size <= max {
+        return Ok(());
+    }
+    Err(Error::HttpResponseHeaderSectionSize(u32::try_from(size).ok()))
 }

@@ -58,14 +58,13 @@ impl WasmFunction {
     /// guest itself gave instead of a response.
     pub async fn serve<B>(
         self: Arc<Self>,
-        permit: Permit,
+        _permit: Permit,
         context: &Context,
         request: Request<B>,
     ) -> Result<Response<ResponseBody>, CallError>
     where
         B: Body<Data = Bytes> + Send + 'static,
     {
-        let _: Permit = permit;
         let id = self.module.id.clone();
         // The client of a request for the head wants no body: dropping that one says nothing.
         let bodiless = request.method() == Method::HEAD;

@@ -252,15 +252,17 @@ async fn failures_have_the_codes_of_the_interface() {
         let message = message(get(&context, &url).await);
         assert!(message.starts_with(expected), "{url}: {message}");
     }
+    let tunnel = request(&context, "CONNECT", &broken.url("/"), None).await;
+    assert_eq!(message(tunnel), "HttpRequestMethodInvalid");
     serving.await.unwrap();
 }
 
 #[tokio::test]
 async fn heads_and_bodies_have_limits() {
     let server = Server::start(async |request: Request<Incoming>| match request.uri().path() {
-        "/head" => {
+        path @ ("/head" | "/flood") => {
             let mut response = text("ok");
-            let flood = "x".repeat(60_000);
+            let flood = "x".repeat(if path == "/head" { 6_000 } else { 60_000 });
             for index in 0..10 {
                 let name = http::HeaderName::try_from(format!("x-{index}")).unwrap();
                 response.headers_mut().insert(name, flood.parse().unwrap());
@@ -276,7 +278,12 @@ async fn heads_and_bodies_have_limits() {
         http_body_bytes: 100_000,
         ..Limits::default()
     });
-    let outcome = get(&limited, &server.url("/head")).await;
+    let outcome = message(get(&limited, &server.url("/head")).await);
+    assert!(
+        outcome.starts_with("HttpResponseHeaderSectionSize(Some(60"),
+        "{outcome}"
+    );
+    let outcome = get(&limited, &server.url("/flood")).await;
     assert_eq!(message(outcome), "HttpResponseHeaderSectionSize(None)");
     let outcome = get(&limited, &server.url("/body")).await;
     assert_eq!(message(outcome), "HttpResponseBodySize(Some(100000))");

@@ -421,7 +421,12 @@ async fn a_handler_in_c() {
     assert_eq!(read(response).await, "a page in C: /some?page");
     let piece: &'static str = Box::leak("0123456789".repeat(10_000).into_boxed_str());
     let body = steps((0..20).map(|_| Step::Data(piece)));
-    let echoed = read(ask(&server, with_body("POST", &server, "/echo", body)).await.unwrap()).await;
+    let echoed = read(
+        ask(&server, with_body("POST", &server, "/echo", body))
+            .await
+            .unwrap(),
+    )
+    .await;
     assert_eq!(echoed, piece.repeat(20));
     assert!(failures.lock().unwrap().is_empty());
 }
