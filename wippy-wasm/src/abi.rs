@@ -65,6 +65,11 @@ impl Export {
         // compiled from the type of this function.
         Self(unsafe { TypedFunc::new_unchecked(func) })
     }
+
+    /// The function itself, for callers that know its type.
+    pub(crate) fn function(&self) -> Func {
+        *self.0.func()
+    }
 }
 
 /// How a call that came back came back.

@@ -12,7 +12,7 @@ use std::{
 use sha2::{Digest, Sha256};
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::{Error, component::Component, exports::Surface};
+use crate::{Error, component::Component, exports::Surface, http::Client};
 
 /// How often a running guest is interrupted to let others run, and how late a deadline can be noticed.
 pub const EPOCH_TICK: Duration = Duration::from_millis(5);
@@ -28,6 +28,8 @@ pub struct EngineConfig {
     pub table_max_elements: usize,
     /// Bytes of a guest's own stack.
     pub stack_bytes: usize,
+    /// Certificates (DER) of authorities that guests' HTTPS requests trust, beside those that browsers trust.
+    pub extra_roots: Vec<Vec<u8>>,
 }
 
 impl Default for EngineConfig {
@@ -37,6 +39,7 @@ impl Default for EngineConfig {
             memory_max_bytes: 4 << 30,
             table_max_elements: 100_000,
             stack_bytes: 512 << 10,
+            extra_roots: Vec::new(),
         }
     }
 }
@@ -49,6 +52,8 @@ pub struct Engine {
     concurrent: OnceLock<wasmtime::Engine>,
     /// What is compiled and still in use, by the hash of its bytes.
     compiled: Mutex<HashMap<Hash, Arc<Mutex<Weak<Component>>>>>,
+    /// Makes the requests of all guests: made for the first module that may make any.
+    http: OnceLock<Arc<Client>>,
 }
 
 /// A SHA-256.
@@ -66,6 +71,7 @@ impl Engine {
             plain,
             concurrent: OnceLock::new(),
             compiled: Mutex::default(),
+            http: OnceLock::new(),
         }))
     }
 
@@ -108,6 +114,11 @@ impl Engine {
                 message: first_line(&error),
             })?;
         Component::new(compiled, surface)
+    }
+
+    pub(crate) fn http_client(&self) -> &Arc<Client> {
+        self.http
+            .get_or_init(|| Client::new(self.config.extra_roots.clone()))
     }
 
     fn concurrent(&self) -> Result<&wasmtime::Engine, Error> {

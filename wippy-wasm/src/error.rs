@@ -88,6 +88,14 @@ pub enum Error {
         /// What there is.
         known: Vec<String>,
     },
+    /// The method does not answer HTTP requests.
+    #[error("`{method}` does not answer HTTP requests: it is no `wasi:http/incoming-handler#handle`")]
+    NotHttpHandler {
+        /// What the entry names.
+        method: String,
+        /// What the module exports.
+        exports: Vec<String>,
+    },
     /// An interface of the module and the host's do not fit.
     #[error("the module's imports do not fit this runtime: {message}")]
     Link {
@@ -113,13 +121,13 @@ impl Error {
                 "for example `wit: \"{}: func() -> s32;\"`",
                 wippy_wit::names::kebab(method)
             )),
-            Self::UnknownMethod { exports, .. } | Self::WitMismatch { exports, .. } => {
-                Some(if exports.is_empty() {
-                    "the module exports no functions".to_owned()
-                } else {
-                    format!("it exports {}", quoted(exports))
-                })
-            }
+            Self::UnknownMethod { exports, .. }
+            | Self::WitMismatch { exports, .. }
+            | Self::NotHttpHandler { exports, .. } => Some(if exports.is_empty() {
+                "the module exports no functions".to_owned()
+            } else {
+                format!("it exports {}", quoted(exports))
+            }),
             Self::AmbiguousMethod { candidates, .. } => candidates
                 .first()
                 .map(|first| format!("write it in full, for example `method: {first}`")),

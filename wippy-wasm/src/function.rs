@@ -23,8 +23,8 @@ use crate::{
 
 /// A function entry that is a module's method.
 pub struct WasmFunction {
-    module: Arc<Module>,
-    pool: Pool,
+    pub(crate) module: Arc<Module>,
+    pub(crate) pool: Pool,
 }
 
 impl WasmFunction {

@@ -4,6 +4,8 @@
 //! capabilities into another.
 
 mod funcs;
+mod http;
+mod sockets;
 mod wasi;
 
 use wasmtime::component::Linker;
@@ -82,6 +84,26 @@ const HOSTS: &[Host] = &[
         link: wasi::random,
     },
     Host {
+        import: "wasi:sockets",
+        aliases: &[],
+        interfaces: &[&[
+            "wasi:sockets/instance-network",
+            "wasi:sockets/network",
+            "wasi:sockets/ip-name-lookup",
+            "wasi:sockets/tcp*",
+            "wasi:sockets/udp*",
+        ]],
+        wasi: true,
+        link: sockets::link,
+    },
+    Host {
+        import: "wasi:http",
+        aliases: &[],
+        interfaces: &[&["wasi:http/types", "wasi:http/outgoing-handler"]],
+        wasi: true,
+        link: http::link,
+    },
+    Host {
         import: "wasi_snapshot_preview1",
         aliases: &["wasi1"],
         interfaces: &[CLI, IO],
@@ -122,8 +144,10 @@ pub(crate) struct Granted {
     pub(crate) linker: Linker<GuestState>,
     /// Whether instances need a WASI context.
     pub(crate) wasi: bool,
-    /// Whether the guest can call other functions.
-    pub(crate) funcs: bool,
+    /// Whether the guest acts for its caller, beyond computing: calls functions, opens connections.
+    pub(crate) acts: bool,
+    /// Whether the guest takes or makes HTTP requests.
+    pub(crate) http: bool,
 }
 
 /// Makes the linker for an entry that declares `imports`, for a component with `surface`.
@@ -176,7 +200,10 @@ pub(crate) fn grant(
     Ok(Granted {
         linker,
         wasi: hosts.iter().any(|host| host.wasi),
-        funcs: hosts.iter().any(|host| host.import == "funcs"),
+        acts: hosts
+            .iter()
+            .any(|host| matches!(host.import, "funcs" | "wasi:sockets" | "wasi:http")),
+        http: hosts.iter().any(|host| host.import == "wasi:http"),
     })
 }
 

@@ -3,7 +3,10 @@
 use std::{future::Future, sync::Arc};
 
 use tokio::time::Instant;
-use wasmtime::{Store, component::ResourceAny};
+use wasmtime::{
+    Store,
+    component::{Func, ResourceAny},
+};
 use wippy_security::{CallError, Context, ErrorKind};
 use wippy_wit::{Reader, Value, Writer};
 
@@ -11,6 +14,7 @@ use crate::{
     abi::{self, Export, Returned},
     component::Method,
     deadline,
+    http::Http,
     limits::Exceeded,
     module::Module,
     resource::{Keeper, Resource},
@@ -60,7 +64,9 @@ impl Instance {
             )?),
             None => None,
         };
-        let mut store = GuestState::store(module.pre.engine(), &module.limits, wasi);
+        let http = module.http.as_ref();
+        let http = http.map(|client| Http::new(client.clone(), &module.limits));
+        let mut store = GuestState::store(module.pre.engine(), &module.limits, wasi, http);
         store.data_mut().deadline = deadline;
         let making = deadline::within(deadline, module.pre.instantiate_async(&mut store)).await;
         let instance = making
@@ -101,10 +107,9 @@ impl Instance {
     ) -> Result<(), CallFailure> {
         check_count(module, invocation, arguments).map_err(CallFailure::Refused)?;
         self.find(invocation.method).map_err(CallFailure::Refused)?;
-        let state = self.store.data_mut();
-        state.deadline = deadline;
         // What the guest leases while it runs is its own, not its caller's.
-        state.context = module.funcs.then(|| context.callee());
+        let context = module.acts.then(|| context.callee());
+        self.store.data_mut().begin(context, deadline);
         Ok(())
     }
 
@@ -120,6 +125,11 @@ impl Instance {
     ) -> impl Future<Output = Outcome> + Send + use<'a> {
         let Self { store, export, .. } = self;
         deadline::within(deadline, abi::call(store, export, invocation, arguments, result))
+    }
+
+    /// What is needed to call the method that it was made for in another way than by a plan.
+    pub(crate) fn parts(&mut self) -> (&mut Store<GuestState>, Func) {
+        (&mut self.store, self.export.function())
     }
 
     /// Looks the method up, unless it is the one that was looked up last.

@@ -17,6 +17,10 @@ pub struct Limits {
     pub host_bytes: usize,
     /// Host resources (streams, files, pollables) that it may hold at once.
     pub resources: usize,
+    /// Bytes of the head of one HTTP message.
+    pub http_header_bytes: usize,
+    /// Bytes of the body of one HTTP message that it sends or that it is answered with.
+    pub http_body_bytes: u64,
 }
 
 impl Default for Limits {
@@ -27,6 +31,8 @@ impl Default for Limits {
             table_elements: 100_000,
             host_bytes: 256 << 20,
             resources: 10_000,
+            http_header_bytes: 128 << 10,
+            http_body_bytes: 1 << 30,
         }
     }
 }

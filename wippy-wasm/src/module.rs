@@ -11,6 +11,7 @@ use crate::{
     component::{Component, Method},
     exports::Surface,
     hosts,
+    http::Client,
     state::GuestState,
 };
 
@@ -44,7 +45,10 @@ pub struct Module {
     pub(crate) limits: Limits,
     /// Only for entries that declare a WASI import.
     pub(crate) wasi: Option<Arc<WasiConfig>>,
-    pub(crate) funcs: bool,
+    /// Whether calls carry their context along.
+    pub(crate) acts: bool,
+    /// Only for entries that declare `wasi:http`.
+    pub(crate) http: Option<Arc<Client>>,
 }
 
 impl Engine {
@@ -90,7 +94,8 @@ impl Engine {
             pre,
             limits: spec.limits,
             wasi: granted.wasi.then(|| Arc::new(spec.wasi)),
-            funcs: granted.funcs,
+            acts: granted.acts,
+            http: granted.http.then(|| self.http_client().clone()),
             component,
         })
     }
@@ -129,6 +134,29 @@ impl Module {
     /// The signature of its method.
     pub fn signature(&self) -> &Arc<Signature> {
         &self.method.function.signature
+    }
+
+    /// Whether its method answers HTTP requests, `wasi:http/incoming-handler#handle`: then
+    /// [`WasmFunction::serve`](crate::WasmFunction::serve) calls it.
+    pub fn is_http_handler(&self) -> bool {
+        let function = &self.method.function;
+        let interface = function.interface.as_deref();
+        interface.is_some_and(|name| name.starts_with("wasi:http/incoming-handler@0.2."))
+            && function.signature.name.as_ref() == "handle"
+    }
+
+    /// An error unless its method answers HTTP requests.
+    ///
+    /// # Errors
+    /// [`Error::NotHttpHandler`].
+    pub fn require_http_handler(&self) -> Result<(), Error> {
+        if self.is_http_handler() && self.http.is_some() {
+            return Ok(());
+        }
+        Err(Error::NotHttpHandler {
+            method: self.method_name.to_string(),
+            exports: self.component.surface.paths(),
+        })
     }
 
     /// Whether its method is a command's entry point, `wasi:cli/run`.

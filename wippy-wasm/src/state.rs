@@ -3,9 +3,13 @@
 use tokio::time::Instant;
 use wasmtime::{Store, UpdateDeadline, component::ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 use wippy_security::Context;
 
-use crate::limits::{Exceeded, Limits, Meter};
+use crate::{
+    http::Http,
+    limits::{Exceeded, Limits, Meter},
+};
 
 /// What the host keeps for one instance. Nothing in it outlives the instance.
 pub(crate) struct GuestState {
@@ -16,6 +20,8 @@ pub(crate) struct GuestState {
     pub(crate) deadline: Option<(Instant, Exceeded)>,
     /// Only made for entries that declare a WASI import.
     wasi: Option<Box<Wasi>>,
+    /// Only made for entries that declare `wasi:http`.
+    http: Option<Box<Http>>,
 }
 
 /// The WASI side of an instance.
@@ -26,12 +32,18 @@ pub(crate) struct Wasi {
 
 impl GuestState {
     /// A store for one instance under `limits`.
-    pub(crate) fn store(engine: &wasmtime::Engine, limits: &Limits, wasi: Option<Wasi>) -> Store<Self> {
+    pub(crate) fn store(
+        engine: &wasmtime::Engine,
+        limits: &Limits,
+        wasi: Option<Wasi>,
+        http: Option<Http>,
+    ) -> Store<Self> {
         let state = Self {
             meter: Meter::new(limits),
             context: None,
             deadline: None,
             wasi: wasi.map(Box::new),
+            http: http.map(Box::new),
         };
         let mut store = Store::new(engine, state);
         store.limiter(|state| &mut state.meter);
@@ -42,6 +54,15 @@ impl GuestState {
             _ => Ok(UpdateDeadline::Yield(1)),
         });
         store
+    }
+
+    /// Makes everything that follows part of a call for `context`, until `deadline`.
+    pub(crate) fn begin(&mut self, context: Option<Context>, deadline: Option<(Instant, Exceeded)>) {
+        self.deadline = deadline;
+        if let Some(http) = &mut self.http {
+            http.outgoing.context.clone_from(&context);
+        }
+        self.context = context;
     }
 }
 
@@ -54,6 +75,21 @@ impl WasiView for GuestState {
         WasiCtxView {
             ctx: &mut wasi.ctx,
             table: &mut wasi.table,
+        }
+    }
+}
+
+impl WasiHttpView for GuestState {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        const LINKED: &str = "HTTP interfaces are only linked for entries that have an HTTP context";
+        let (wasi, http) = (
+            self.wasi.as_mut().expect(LINKED),
+            self.http.as_mut().expect(LINKED),
+        );
+        WasiHttpCtxView {
+            hooks: &mut http.outgoing,
+            table: &mut wasi.table,
+            ctx: &mut http.ctx,
         }
     }
 }

@@ -89,6 +89,12 @@ pub(crate) fn instance(
     resources_max: usize,
 ) -> Result<Wasi, CallError> {
     let mut builder = WasiCtxBuilder::new();
+    // Whether an address or a name may be used is asked before the engine is: see `hosts/sockets.rs`.
+    builder
+        .inherit_network()
+        .allow_tcp(true)
+        .allow_udp(true)
+        .allow_ip_name_lookup(true);
     builder.arg(id.name());
     builder.args(&config.args).args(extra_args);
     if let Some(cwd) = &config.cwd {

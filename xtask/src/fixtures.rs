@@ -1,10 +1,11 @@
 //! `cargo xtask fixtures`: from the sources under `fixtures/guests` to the binaries that tests and examples use.
 //!
-//! Guests written as text build anywhere. Guests in Rust build where a toolchain for them is found; elsewhere the
+//! Guests written as text build anywhere. Guests in C and in Rust build where a toolchain for them is found; elsewhere the
 //! committed binaries stay as they are. Either way the same sources and the same tools give the same bytes, and
 //! `--check` says whether what is committed follows from the sources.
 
 mod apps;
+mod c;
 mod digest;
 mod echo;
 mod manifest;
@@ -31,6 +32,7 @@ pub(crate) struct Arguments {
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Required {
+    C,
     Rust,
 }
 
@@ -39,9 +41,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Vec<String>> {
     let fixtures = workspace::root().join("fixtures");
     let mut guests = Guests {
         texts: text::read_folder(&fixtures.join("guests/wat"))?,
+        sources: c::read_folder(&fixtures.join("guests/c"))?,
         crates: rust::read_workspace(&fixtures.join("guests/rust"))?,
         binaries: Binaries::open(fixtures.join("wasm"))?,
         tools: Tools::of_this_workspace()?,
+        must_have_c: arguments.require.contains(&Required::C),
         must_have_rust: arguments.require.contains(&Required::Rust),
     };
     guests.ensure_distinct_names()?;
@@ -63,9 +67,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Vec<String>> {
 
 struct Guests {
     texts: Vec<text::TextGuest>,
+    sources: Vec<c::CGuest>,
     crates: Vec<rust::GuestCrate>,
     binaries: Binaries,
     tools: Tools,
+    must_have_c: bool,
     must_have_rust: bool,
 }
 
@@ -89,6 +95,7 @@ impl Tools {
 impl Guests {
     fn build(&mut self) -> Result<()> {
         self.build_texts()?;
+        self.build_sources()?;
         self.build_crates()?;
         for name in self.without_sources()? {
             self.binaries.remove(&name)?;
@@ -105,6 +112,23 @@ impl Guests {
                 tier: Tier::Text,
                 inputs: guest.inputs()?,
                 toolchain: self.tools.text.clone(),
+            };
+            put(&mut self.binaries, built, &bytes)?;
+        }
+        Ok(())
+    }
+
+    fn build_sources(&mut self) -> Result<()> {
+        let Some(compiler) = self.find_c()? else {
+            return Ok(());
+        };
+        for guest in &self.sources {
+            let bytes = compiler.build(guest)?;
+            let built = Built {
+                name: guest.name.clone(),
+                tier: Tier::C,
+                inputs: guest.inputs(),
+                toolchain: format!("{}, {}", compiler.line(), self.tools.encoder),
             };
             put(&mut self.binaries, built, &bytes)?;
         }
@@ -157,8 +181,19 @@ impl Guests {
             problems.extend(self.check_inputs(&guest.name, &guest.inputs()?));
             problems.extend(self.check_bytes(&guest.name, &self.tools.text, || guest.build())?);
         }
+        for guest in &self.sources {
+            problems.extend(self.check_inputs(&guest.name, &guest.inputs()));
+        }
         for guest in &self.crates {
             problems.extend(self.check_inputs(&guest.name, &guest.inputs));
+        }
+        if self.must_have_c
+            && let Some(compiler) = self.find_c()?
+        {
+            let line = format!("{}, {}", compiler.line(), self.tools.encoder);
+            for guest in &self.sources {
+                problems.extend(self.check_bytes(&guest.name, &line, || compiler.build(guest))?);
+            }
         }
         if self.must_have_rust
             && let Some(toolchain) = self.find_rust()?
@@ -173,7 +208,7 @@ impl Guests {
                 "`{name}.wasm` has no sources; `cargo xtask fixtures` removes it"
             ));
         }
-        println!("checked {} guests", self.texts.len() + self.crates.len());
+        println!("checked {} guests", self.names().count());
         Ok(problems)
     }
 
@@ -213,6 +248,17 @@ impl Guests {
         )
     }
 
+    fn find_c(&self) -> Result<Option<c::Compiler>> {
+        let compiler = c::Compiler::find()?;
+        if compiler.is_none() {
+            if self.must_have_c {
+                bail!("{}", c::MISSING);
+            }
+            println!("C guests skipped: {}", c::MISSING);
+        }
+        Ok(compiler)
+    }
+
     fn find_rust(&self) -> Result<Option<Toolchain>> {
         let toolchain = Toolchain::find()?;
         if toolchain.is_none() {
@@ -242,7 +288,9 @@ impl Guests {
 
     fn names(&self) -> impl Iterator<Item = &str> {
         let texts = self.texts.iter().map(|guest| guest.name.as_str());
-        texts.chain(self.crates.iter().map(|guest| guest.name.as_str()))
+        let sources = self.sources.iter().map(|guest| guest.name.as_str());
+        let crates = self.crates.iter().map(|guest| guest.name.as_str());
+        texts.chain(sources).chain(crates)
     }
 }
 

@@ -60,6 +60,7 @@ fn label(error: &Error) -> Option<String> {
         Error::HashMismatch { actual, .. } => Some(format!("the file has {actual}")),
         Error::UnknownMethod { .. } => Some("no such export".to_owned()),
         Error::AmbiguousMethod { candidates, .. } => Some(format!("one of {} functions", candidates.len())),
+        Error::NotHttpHandler { .. } => Some("answers no HTTP requests".to_owned()),
         Error::UndeclaredImport { interface, .. } => Some(format!("`{interface}` is not granted")),
         Error::UnknownImport { .. } => Some("no such import".to_owned()),
         Error::Engine { .. }
@@ -87,6 +88,7 @@ fn place(entry: &Entry, guest: &Guest, error: &Error, sources: &SourceMap) -> (&
         Error::WitMismatch { .. } => ("wit-mismatch", wit_span(entry, guest, None, sources)),
         Error::UnknownMethod { .. } => ("unknown-method", field("method")),
         Error::AmbiguousMethod { .. } => ("ambiguous-method", field("method")),
+        Error::NotHttpHandler { .. } => ("not-http-handler", field("method")),
         Error::UndeclaredImport { .. } => ("undeclared-import", field("imports")),
         Error::UnknownInterface { .. } => ("unknown-interface", code_span(entry, guest)),
         Error::UnknownImport { import, .. } => ("unknown-import", import_span(entry, import)),

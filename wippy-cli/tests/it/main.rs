@@ -12,6 +12,7 @@ mod help;
 mod http;
 mod inheritance;
 mod init;
+mod input;
 mod live;
 mod mediation;
 mod members;

@@ -7,6 +7,7 @@ mod conditions;
 mod expressions;
 mod guard;
 mod identity;
+mod network;
 mod patterns;
 mod policies;
 mod properties;

@@ -7,7 +7,14 @@
 )]
 
 mod calls;
+mod http_client;
+mod http_handler;
+mod identity;
 mod misbehaving;
 mod preparing;
+mod programs;
 mod resources;
+mod server;
+mod sockets;
 mod support;
+mod waiting;

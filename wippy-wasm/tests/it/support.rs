@@ -29,6 +29,7 @@ pub fn engine() -> &'static Arc<Engine> {
 pub struct Wants {
     pub imports: Vec<String>,
     pub limits: Limits,
+    pub wasi: WasiConfig,
 }
 
 impl Wants {
@@ -68,8 +69,24 @@ pub fn prepare(guest: &str, method: &str, wants: Wants) -> Result<Module, Vec<Er
         wit: None,
         method,
         imports: &wants.imports,
-        wasi: WasiConfig::default(),
+        wasi: wants.wasi,
         limits: wants.limits,
+    })
+}
+
+/// Prepares a component from text, for an entry with `imports`.
+pub fn prepare_text_with(wat: &str, method: &str, imports: &[&str]) -> Result<Module, Vec<Error>> {
+    engine().prepare(Spec {
+        id: id("text"),
+        binary: Binary::Wat(wat),
+        wit: None,
+        method,
+        imports: &imports
+            .iter()
+            .map(|&import| import.to_owned())
+            .collect::<Vec<_>>(),
+        wasi: WasiConfig::default(),
+        limits: Limits::default(),
     })
 }
 
