@@ -12,7 +12,7 @@ use std::{
 use sha2::{Digest, Sha256};
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::{Error, component::Component, exports::Surface};
+use crate::{Error, Limits, component::Component, exports::Surface};
 
 /// How often a running guest is interrupted to let others run, and how late a deadline can be noticed.
 pub const EPOCH_TICK: Duration = Duration::from_millis(5);
@@ -47,8 +47,35 @@ pub struct Engine {
     plain: wasmtime::Engine,
     /// With asynchronous components, which make every call dearer: only made for components that need them.
     concurrent: OnceLock<wasmtime::Engine>,
+    /// With guests whose work is counted. They are few, so no slots are reserved for them.
+    counting: OnceLock<wasmtime::Engine>,
     /// What is compiled and still in use, by the hash of its bytes.
-    compiled: Mutex<HashMap<Hash, Arc<Mutex<Weak<Component>>>>>,
+    compiled: Mutex<HashMap<Key, Arc<Mutex<Weak<Component>>>>>,
+}
+
+/// What tells compiled components apart.
+type Key = (Hash, Counting);
+
+/// Whether a guest's work is counted while it runs, which its code must be compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Counting {
+    Nothing,
+    Fuel,
+}
+
+impl Counting {
+    /// What `limits` ask for.
+    pub(crate) fn of(limits: &Limits) -> Self {
+        limits.fuel.map_or(Self::Nothing, |_| Self::Fuel)
+    }
+}
+
+/// What an engine is built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Plain,
+    Concurrent,
+    Counting,
 }
 
 /// A SHA-256.
@@ -60,11 +87,12 @@ impl Engine {
     /// # Errors
     /// When the machine refuses the reservations even for a small pool.
     pub fn new(config: EngineConfig) -> Result<Arc<Self>, Error> {
-        let plain = build(&config, false)?;
+        let plain = build(&config, Purpose::Plain)?;
         Ok(Arc::new(Self {
             config,
             plain,
             concurrent: OnceLock::new(),
+            counting: OnceLock::new(),
             compiled: Mutex::default(),
         }))
     }
@@ -73,35 +101,35 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Invalid`] when it is no valid component.
-    pub(crate) fn component(&self, bytes: &[u8]) -> Result<Arc<Component>, Error> {
+    pub(crate) fn component(&self, bytes: &[u8], counting: Counting) -> Result<Arc<Component>, Error> {
         let hash: Hash = Sha256::digest(bytes).into();
         // Two entries of one binary that are prepared at the same time wait for each other here, not for others.
         let cell = self
             .compiled
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .entry(hash)
+            .entry((hash, counting))
             .or_default()
             .clone();
         let mut compiled = cell.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(component) = compiled.upgrade() {
             return Ok(component);
         }
-        let component = Arc::new(self.compile(bytes)?);
+        let component = Arc::new(self.compile(bytes, counting)?);
         *compiled = Arc::downgrade(&component);
         Ok(component)
     }
 
-    fn compile(&self, bytes: &[u8]) -> Result<Component, Error> {
+    fn compile(&self, bytes: &[u8], counting: Counting) -> Result<Component, Error> {
         let surface = Surface::read(bytes)?;
         let asynchronous = surface
             .exports
             .iter()
             .any(|export| export.signature.needs_async_engine());
-        let engine = if asynchronous {
-            self.concurrent()?
-        } else {
-            &self.plain
+        let engine = match (counting, asynchronous) {
+            (Counting::Fuel, _) => self.lazily(&self.counting, Purpose::Counting)?,
+            (Counting::Nothing, true) => self.lazily(&self.concurrent, Purpose::Concurrent)?,
+            (Counting::Nothing, false) => &self.plain,
         };
         let compiled =
             wasmtime::component::Component::new(engine, bytes).map_err(|error| Error::Invalid {
@@ -110,12 +138,16 @@ impl Engine {
         Component::new(compiled, surface)
     }
 
-    fn concurrent(&self) -> Result<&wasmtime::Engine, Error> {
-        if let Some(engine) = self.concurrent.get() {
+    fn lazily<'a>(
+        &self,
+        cell: &'a OnceLock<wasmtime::Engine>,
+        purpose: Purpose,
+    ) -> Result<&'a wasmtime::Engine, Error> {
+        if let Some(engine) = cell.get() {
             return Ok(engine);
         }
-        let engine = build(&self.config, true)?;
-        Ok(self.concurrent.get_or_init(|| engine))
+        let engine = build(&self.config, purpose)?;
+        Ok(cell.get_or_init(|| engine))
     }
 }
 
@@ -134,10 +166,10 @@ pub(crate) fn first_line(error: &wasmtime::Error) -> String {
 }
 
 /// Tries smaller pools where the machine limits address space, down to one that any machine grants.
-fn build(config: &EngineConfig, asynchronous: bool) -> Result<wasmtime::Engine, Error> {
+fn build(config: &EngineConfig, purpose: Purpose) -> Result<wasmtime::Engine, Error> {
     let mut instances = config.instances_max.max(16);
     loop {
-        match wasmtime::Engine::new(&engine_config(config, instances, asynchronous)) {
+        match wasmtime::Engine::new(&engine_config(config, instances, purpose)) {
             Ok(engine) => {
                 beat(&engine)?;
                 if instances < config.instances_max {
@@ -159,7 +191,25 @@ fn build(config: &EngineConfig, asynchronous: bool) -> Result<wasmtime::Engine, 
     }
 }
 
-fn engine_config(config: &EngineConfig, instances: u32, asynchronous: bool) -> Config {
+fn engine_config(config: &EngineConfig, instances: u32, purpose: Purpose) -> Config {
+    let asynchronous = purpose != Purpose::Plain;
+    let mut engine = Config::new();
+    engine
+        .epoch_interruption(true)
+        .consume_fuel(purpose == Purpose::Counting)
+        .max_wasm_stack(config.stack_bytes)
+        .async_stack_size(config.stack_bytes + (512 << 10))
+        .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Disable)
+        .concurrency_support(asynchronous)
+        .wasm_component_model_async(asynchronous);
+    if purpose != Purpose::Counting {
+        engine.allocation_strategy(InstanceAllocationStrategy::Pooling(slots(config, instances)));
+    }
+    engine
+}
+
+/// The slots that are reserved for `instances`.
+fn slots(config: &EngineConfig, instances: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     // A component is several core instances: its own modules and the shims between them.
     let cores = instances.saturating_mul(4);
@@ -181,16 +231,7 @@ fn engine_config(config: &EngineConfig, instances: u32, asynchronous: bool) -> C
             .linear_memory_keep_resident(2 << 20)
             .table_keep_resident(64 << 10);
     }
-    let mut engine = Config::new();
-    engine
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
-        .epoch_interruption(true)
-        .max_wasm_stack(config.stack_bytes)
-        .async_stack_size(config.stack_bytes + (512 << 10))
-        .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Disable)
-        .concurrency_support(asynchronous)
-        .wasm_component_model_async(asynchronous);
-    engine
+    pool
 }
 
 /// One thread an engine counts its epochs; it ends with the engine.

@@ -3,7 +3,9 @@
 //! An entry's linker holds exactly what its `imports` name. There is no shared linker that could leak one entry's
 //! capabilities into another.
 
+mod context;
 mod funcs;
+mod logger;
 mod wasi;
 
 use wasmtime::component::Linker;
@@ -95,6 +97,20 @@ const HOSTS: &[Host] = &[
         wasi: false,
         link: funcs::link,
     },
+    Host {
+        import: "wippy:runtime/context",
+        aliases: &["context"],
+        interfaces: &[&["wippy:runtime/context"]],
+        wasi: false,
+        link: context::link,
+    },
+    Host {
+        import: "wippy:runtime/logger",
+        aliases: &["logger"],
+        interfaces: &[&["wippy:runtime/logger"]],
+        wasi: false,
+        link: logger::link,
+    },
 ];
 
 impl Host {
@@ -122,7 +138,7 @@ pub(crate) struct Granted {
     pub(crate) linker: Linker<GuestState>,
     /// Whether instances need a WASI context.
     pub(crate) wasi: bool,
-    /// Whether the guest can call other functions.
+    /// Whether a host call needs the context of the guest's own call.
     pub(crate) funcs: bool,
 }
 
@@ -176,7 +192,7 @@ pub(crate) fn grant(
     Ok(Granted {
         linker,
         wasi: hosts.iter().any(|host| host.wasi),
-        funcs: hosts.iter().any(|host| host.import == "funcs"),
+        funcs: hosts.iter().any(|host| !host.wasi),
     })
 }
 

@@ -9,8 +9,10 @@ use wippy_wit::{Plan, Signature};
 use crate::{
     Binary, Engine, Error, Limits, WasiConfig, artifact,
     component::{Component, Method},
+    engine::Counting,
     exports::Surface,
     hosts,
+    output::Journal,
     state::GuestState,
 };
 
@@ -44,6 +46,7 @@ pub struct Module {
     pub(crate) limits: Limits,
     /// Only for entries that declare a WASI import.
     pub(crate) wasi: Option<Arc<WasiConfig>>,
+    /// Whether the guest's host calls need the context of its own call.
     pub(crate) funcs: bool,
 }
 
@@ -57,7 +60,7 @@ impl Engine {
         let one = |error: Error| vec![error];
         let bytes = spec.binary.bytes().map_err(one)?;
         let bytes = artifact::component(bytes, spec.wit, spec.method).map_err(one)?;
-        let component = self.component(&bytes).map_err(one)?;
+        let component = self.component(&bytes, Counting::of(&spec.limits)).map_err(one)?;
         let found = component.surface.find(spec.method);
         let granted = hosts::grant(component.compiled.engine(), spec.imports, &component.surface);
         let (function, granted) = match (found, granted) {
@@ -121,6 +124,12 @@ fn supported(plan: &Plan) -> Result<(), Error> {
 }
 
 impl Module {
+    /// What a fresh instance writes to, if it can write at all.
+    pub(crate) fn journal(&self) -> Option<Arc<Journal>> {
+        (self.funcs || self.wasi.is_some())
+            .then(|| Arc::new(Journal::new(self.id.as_str(), self.limits.output_bytes)))
+    }
+
     /// The entry that it belongs to.
     pub fn id(&self) -> &EntryId {
         &self.id

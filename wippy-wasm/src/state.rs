@@ -1,11 +1,17 @@
 //! [`GuestState`]: what the host keeps for one instance.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 use wasmtime::{Store, UpdateDeadline, component::ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
-use wippy_security::Context;
+use wippy_security::{CallError, Context};
 
-use crate::limits::{Exceeded, Limits, Meter};
+use crate::{
+    limits::{Exceeded, Meter},
+    module::Module,
+    output::Journal,
+};
 
 /// What the host keeps for one instance. Nothing in it outlives the instance.
 pub(crate) struct GuestState {
@@ -14,6 +20,12 @@ pub(crate) struct GuestState {
     pub(crate) context: Option<Context>,
     /// When the running call must be over, and which limit says so.
     pub(crate) deadline: Option<(Instant, Exceeded)>,
+    /// How deep calls may be nested below this entry.
+    pub(crate) call_depth: Option<u32>,
+    /// Where the guest writes; only for entries that can.
+    pub(crate) journal: Option<Arc<Journal>>,
+    /// The most random bytes that one host call may make.
+    pub(crate) host_bytes: usize,
     /// Only made for entries that declare a WASI import.
     wasi: Option<Box<Wasi>>,
 }
@@ -25,23 +37,37 @@ pub(crate) struct Wasi {
 }
 
 impl GuestState {
-    /// A store for one instance under `limits`.
-    pub(crate) fn store(engine: &wasmtime::Engine, limits: &Limits, wasi: Option<Wasi>) -> Store<Self> {
+    /// A store for one instance of `module`.
+    pub(crate) fn store(
+        module: &Module,
+        wasi: Option<Wasi>,
+        journal: Option<Arc<Journal>>,
+    ) -> Result<Store<Self>, CallError> {
+        let limits = &module.limits;
         let state = Self {
             meter: Meter::new(limits),
             context: None,
             deadline: None,
+            call_depth: limits.call_depth,
+            journal,
+            host_bytes: limits.host_bytes,
             wasi: wasi.map(Box::new),
         };
-        let mut store = Store::new(engine, state);
+        let mut store = Store::new(module.pre.engine(), state);
         store.limiter(|state| &mut state.meter);
         store.set_hostcall_fuel(limits.host_bytes);
+        store.set_max_component_handles(limits.resources);
+        if let Some(fuel) = limits.fuel {
+            store
+                .set_fuel(fuel)
+                .map_err(|_| CallError::internal("the engine does not count what guests use"))?;
+        }
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|store| match store.data().deadline {
             Some((deadline, exceeded)) if Instant::now() >= deadline => Err(exceeded.into()),
             _ => Ok(UpdateDeadline::Yield(1)),
         });
-        store
+        Ok(store)
     }
 }
 

@@ -120,9 +120,6 @@ impl<'a> Compiler<'a> {
                 })
                 .collect(),
             lookup: Some(Arc::new(move |id| environment.value(id))),
-            output_bytes_max: self
-                .limit(guest.limits.max_stdout_bytes, "max_stdout_bytes")
-                .and_then(|bytes| usize::try_from(bytes).ok()),
         }
     }
 
@@ -148,7 +145,11 @@ impl<'a> Compiler<'a> {
                 "max_resources",
                 defaults.resources,
             ),
-            ..defaults
+            host_bytes: size(own.max_host_bytes, "max_host_bytes", defaults.host_bytes),
+            output_bytes: size(own.max_stdout_bytes, "max_stdout_bytes", defaults.output_bytes),
+            fuel: self.limit(own.max_fuel, "max_fuel"),
+            // The configuration's holds for all calls, those between scripts too: the dispatcher knows it.
+            call_depth: own.max_call_depth,
         }
     }
 

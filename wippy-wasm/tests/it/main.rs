@@ -6,8 +6,12 @@
     reason = "a test that finds something missing has failed"
 )]
 
+mod alone;
 mod calls;
+mod hostile;
+mod interfaces;
 mod misbehaving;
+mod mounts;
 mod preparing;
 mod resources;
 mod support;

@@ -29,6 +29,7 @@ pub fn engine() -> &'static Arc<Engine> {
 pub struct Wants {
     pub imports: Vec<String>,
     pub limits: Limits,
+    pub wasi: WasiConfig,
 }
 
 impl Wants {
@@ -68,7 +69,7 @@ pub fn prepare(guest: &str, method: &str, wants: Wants) -> Result<Module, Vec<Er
         wit: None,
         method,
         imports: &wants.imports,
-        wasi: WasiConfig::default(),
+        wasi: wants.wasi,
         limits: wants.limits,
     })
 }
