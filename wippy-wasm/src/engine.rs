@@ -221,6 +221,8 @@ fn slots(config: &EngineConfig, instances: u32) -> PoolingAllocationConfig {
         .max_memory_size(config.memory_max_bytes)
         .table_elements(config.table_max_elements)
         .max_unused_warm_slots(100)
+        .max_memories_per_module(8)
+        .max_tables_per_module(8)
         .max_memories_per_component(8)
         .max_tables_per_component(32)
         .max_core_instances_per_component(32);

@@ -4,6 +4,7 @@
 //! capabilities into another.
 
 mod context;
+mod files;
 mod funcs;
 mod logger;
 mod wasi;

@@ -103,6 +103,11 @@ impl fmt::Display for Exceeded {
 
 impl std::error::Error for Exceeded {}
 
+/// A result was larger than `max_host_bytes`; said where the limit's value is not at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the result is larger than one call may return")]
+pub(crate) struct TooMuch;
+
 /// Counts what an instance holds and stops it at its limits.
 #[derive(Debug)]
 pub(crate) struct Meter {

@@ -24,7 +24,7 @@ pub(crate) struct GuestState {
     pub(crate) call_depth: Option<u32>,
     /// Where the guest writes; only for entries that can.
     pub(crate) journal: Option<Arc<Journal>>,
-    /// The most random bytes that one host call may make.
+    /// The most that one host call may make the host allocate.
     pub(crate) host_bytes: usize,
     /// Only made for entries that declare a WASI import.
     wasi: Option<Box<Wasi>>,

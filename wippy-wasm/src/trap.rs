@@ -6,7 +6,7 @@ use wippy_security::{CallError, ErrorKind};
 use wippy_wit::Value;
 
 use crate::{
-    limits::{Exceeded, Limits},
+    limits::{Exceeded, Limits, TooMuch},
     module::Module,
 };
 
@@ -52,6 +52,9 @@ fn exceeded_in(error: &wasmtime::Error, limits: &Limits) -> Option<Exceeded> {
     }
     if let Some(ResourceTableError::Full) = error.downcast_ref::<ResourceTableError>() {
         return Some(Exceeded::Resources(limits.resources));
+    }
+    if error.is::<TooMuch>() {
+        return Some(Exceeded::HostBytes(limits.host_bytes));
     }
     let cause = error.root_cause().to_string();
     let says = |text| cause.contains(text);
@@ -128,6 +131,7 @@ fn trap_name(trap: Trap) -> &'static str {
         Trap::Interrupt => "interrupt",
         Trap::OutOfFuel => "out_of_fuel",
         Trap::CannotEnterComponent => "cannot_enter_component",
+        Trap::CannotLeaveComponent => "cannot_leave_component",
         // The engine's list is open; what is not named here is still told by the message.
         _ => "trap",
     }

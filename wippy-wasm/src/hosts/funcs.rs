@@ -5,7 +5,7 @@ use wippy_registry::EntryId;
 use wippy_security::{CallError, Context, ErrorKind};
 use wippy_wit::{Value, ValueReader, ValueWriter, json};
 
-use crate::state::GuestState;
+use crate::{limits::Exceeded, state::GuestState};
 
 pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     let mut funcs = linker.instance("wippy:runtime/funcs@0.1.0")?;
@@ -29,7 +29,11 @@ pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     })?;
     funcs.func_wrap_async("call-json", |store, (target, arguments): (String, String)| {
         let context = caller(&store);
+        let max = store.data().host_bytes;
         Box::new(async move {
+            if json_cost(&arguments) > max {
+                return Err(Exceeded::HostBytes(max).into());
+            }
             let outcome = call_json(context, &target, &arguments).await;
             Ok((outcome.map_err(|error| report(&error)),))
         })
@@ -51,6 +55,16 @@ fn caller(store: &StoreContextMut<'_, GuestState>) -> Result<Context, CallError>
         }
         Some(_) | None => Ok(context),
     }
+}
+
+/// What a JSON text may take once it is read, in bytes: a digit and a comma become a value of many.
+fn json_cost(text: &str) -> usize {
+    const VALUE_COST: usize = 96;
+    let values = text
+        .bytes()
+        .filter(|byte| matches!(byte, b',' | b':' | b'[' | b'{'));
+    text.len()
+        .saturating_add(values.count().saturating_mul(VALUE_COST))
 }
 
 async fn call_json(

@@ -56,7 +56,8 @@ pub(super) fn clocks(linker: &mut Linker<GuestState>) -> Result {
 
 pub(super) fn filesystem(linker: &mut Linker<GuestState>) -> Result {
     bindings::filesystem::types::add_to_linker::<_, WasiFilesystem>(linker, GuestState::filesystem)?;
-    bindings::filesystem::preopens::add_to_linker::<_, WasiFilesystem>(linker, GuestState::filesystem)
+    bindings::filesystem::preopens::add_to_linker::<_, WasiFilesystem>(linker, GuestState::filesystem)?;
+    super::files::link(linker)
 }
 
 pub(super) fn random(linker: &mut Linker<GuestState>) -> Result {

@@ -4,9 +4,14 @@ use std::process::Command;
 
 const MARK: &str = "WIPPY_TEST_ALONE";
 
+/// Whether this is a process that runs one test only.
+pub fn is_own_process() -> bool {
+    std::env::var_os(MARK).is_some()
+}
+
 /// True in the process that runs only the test `name`. In any other, starts that process and waits for it.
 pub fn in_own_process(name: &str) -> bool {
-    if std::env::var_os(MARK).is_some() {
+    if is_own_process() {
         return true;
     }
     let output = Command::new(std::env::current_exe().unwrap())
