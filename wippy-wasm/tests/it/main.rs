@@ -14,4 +14,5 @@ mod misbehaving;
 mod mounts;
 mod preparing;
 mod resources;
+mod sleepers;
 mod support;
