@@ -10,6 +10,7 @@ mod directories;
 mod help;
 mod init;
 mod misbehaving;
+mod orders;
 mod processes;
 mod quickstart;
 mod roundtrip;
