@@ -5,14 +5,17 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use sha2::{Digest, Sha256};
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::{Error, Limits, component::Component, exports::Surface};
+use crate::{CacheConfig, Error, Limits, cache::Cache, component::Component, exports::Surface};
 
 /// How often a running guest is interrupted to let others run, and how late a deadline can be noticed.
 pub const EPOCH_TICK: Duration = Duration::from_millis(5);
@@ -28,6 +31,29 @@ pub struct EngineConfig {
     pub table_max_elements: usize,
     /// Bytes of a guest's own stack.
     pub stack_bytes: usize,
+    /// Where instances live.
+    pub allocator: Allocator,
+    /// Where compiled code is kept for the next start; nowhere if absent.
+    pub cache: Option<CacheConfig>,
+}
+
+/// Where instances live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Allocator {
+    /// In slots that are reserved once: fresh instances are cheap.
+    #[default]
+    Pooling,
+    /// Where the system has room: nothing is reserved, for machines that grant little address space.
+    OnDemand,
+}
+
+/// How components were made ready so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Prepared {
+    /// Compiled.
+    pub compiled: u64,
+    /// Loaded from the cache.
+    pub loaded: u64,
 }
 
 impl Default for EngineConfig {
@@ -37,6 +63,8 @@ impl Default for EngineConfig {
             memory_max_bytes: 4 << 30,
             table_max_elements: 100_000,
             stack_bytes: 512 << 10,
+            allocator: Allocator::Pooling,
+            cache: None,
         }
     }
 }
@@ -44,6 +72,9 @@ impl Default for EngineConfig {
 /// Compiles components and holds the slots of their instances.
 pub struct Engine {
     config: EngineConfig,
+    cache: Option<Cache>,
+    compilations: AtomicU64,
+    loads: AtomicU64,
     plain: wasmtime::Engine,
     /// With asynchronous components, which make every call dearer: only made for components that need them.
     concurrent: OnceLock<wasmtime::Engine>,
@@ -88,8 +119,12 @@ impl Engine {
     /// When the machine refuses the reservations even for a small pool.
     pub fn new(config: EngineConfig) -> Result<Arc<Self>, Error> {
         let plain = build(&config, Purpose::Plain)?;
+        let cache = config.cache.as_ref().and_then(Cache::open);
         Ok(Arc::new(Self {
             config,
+            cache,
+            compilations: AtomicU64::new(0),
+            loads: AtomicU64::new(0),
             plain,
             concurrent: OnceLock::new(),
             counting: OnceLock::new(),
@@ -131,11 +166,32 @@ impl Engine {
             (Counting::Nothing, true) => self.lazily(&self.concurrent, Purpose::Concurrent)?,
             (Counting::Nothing, false) => &self.plain,
         };
-        let compiled =
-            wasmtime::component::Component::new(engine, bytes).map_err(|error| Error::Invalid {
-                message: first_line(&error),
-            })?;
-        Component::new(compiled, surface)
+        Component::new(self.code(engine, bytes)?, surface)
+    }
+
+    /// Machine code for `bytes`: what was kept, or freshly compiled.
+    fn code(&self, engine: &wasmtime::Engine, bytes: &[u8]) -> Result<wasmtime::component::Component, Error> {
+        let cache = self.cache.as_ref();
+        if let Some(code) = cache.and_then(|cache| cache.load(engine, bytes)) {
+            self.loads.fetch_add(1, Ordering::Relaxed);
+            return Ok(code);
+        }
+        let code = wasmtime::component::Component::new(engine, bytes).map_err(|error| Error::Invalid {
+            message: first_line(&error),
+        })?;
+        self.compilations.fetch_add(1, Ordering::Relaxed);
+        if let Some(cache) = cache {
+            cache.store(engine, bytes, &code);
+        }
+        Ok(code)
+    }
+
+    /// How components were made ready so far.
+    pub fn prepared(&self) -> Prepared {
+        Prepared {
+            compiled: self.compilations.load(Ordering::Relaxed),
+            loaded: self.loads.load(Ordering::Relaxed),
+        }
     }
 
     fn lazily<'a>(
@@ -202,7 +258,7 @@ fn engine_config(config: &EngineConfig, instances: u32, purpose: Purpose) -> Con
         .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Disable)
         .concurrency_support(asynchronous)
         .wasm_component_model_async(asynchronous);
-    if purpose != Purpose::Counting {
+    if purpose != Purpose::Counting && config.allocator == Allocator::Pooling {
         engine.allocation_strategy(InstanceAllocationStrategy::Pooling(slots(config, instances)));
     }
     engine

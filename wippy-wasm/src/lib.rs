@@ -15,6 +15,7 @@
 
 mod abi;
 mod artifact;
+mod cache;
 mod component;
 mod core_module;
 mod deadline;
@@ -35,7 +36,8 @@ mod trap;
 mod wasi;
 
 pub use artifact::{Binary, sha256};
-pub use engine::{EPOCH_TICK, Engine, EngineConfig};
+pub use cache::CacheConfig;
+pub use engine::{Allocator, EPOCH_TICK, Engine, EngineConfig, Prepared};
 pub use error::Error;
 pub use exports::{ExportedFunction, Surface};
 pub use function::WasmFunction;

@@ -2,8 +2,9 @@
 
 use std::{
     borrow::Cow,
-    io,
+    env, io,
     num::NonZero,
+    path::PathBuf,
     sync::{Arc, OnceLock},
     thread,
     time::Duration,
@@ -18,12 +19,12 @@ use wippy_registry::{
     },
 };
 use wippy_wasm::{
-    Binary, Engine, EngineConfig, EnvironmentVariable, Error, Limits, Module, Mount, PoolConfig, Spec,
-    WasiConfig, WasmFunction, WasmProcess,
+    Allocator, Binary, CacheConfig, Engine, EngineConfig, EnvironmentVariable, Error, Limits, Module, Mount,
+    PoolConfig, Spec, WasiConfig, WasmFunction, WasmProcess,
 };
 
 use super::{Directories, Environment, Ready, blame};
-use crate::config::Config;
+use crate::config::{Config, WasmConfig};
 
 /// Calls of an entry without a bound of its own that run at once.
 const CALLS_MAX: usize = 10_000;
@@ -79,7 +80,9 @@ impl<'a> Compiler<'a> {
     fn module(&self, entry: &LinkedEntry, guest: &Guest) -> Result<Module, Vec<Diagnostic>> {
         let blame = |error: &Error| blame::wasm(&entry.entry, guest, error, &self.linked.sources);
         let (bytes, hash) = file(entry, &guest.code, self.directories)?;
-        let engine = self.engine.get_or_init(|| Engine::new(EngineConfig::default()));
+        let engine = self
+            .engine
+            .get_or_init(|| Engine::new(engine_config(&self.config.wasm)));
         let engine = engine.as_ref().map_err(|error| vec![blame(error)])?;
         let spec = Spec {
             id: entry.entry.id.clone(),
@@ -157,6 +160,33 @@ impl<'a> Compiler<'a> {
     fn limit(&self, own: Option<u64>, name: &str) -> Option<u64> {
         own.or_else(|| self.config.wasm.limits.get(name).copied())
     }
+}
+
+fn engine_config(config: &WasmConfig) -> EngineConfig {
+    let cache = &config.cache;
+    let folder = || cache.dir.clone().or_else(cache_folder);
+    EngineConfig {
+        allocator: match config.allocator.as_deref() {
+            Some("on_demand") => Allocator::OnDemand,
+            Some(_) | None => Allocator::Pooling,
+        },
+        cache: folder().filter(|_| cache.enabled).map(|dir| CacheConfig {
+            dir,
+            max_bytes: cache.max_bytes.unwrap_or(CacheConfig::MAX_BYTES),
+        }),
+        ..EngineConfig::default()
+    }
+}
+
+/// Where the user's caches are, ours among them.
+fn cache_folder() -> Option<PathBuf> {
+    let absolute = |name| {
+        env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(caches.join("wippy").join("components"))
 }
 
 /// The binary of a guest, after its hash was checked.

@@ -4,6 +4,7 @@
 
 mod app;
 mod broken;
+mod cached;
 mod configuration;
 mod conversions;
 mod directories;

@@ -7,6 +7,7 @@
 )]
 
 mod alone;
+mod cache;
 mod calls;
 mod hostile;
 mod interfaces;
