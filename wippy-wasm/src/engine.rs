@@ -15,7 +15,7 @@ use std::{
 use sha2::{Digest, Sha256};
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::{CacheConfig, Error, Limits, cache::Cache, component::Component, exports::Surface};
+use crate::{CacheConfig, Error, Limits, cache::Cache, component::Component, exports::Surface, slots::Slots};
 
 /// How often a running guest is interrupted to let others run, and how late a deadline can be noticed.
 pub const EPOCH_TICK: Duration = Duration::from_millis(5);
@@ -73,6 +73,7 @@ impl Default for EngineConfig {
 pub struct Engine {
     config: EngineConfig,
     cache: Option<Cache>,
+    slots: Arc<Slots>,
     compilations: AtomicU64,
     loads: AtomicU64,
     plain: wasmtime::Engine,
@@ -120,9 +121,11 @@ impl Engine {
     pub fn new(config: EngineConfig) -> Result<Arc<Self>, Error> {
         let plain = build(&config, Purpose::Plain)?;
         let cache = config.cache.as_ref().and_then(Cache::open);
+        let slots = Slots::new(usize::try_from(config.instances_max).unwrap_or(usize::MAX));
         Ok(Arc::new(Self {
             config,
             cache,
+            slots,
             compilations: AtomicU64::new(0),
             loads: AtomicU64::new(0),
             plain,
@@ -184,6 +187,11 @@ impl Engine {
             cache.store(engine, bytes, &code);
         }
         Ok(code)
+    }
+
+    /// The instances that are alive.
+    pub(crate) fn slots(&self) -> Arc<Slots> {
+        Arc::clone(&self.slots)
     }
 
     /// How components were made ready so far.

@@ -14,6 +14,7 @@ use crate::{
     limits::Exceeded,
     module::Module,
     resource::{Keeper, Resource},
+    slots::Alive,
     state::GuestState,
     trap,
     wasi::{self, Stdio},
@@ -27,6 +28,7 @@ pub(crate) struct Instance {
     export: Export,
     /// The address of its method.
     found: usize,
+    alive: Alive,
 }
 
 /// When a call must be over, and what says so.
@@ -62,6 +64,7 @@ impl Instance {
             )?),
             None => None,
         };
+        let alive = module.slots.take();
         let mut store = GuestState::store(module, wasi, journal)?;
         store.data_mut().deadline = deadline;
         let making = deadline::within(deadline, module.pre.instantiate_async(&mut store)).await;
@@ -74,6 +77,7 @@ impl Instance {
             inner: instance,
             export,
             found,
+            alive,
         })
     }
 
@@ -147,6 +151,16 @@ impl Instance {
         outcome
             .map_err(|exceeded| trap::exceeded(exceeded, module.id.as_str(), "[resource-drop]"))?
             .map_err(|error| trap::classify(&error, module, "[resource-drop]"))
+    }
+
+    /// What its memories hold.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.store.data().meter.memory_bytes()
+    }
+
+    /// Whether it may stay although nobody uses it.
+    pub(crate) fn has_room(&self) -> bool {
+        self.alive.has_room()
     }
 
     /// Makes the instance ready for its next call.

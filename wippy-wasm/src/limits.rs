@@ -148,6 +148,13 @@ impl Meter {
     }
 }
 
+impl Meter {
+    /// Bytes of all memories together.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory.used
+    }
+}
+
 impl ResourceLimiter for Meter {
     fn memory_growing(
         &mut self,

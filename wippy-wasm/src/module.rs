@@ -13,6 +13,7 @@ use crate::{
     exports::Surface,
     hosts,
     output::Journal,
+    slots::Slots,
     state::GuestState,
 };
 
@@ -46,6 +47,7 @@ pub struct Module {
     pub(crate) limits: Limits,
     /// Only for entries that declare a WASI import.
     pub(crate) wasi: Option<Arc<WasiConfig>>,
+    pub(crate) slots: Arc<Slots>,
     /// Whether the guest's host calls need the context of its own call.
     pub(crate) funcs: bool,
 }
@@ -94,6 +96,7 @@ impl Engine {
             limits: spec.limits,
             wasi: granted.wasi.then(|| Arc::new(spec.wasi)),
             funcs: granted.funcs,
+            slots: self.slots(),
             component,
         })
     }

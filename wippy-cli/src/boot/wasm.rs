@@ -11,19 +11,20 @@ use std::{
 };
 
 use wippy_registry::{
-    Diagnostic, Linked, LinkedEntry, SourceMap,
+    Diagnostic, EntryId, Linked, LinkedEntry, SourceMap,
     schema::{
         self,
         pool::{Pool, Reuse, Shape},
         wasm::{Code, Guest},
     },
 };
+use wippy_security::CallError;
 use wippy_wasm::{
     Allocator, Binary, CacheConfig, Engine, EngineConfig, EnvironmentVariable, Error, Limits, Module, Mount,
-    PoolConfig, Spec, WasiConfig, WasmFunction, WasmProcess,
+    PoolConfig, Ready, Spec, WasiConfig, WasmFunction, WasmProcess,
 };
 
-use super::{Directories, Environment, Ready, blame};
+use super::{Directories, Environment, blame};
 use crate::config::{Config, WasmConfig};
 
 /// Calls of an entry without a bound of its own that run at once.
@@ -59,20 +60,21 @@ impl<'a> Compiler<'a> {
         &self,
         entry: &LinkedEntry,
         config: &schema::wasm::WasmFunction,
-    ) -> Result<Ready, Vec<Diagnostic>> {
+    ) -> Result<super::Ready, Vec<Diagnostic>> {
         let module = self.module(entry, &config.guest)?;
-        Ok(Ready::WasmFunction(Arc::new(WasmFunction::new(
-            module,
-            pool(&config.pool),
-        ))))
+        let function = WasmFunction::new(module, pool(&config.pool, &config.guest.limits));
+        if matches!(config.pool.shape, Shape::Static { .. }) {
+            warm(&entry.entry.id, &function);
+        }
+        Ok(super::Ready::WasmFunction(Arc::new(function)))
     }
 
     pub(super) fn process(
         &self,
         entry: &LinkedEntry,
         config: &schema::wasm::WasmProcess,
-    ) -> Result<Ready, Vec<Diagnostic>> {
-        Ok(Ready::WasmProcess(WasmProcess::new(
+    ) -> Result<super::Ready, Vec<Diagnostic>> {
+        Ok(super::Ready::WasmProcess(WasmProcess::new(
             self.module(entry, &config.guest)?,
         )))
     }
@@ -233,27 +235,47 @@ fn file(
     }
 }
 
-fn pool(pool: &Pool) -> PoolConfig {
+fn pool(pool: &Pool, limits: &schema::wasm::Limits) -> PoolConfig {
     let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     let queue = |max_size: usize| max_size.saturating_mul(64);
-    let (max_size, queue) = match &pool.shape {
-        Shape::Inline => (CALLS_MAX, queue(CALLS_MAX)),
-        Shape::Lazy { max_size } | Shape::Adaptive { max_size } => (size(*max_size), queue(size(*max_size))),
-        Shape::Static { workers, buffer } => (size(*workers), size(*buffer)),
+    let (max_size, queue, ready) = match &pool.shape {
+        Shape::Inline => (CALLS_MAX, queue(CALLS_MAX), Ready::Nothing),
+        Shape::Lazy { max_size } => (size(*max_size), queue(size(*max_size)), Ready::Nothing),
+        Shape::Adaptive { max_size } => (size(*max_size), queue(size(*max_size)), Ready::Following),
+        Shape::Static { workers, buffer } => (size(*workers), size(*buffer), Ready::Always(size(*workers))),
         Shape::Dedicated { workers, .. } => {
             let workers = workers.map_or_else(dedicated_workers, size);
-            (workers, queue(workers))
+            (workers, queue(workers), Ready::Nothing)
         }
     };
     let reuse = match (&pool.shape, pool.reuse) {
         (Shape::Inline, _) | (_, Reuse::Never) => wippy_wasm::Reuse::Never,
-        // Wider sharing is a permission, not a promise: keeping instances to their caller is always allowed.
-        (_, Reuse::Caller | Reuse::Actor | Reuse::Always) => wippy_wasm::Reuse::Caller,
+        (_, Reuse::Caller) => wippy_wasm::Reuse::Caller,
+        (_, Reuse::Actor) => wippy_wasm::Reuse::Actor,
+        (_, Reuse::Always) => wippy_wasm::Reuse::Always,
     };
+    let retained = limits.max_retained_memory_bytes.filter(|bytes| *bytes > 0);
     PoolConfig {
         max_size,
         queue,
         reuse,
+        ready,
+        retained_bytes_max: retained.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+    }
+}
+
+/// Makes the instances that a pool has from the start. One that cannot be made is no reason not to start: its calls
+/// will say what is wrong, each to its caller.
+fn warm(id: &EntryId, function: &WasmFunction) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
+    let warmed = match runtime {
+        Ok(runtime) => runtime.block_on(function.warm()),
+        Err(error) => Err(CallError::internal(error.to_string())),
+    };
+    if let Err(error) = warmed {
+        tracing::warn!(target: "wippy", %id, "no instance can be made ahead: {error}");
     }
 }
 

@@ -13,6 +13,7 @@ mod hostile;
 mod interfaces;
 mod misbehaving;
 mod mounts;
+mod pools;
 mod preparing;
 mod resources;
 mod sleepers;
