@@ -55,7 +55,7 @@ impl CacheConfig {
 const FORM: &[u8] = b"wippy 1";
 
 /// How long a file that somebody is writing may take before it is taken for abandoned.
-const WRITING_MAX: Duration = Duration::from_secs(3_600);
+const WRITING_MAX: Duration = Duration::from_hours(1);
 
 /// A folder of compiled components.
 pub(crate) struct Cache {

@@ -60,7 +60,7 @@ impl Instance {
                 args,
                 stdio,
                 &module.limits,
-                &journal,
+                journal.as_ref(),
             )?),
             None => None,
         };

@@ -29,7 +29,7 @@ pub(crate) const LINE_MAX: usize = 8 << 10;
 const PERMIT: usize = 64 << 10;
 
 /// A call that lasts is given its budget again after this.
-const REFILL: Duration = Duration::from_secs(60);
+const REFILL: Duration = Duration::from_mins(1);
 
 /// Where one instance writes: who it is, whose call it runs, and how much it may still write.
 pub(crate) struct Journal {

@@ -86,7 +86,7 @@ pub(crate) fn instance(
     extra_args: &[String],
     stdio: Stdio,
     limits: &Limits,
-    journal: &Option<Arc<Journal>>,
+    journal: Option<&Arc<Journal>>,
 ) -> Result<Wasi, CallError> {
     let mut builder = WasiCtxBuilder::new();
     builder.arg(id.name());

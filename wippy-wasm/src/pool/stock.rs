@@ -18,6 +18,10 @@ use crate::instance::Instance;
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
 /// The instances of a pool that nobody uses.
+#[expect(
+    clippy::vec_box,
+    reason = "an instance is boxed wherever it goes, since calls move it often"
+)]
 pub(crate) struct Stock {
     unused: Mutex<Vec<Box<Instance>>>,
     /// How many unused ones there should be.

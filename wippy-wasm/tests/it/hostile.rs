@@ -27,8 +27,11 @@ use crate::{
 /// How often each guest tries.
 const RUNS: usize = 100;
 
-/// A slower machine, or a loaded one, is no failure; a starved guest is.
-const SLOWER_MAX: f64 = 10.0;
+/// A guest may be so much slower beside the others; a loaded machine is no failure, a starved guest is.
+const SLOWER_MAX: u32 = 10;
+
+/// What is quicker than this may be slower by any factor: that is the machine's doing.
+const QUICK: Duration = Duration::from_millis(1);
 
 #[test]
 fn the_table() {
@@ -40,7 +43,7 @@ fn the_table() {
             .unwrap();
         runtime
             .block_on(runtime.spawn(the_table_beside_others()))
-            .unwrap()
+            .unwrap();
     }
 }
 
@@ -87,8 +90,8 @@ async fn the_table_beside_others() {
     println!("held after each quarter: {held:#?}");
     insta::assert_snapshot!(table(&rows, &outcomes));
     assert!(
-        slower < SLOWER_MAX,
-        "the well-behaved guest was {slower} times slower"
+        beside.p99() < alone.p99().max(QUICK) * SLOWER_MAX,
+        "{slower} times slower"
     );
     // The first rounds fill what the process keeps: warm slots, the allocator's arenas, interned names.
     let (before, after) = (held[0], held[held.len() - 1]);

@@ -96,7 +96,8 @@ impl Place {
 fn describe(path: &Path, text: &mut String) {
     let metadata = fs::symlink_metadata(path).unwrap();
     let modified = metadata.modified().unwrap();
-    writeln!(text, "{path:?} {:o} {modified:?}", metadata.permissions().mode()).unwrap();
+    let mode = metadata.permissions().mode();
+    writeln!(text, "{} {mode:o} {modified:?}", path.display()).unwrap();
     if metadata.is_dir() {
         let mut entries: Vec<_> = fs::read_dir(path)
             .unwrap()
@@ -109,7 +110,7 @@ fn describe(path: &Path, text: &mut String) {
     } else if metadata.is_file() {
         writeln!(text, "{}", fs::read_to_string(path).unwrap()).unwrap();
     } else {
-        writeln!(text, "{:?}", fs::read_link(path).unwrap()).unwrap();
+        writeln!(text, "{}", fs::read_link(path).unwrap().display()).unwrap();
     }
 }
 

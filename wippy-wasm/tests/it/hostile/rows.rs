@@ -46,7 +46,7 @@ impl Row {
 /// Small, so that a table of guests at their limits stays quick.
 fn limits() -> Limits {
     Limits {
-        execution: Some(Duration::from_secs(60)),
+        execution: Some(Duration::from_mins(1)),
         memory_bytes: 4 << 20,
         table_elements: 10_000,
         host_bytes: 1 << 20,
