@@ -10,6 +10,7 @@ mod conversions;
 mod directories;
 mod help;
 mod init;
+mod limits;
 mod misbehaving;
 mod orders;
 mod processes;
