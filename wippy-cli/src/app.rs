@@ -53,6 +53,7 @@ impl App {
         if problems.has_errors() {
             return Err(problems);
         }
+        prepared.warm_up();
         Ok(Self {
             prepared,
             warnings: problems,

@@ -9,6 +9,7 @@ mod environment;
 mod lua;
 mod overrides;
 mod parallel;
+mod warm;
 mod wasm;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
@@ -142,6 +143,11 @@ impl Prepared {
             entries: linked.entries.clone(),
             directories,
         }
+    }
+
+    /// Makes what pools have from the start.
+    pub(crate) fn warm_up(&self) {
+        warm::up(&self.functions);
     }
 
     fn insert(&mut self, id: EntryId, ready: Ready) {

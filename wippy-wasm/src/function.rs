@@ -46,10 +46,12 @@ impl WasmFunction {
     /// # Errors
     /// What kept one from being made. Calls make their own then.
     pub async fn warm(&self) -> Result<(), CallError> {
-        if self.module.method.has_resources() {
-            return Ok(());
-        }
         pool::tend::fill(&self.pool, &self.module).await
+    }
+
+    /// Whether the pool lacks instances that it is to have ready.
+    pub fn is_cold(&self) -> bool {
+        pool::tend::is_short(&self.pool, &self.module)
     }
 
     /// Instances that wait for a call: unused ones, and used ones.

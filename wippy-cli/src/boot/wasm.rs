@@ -11,14 +11,13 @@ use std::{
 };
 
 use wippy_registry::{
-    Diagnostic, EntryId, Linked, LinkedEntry, SourceMap,
+    Diagnostic, Linked, LinkedEntry, SourceMap,
     schema::{
         self,
         pool::{Pool, Reuse, Shape},
         wasm::{Code, Guest},
     },
 };
-use wippy_security::CallError;
 use wippy_wasm::{
     Allocator, Binary, CacheConfig, Engine, EngineConfig, EnvironmentVariable, Error, Limits, Module, Mount,
     PoolConfig, Ready, Spec, WasiConfig, WasmFunction, WasmProcess,
@@ -63,9 +62,6 @@ impl<'a> Compiler<'a> {
     ) -> Result<super::Ready, Vec<Diagnostic>> {
         let module = self.module(entry, &config.guest)?;
         let function = WasmFunction::new(module, pool(&config.pool, &config.guest.limits));
-        if matches!(config.pool.shape, Shape::Static { .. }) {
-            warm(&entry.entry.id, &function);
-        }
         Ok(super::Ready::WasmFunction(Arc::new(function)))
     }
 
@@ -261,21 +257,6 @@ fn pool(pool: &Pool, limits: &schema::wasm::Limits) -> PoolConfig {
         reuse,
         ready,
         retained_bytes_max: retained.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
-    }
-}
-
-/// Makes the instances that a pool has from the start. One that cannot be made is no reason not to start: its calls
-/// will say what is wrong, each to its caller.
-fn warm(id: &EntryId, function: &WasmFunction) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build();
-    let warmed = match runtime {
-        Ok(runtime) => runtime.block_on(function.warm()),
-        Err(error) => Err(CallError::internal(error.to_string())),
-    };
-    if let Err(error) = warmed {
-        tracing::warn!(target: "wippy", %id, "no instance can be made ahead: {error}");
     }
 }
 

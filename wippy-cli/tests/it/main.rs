@@ -13,6 +13,7 @@ mod init;
 mod limits;
 mod misbehaving;
 mod orders;
+mod pools;
 mod processes;
 mod quickstart;
 mod roundtrip;

@@ -55,10 +55,7 @@ fn tend(pool: &Pool) -> bool {
 
 /// Makes the unused instances that are missing.
 pub(crate) async fn fill(pool: &Pool, module: &Module) -> Result<(), CallError> {
-    if !can_be_made_ahead(module) {
-        return Ok(());
-    }
-    while pool.stock.missing() > 0 && module.slots.has_room() {
+    while is_short(pool, module) {
         let deadline = deadline::after(module.limits.execution.unwrap_or(START_MAX));
         let instance = Instance::new(module, Some(deadline), &[], Stdio::Log).await?;
         pool.stock.put_unused(Box::new(instance));
@@ -66,7 +63,14 @@ pub(crate) async fn fill(pool: &Pool, module: &Module) -> Result<(), CallError> 
     Ok(())
 }
 
+/// Whether an unused instance is missing and can be made.
+pub(crate) fn is_short(pool: &Pool, module: &Module) -> bool {
+    pool.stock.missing() > 0 && can_be_made_ahead(module) && module.slots.has_room()
+}
+
 /// The values of variables are those at the time of the call, so an instance that has any is not made before it.
+/// One that gives handles away is theirs, and not the pool's.
 fn can_be_made_ahead(module: &Module) -> bool {
-    module.wasi.as_ref().is_none_or(|wasi| wasi.env.is_empty())
+    let has_variables = module.wasi.as_ref().is_some_and(|wasi| !wasi.env.is_empty());
+    !has_variables && !module.method.has_resources()
 }

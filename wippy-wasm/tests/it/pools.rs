@@ -349,3 +349,39 @@ async fn instances_with_variables_are_not_made_ahead() {
     function.warm().await.unwrap();
     assert_eq!(function.stocked(), (0, 0));
 }
+
+/// Calls are given up at random times: every slot comes back, and nothing is left running.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_are_given_up_leave_their_slots() {
+    const SLOTS: usize = 4;
+    for ready in [Ready::Nothing, Ready::Always(SLOTS), Ready::Following] {
+        for reuse in [Reuse::Never, Reuse::Caller, Reuse::Actor, Reuse::Always] {
+            let pool = PoolConfig {
+                max_size: SLOTS,
+                queue: 10_000,
+                reuse,
+                ready,
+                ..PoolConfig::default()
+            };
+            let (context, _) = sleeper(pool);
+            let mut seed = 1_u64;
+            for _ in 0..50 {
+                let actor = acting(&context, 1);
+                let calls = sleep(&actor, 20, 1);
+                for call in &calls {
+                    seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    if seed >> 63 == 0 {
+                        tokio::task::yield_now().await;
+                    }
+                    call.abort();
+                }
+            }
+            // All slots at once, and not one more.
+            let begun = std::time::Instant::now();
+            for call in sleep(&context, SLOTS, 50) {
+                call.await.unwrap().unwrap();
+            }
+            assert!(begun.elapsed() < Duration::from_secs(5), "{ready:?} {reuse:?}");
+        }
+    }
+}
