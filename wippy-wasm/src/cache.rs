@@ -13,8 +13,8 @@
 //!   process runs as, and neither its group nor others may write to them. That is read from the open files, not from
 //!   their paths, and files are opened relative to the open folder: nothing can be exchanged between the look and the
 //!   use. Who can act as this user can replace the program itself.
-//! * **They are what was written.** A file begins with the SHA-256 of the rest, so one that was cut or that a disk
-//!   garbled is not loaded.
+//! * **They are what was written.** A file begins with a SHA-256 of its name and the rest, so one that was cut, garbled
+//!   by a disk or renamed is not loaded.
 //! * **They were made for this engine.** The engine's compatibility hash is a part of the name, and the engine compares
 //!   version and settings again when it loads.
 #![expect(
@@ -119,17 +119,16 @@ impl Cache {
         let mut options = OpenOptions::new();
         let mut file = self.folder.open_with(name, options.read(true))?.into_std();
         access::trusted(&file.metadata()?, self.owner)?;
-        let mut content = Vec::new();
-        file.read_to_end(&mut content)?;
-        let damaged = || io::Error::new(io::ErrorKind::InvalidData, "it is damaged");
-        let (digest, code) = content.split_at_checked(DIGEST).ok_or_else(damaged)?;
-        if *digest != *Sha256::digest(code) {
-            return Err(damaged());
+        let (mut written, mut code) = ([0; DIGEST], Vec::new());
+        let complete = file
+            .read_exact(&mut written)
+            .and_then(|()| file.read_to_end(&mut code));
+        if complete.is_err() || written != digest(name, &code) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is damaged"));
         }
         // It is young again, which keeps it from being dropped. Where that cannot be said it is merely dropped sooner.
         let _ = file.set_modified(SystemTime::now());
-        content.drain(..DIGEST);
-        Ok(content)
+        Ok(code)
     }
 
     fn deserialize(&self, engine: &wasmtime::Engine, name: &str, code: &[u8]) -> Option<Component> {
@@ -164,7 +163,7 @@ impl Cache {
         }
         let aside = Aside::new(&self.folder)?;
         let mut file = &aside.file;
-        file.write_all(&Sha256::digest(code))?;
+        file.write_all(&digest(name, code))?;
         file.write_all(code)?;
         self.folder.rename(&aside.name, &self.folder, name)
     }
@@ -210,6 +209,11 @@ impl std::fmt::Debug for Cache {
 
 /// Bytes of a SHA-256.
 const DIGEST: usize = 32;
+
+/// What an artifact begins with. Its name is a part, so that one cannot be taken for another.
+fn digest(name: &str, code: &[u8]) -> [u8; DIGEST] {
+    Sha256::new_with_prefix(name).chain_update(code).finalize().into()
+}
 
 /// How files end that are being written.
 const ASIDE: &str = "new";

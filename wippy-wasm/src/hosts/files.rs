@@ -2,7 +2,8 @@
 //!
 //! Opening a pipe or a device can wait for ever, and on a thread: no deadline reaches it there, and when enough guests
 //! have done it no thread is left for anybody. Guests cannot make such files, only find them where somebody on the
-//! host left them, so a look before opening is enough.
+//! host left them, so they get a look before opening. That look can be raced by a rename, but only where such a file
+//! lies in a mount that guests may write to.
 
 use wasmtime::{
     StoreContextMut,

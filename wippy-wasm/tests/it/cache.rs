@@ -11,12 +11,10 @@ use std::{
 };
 
 use tempfile::TempDir;
-use wippy_wasm::{
-    Allocator, Binary, CacheConfig, Engine, EngineConfig, Limits, Module, Prepared, Spec, WasiConfig, sha256,
-};
+use wippy_wasm::{Allocator, CacheConfig, Engine, EngineConfig, Limits, Module, Prepared};
 use wippy_wit::Value;
 
-use crate::support::{call, context, id};
+use crate::support::{Wants, call, context, prepare_on};
 
 const COMPILED: Prepared = Prepared {
     compiled: 1,
@@ -73,26 +71,13 @@ fn engine(folder: &Path, max_bytes: u64) -> Arc<Engine> {
     .unwrap()
 }
 
-fn prepare(engine: &Engine, guest: &str, method: &str, limits: Limits) -> Module {
-    let bytes = fs::read(fixtures::wasm(guest)).unwrap();
-    let spec = Spec {
-        id: id("f"),
-        binary: Binary::Wasm {
-            bytes: &bytes,
-            hash: &sha256(&bytes),
-        },
-        wit: None,
-        method,
-        imports: &[],
-        wasi: WasiConfig::default(),
-        limits,
-    };
-    engine.prepare(spec).unwrap()
+fn prepare(engine: &Engine, guest: &str, method: &str) -> Module {
+    prepare_on(engine, guest, method, Wants::default()).unwrap()
 }
 
 /// Prepares a guest and calls it; how it was made ready.
 fn add(engine: &Engine) -> Prepared {
-    let module = prepare(engine, "bench", "add", Limits::default());
+    let module = prepare(engine, "bench", "add");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -116,12 +101,15 @@ fn what_was_compiled_is_loaded_the_next_time() {
 fn other_settings_have_other_code() {
     let folder = Folder::new();
     assert_eq!(add(&folder.engine()), COMPILED);
-    let counting = Limits {
-        fuel: Some(1_000_000),
-        ..Limits::default()
+    let counting = Wants {
+        limits: Limits {
+            fuel: Some(1_000_000),
+            ..Limits::default()
+        },
+        ..Wants::default()
     };
     let engine = folder.engine();
-    prepare(&engine, "bench", "add", counting);
+    prepare_on(&engine, "bench", "add", counting).unwrap();
     assert_eq!(engine.prepared(), COMPILED);
     assert_eq!(folder.artifacts().len(), 2);
 }
@@ -137,11 +125,18 @@ fn what_was_cut_or_garbled_is_compiled_again() {
         bytes[at] ^= 1;
         bytes
     };
-    // With the right digest, but made by something else.
+    // With the right digest, but not code; and another's code under this name.
     let other = {
         use sha2::Digest as _;
         let code = b"\x7fELF and so on".repeat(100);
-        [sha2::Sha256::digest(&code).as_slice(), &code].concat()
+        let name = artifact.file_name().unwrap().to_str().unwrap();
+        let digest = sha2::Sha256::new_with_prefix(name).chain_update(&code).finalize();
+        [digest.as_slice(), &code].concat()
+    };
+    let renamed = {
+        let elsewhere = Folder::new();
+        prepare(&elsewhere.engine(), "deep", "to");
+        fs::read(elsewhere.artifact()).unwrap()
     };
     let wrongs = [
         Vec::new(),
@@ -153,6 +148,7 @@ fn what_was_cut_or_garbled_is_compiled_again() {
         garbled(40),
         garbled(whole.len() - 1),
         other,
+        renamed,
     ];
     for (index, wrong) in wrongs.iter().enumerate() {
         fs::write(&artifact, wrong).unwrap();
@@ -242,7 +238,7 @@ fn what_was_used_longest_ago_goes_first() {
     // Room for about two.
     let small = engine(&folder.path(), size * 5 / 2);
     for method in [("spin", "spin"), ("deep", "to"), ("grow", "by")] {
-        prepare(&small, method.0, method.1, Limits::default());
+        prepare(&small, method.0, method.1);
     }
     let left = folder.artifacts();
     assert!(!left.contains(&first), "{left:?}");
@@ -300,7 +296,7 @@ fn two_processes_share_a_folder() {
     share(&folder.path());
     let engine = folder.engine();
     for (guest, method) in GUESTS {
-        prepare(&engine, guest, method, Limits::default());
+        prepare(&engine, guest, method);
     }
     assert_eq!(engine.prepared().compiled, 0);
     assert_eq!(folder.artifacts().len(), GUESTS.len());
@@ -323,7 +319,7 @@ fn share(folder: &Path) {
                 for _ in 0..5 {
                     let engine = engine(folder, CacheConfig::MAX_BYTES);
                     for (guest, method) in GUESTS {
-                        prepare(&engine, guest, method, Limits::default());
+                        prepare(&engine, guest, method);
                     }
                     add(&engine);
                 }

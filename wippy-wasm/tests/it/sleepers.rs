@@ -8,12 +8,12 @@ use std::{
 };
 
 use wippy_security::{Context, Dispatcher, DispatcherConfig, ErrorKind};
-use wippy_wasm::{Binary, Engine, EngineConfig, Limits, PoolConfig, Spec, WasiConfig, WasmFunction, sha256};
+use wippy_wasm::{Engine, EngineConfig, PoolConfig, WasmFunction};
 use wippy_wit::Value;
 
 use crate::{
     alone::{in_own_process, usage},
-    support::{call, id},
+    support::{Wants, call, id, prepare_on},
 };
 
 /// How many sleep at once.
@@ -94,7 +94,7 @@ async fn more_than_there_are_slots() {
             assert!(error.retryable());
             assert_eq!(
                 error.message(),
-                "test:f: all instance slots of the engine are taken"
+                "test:sleep-ms: all instance slots of the engine are taken"
             );
             refused += 1;
         }
@@ -106,21 +106,8 @@ async fn more_than_there_are_slots() {
 /// A context that knows a guest of which so many may sleep.
 fn sleeper(engine: EngineConfig, count: usize) -> Context {
     let engine = Engine::new(engine).unwrap();
-    let bytes = std::fs::read(fixtures::wasm("sleeper")).unwrap();
-    let module = engine
-        .prepare(Spec {
-            id: id("f"),
-            binary: Binary::Wasm {
-                bytes: &bytes,
-                hash: &sha256(&bytes),
-            },
-            wit: None,
-            method: "test-sleep#sleep-ms",
-            imports: &["wasi:clocks".to_owned(), "wasi:poll".to_owned()],
-            wasi: WasiConfig::default(),
-            limits: Limits::default(),
-        })
-        .unwrap();
+    let wants = Wants::imports(&["wasi:clocks", "wasi:poll"]);
+    let module = prepare_on(&engine, "sleeper", "test-sleep#sleep-ms", wants).unwrap();
     let pool = PoolConfig {
         max_size: count,
         ..PoolConfig::default()

@@ -60,9 +60,14 @@ pub fn id(name: &str) -> EntryId {
 
 /// Prepares the committed guest `guest`.
 pub fn prepare(guest: &str, method: &str, wants: Wants) -> Result<Module, Vec<Error>> {
+    prepare_on(engine(), guest, method, wants)
+}
+
+/// Prepares the committed guest `guest` on an engine of the test's own.
+pub fn prepare_on(engine: &Engine, guest: &str, method: &str, wants: Wants) -> Result<Module, Vec<Error>> {
     let bytes = std::fs::read(fixtures::wasm(guest)).unwrap();
     let hash = sha256(&bytes);
-    engine().prepare(Spec {
+    engine.prepare(Spec {
         id: id(method.rsplit(['#', ']']).next().unwrap()),
         binary: Binary::Wasm {
             bytes: &bytes,
