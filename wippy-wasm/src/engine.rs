@@ -4,6 +4,7 @@
 //! guests are interrupted at a fixed beat to let others run, and to see whether their deadline has passed.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     sync::{
         Arc, Mutex, OnceLock, PoisonError, Weak,
@@ -12,7 +13,6 @@ use std::{
     time::Duration,
 };
 
-use sha2::{Digest, Sha256};
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::{CacheConfig, Error, Limits, cache::Cache, component::Component, exports::Surface, slots::Slots};
@@ -81,7 +81,7 @@ pub struct Engine {
     concurrent: OnceLock<wasmtime::Engine>,
     /// With guests whose work is counted. They are few, so no slots are reserved for them.
     counting: OnceLock<wasmtime::Engine>,
-    /// What is compiled and still in use, by the hash of its bytes.
+    /// What is compiled and still in use, by what it was made from.
     compiled: Mutex<HashMap<Key, Arc<Mutex<Weak<Component>>>>>,
 }
 
@@ -135,25 +135,27 @@ impl Engine {
         }))
     }
 
-    /// The component that `bytes` are, compiled once however many entries name it.
+    /// The component that is made from `source`, made once however many entries name it; `bytes` makes its binary.
     ///
     /// # Errors
     /// [`Error::Invalid`] when it is no valid component.
-    pub(crate) fn component(&self, bytes: &[u8], counting: Counting) -> Result<Arc<Component>, Error> {
-        let hash: Hash = Sha256::digest(bytes).into();
+    pub(crate) fn component<'a>(
+        &self,
+        source: Hash,
+        counting: Counting,
+        bytes: impl FnOnce() -> Result<Cow<'a, [u8]>, Error>,
+    ) -> Result<Arc<Component>, Error> {
         // Two entries of one binary that are prepared at the same time wait for each other here, not for others.
-        let cell = self
-            .compiled
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry((hash, counting))
-            .or_default()
-            .clone();
+        let cell = {
+            let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+            compiled.retain(|_, cell| Arc::strong_count(cell) > 1 || is_alive(cell));
+            compiled.entry((source, counting)).or_default().clone()
+        };
         let mut compiled = cell.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(component) = compiled.upgrade() {
             return Ok(component);
         }
-        let component = Arc::new(self.compile(bytes, counting)?);
+        let component = Arc::new(self.compile(&bytes()?, counting)?);
         *compiled = Arc::downgrade(&component);
         Ok(component)
     }
@@ -221,6 +223,12 @@ impl std::fmt::Debug for Engine {
             .field("config", &self.config)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether somebody uses the component.
+fn is_alive(cell: &Mutex<Weak<Component>>) -> bool {
+    let component = cell.lock().unwrap_or_else(PoisonError::into_inner);
+    component.strong_count() > 0
 }
 
 /// The innermost cause, in one line: what wasmtime says first is where it was, not what it was.

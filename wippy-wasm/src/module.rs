@@ -60,9 +60,11 @@ impl Engine {
     /// Everything that is wrong with it, in one go where the checks do not depend on each other.
     pub fn prepare(&self, spec: Spec<'_>) -> Result<Module, Vec<Error>> {
         let one = |error: Error| vec![error];
-        let bytes = spec.binary.bytes().map_err(one)?;
-        let bytes = artifact::component(bytes, spec.wit, spec.method).map_err(one)?;
-        let component = self.component(&bytes, Counting::of(&spec.limits)).map_err(one)?;
+        let source = spec.binary.source(spec.wit).map_err(one)?;
+        let bytes = || artifact::component(spec.binary.bytes()?, spec.wit, spec.method);
+        let component = self
+            .component(source, Counting::of(&spec.limits), bytes)
+            .map_err(one)?;
         let found = component.surface.find(spec.method);
         let granted = hosts::grant(component.compiled.engine(), spec.imports, &component.surface);
         let (function, granted) = match (found, granted) {

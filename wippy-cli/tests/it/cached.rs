@@ -1,6 +1,11 @@
 //! `wasm.cache`: the second start of an application loads what the first one compiled.
 
-use std::{fs, path::Path, time::Instant};
+use std::{
+    fmt::Write as _,
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use wippy_cli::{App, Config};
 
@@ -57,25 +62,57 @@ fn a_cache_that_cannot_be_is_a_warning() {
     assert_transcript!(transcript(app.path(), &["call", "quickstart:compute", "6", "7"]));
 }
 
+/// A project of 200 entries over 20 components, each of some size.
+fn many() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let mut index = String::from("version: \"1.0\"\nnamespace: many\nentries:\n");
+    for component in 0..20 {
+        let function = |number: usize| {
+            let steps =
+                format!("local.get 0 i32.const {number} i32.mul i32.const {component} i32.add local.set 0 ");
+            format!(
+                "(func (export \"f{number}\") (param i32) (result i32) {}local.get 0)\n",
+                steps.repeat(20)
+            )
+        };
+        let functions: String = (0..60).map(function).collect();
+        write(
+            folder.path(),
+            &format!("src/c{component}.wat"),
+            &format!("(module {functions})"),
+        );
+        // The same signatures for all entries of one component make them share it.
+        let signatures: Vec<String> = (0..10)
+            .map(|number| format!("f{number}: func(x: s32) -> s32;"))
+            .collect();
+        let wit = signatures.join(" ");
+        for entry in 0..10 {
+            let _ = writeln!(
+                index,
+                "  - {{ name: c{component}_{entry}, kind: function.wat, source: \"file://c{component}.wat\", \
+                 wit: \"{wit}\", method: f{entry} }}"
+            );
+        }
+    }
+    write(folder.path(), "src/_index.yaml", &index);
+    folder
+}
+
+fn boot(folder: &Path, config: &Config) -> Duration {
+    let begun = Instant::now();
+    App::load(folder, config).unwrap();
+    begun.elapsed()
+}
+
 #[test]
 fn boot_is_faster_from_the_cache() {
-    let app = application("");
+    let folder = many();
     let mut config = Config::default();
-    let boot = || {
-        let begun = Instant::now();
-        drop(App::load(app.path(), &config).unwrap());
-        begun.elapsed()
-    };
-    let without = (0..3).map(|_| boot()).min().unwrap();
+    let without = boot(folder.path(), &config);
     config.wasm.cache.enabled = true;
-    config.wasm.cache.dir = Some(app.path().join("cache"));
-    let boot = || {
-        let begun = Instant::now();
-        drop(App::load(app.path(), &config).unwrap());
-        begun.elapsed()
-    };
-    let filling = boot();
-    let with = (0..3).map(|_| boot()).min().unwrap();
-    println!("boot: {without:?} compiling, {filling:?} filling the cache, {with:?} from the cache");
+    config.wasm.cache.dir = Some(folder.path().join("cache"));
+    let filling = boot(folder.path(), &config);
+    let with = (0..3).map(|_| boot(folder.path(), &config)).min().unwrap();
+    println!("200 entries: {without:?} compiling, {filling:?} filling the cache, {with:?} from the cache");
     assert!(with < without, "{with:?} from the cache, {without:?} without");
 }

@@ -16,7 +16,7 @@ use wippy_wit::{Value, ValueReader, ValueWriter};
 pub fn engine() -> &'static Arc<Engine> {
     static ENGINE: LazyLock<Arc<Engine>> = LazyLock::new(|| {
         // Where the process's memory is measured there are few slots: what they keep warm counts too.
-        let instances_max = if crate::alone::is_own_process() { 80 } else { 256 };
+        let instances_max = if crate::alone::is_own_process() { 24 } else { 256 };
         Engine::new(EngineConfig {
             instances_max,
             ..EngineConfig::default()
