@@ -60,6 +60,7 @@ impl App {
         if problems.has_errors() {
             return Err(problems);
         }
+        prepared.warm_up();
         Ok(Self {
             prepared,
             root: directory.to_owned(),

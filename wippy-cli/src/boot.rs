@@ -14,6 +14,7 @@ pub(crate) mod policies;
 mod ready;
 mod resources;
 pub(crate) mod tokens;
+mod warm;
 mod wasm;
 
 use std::{collections::BTreeMap, io, path::Path, sync::Arc};
@@ -133,5 +134,10 @@ impl Prepared {
     pub(crate) fn make(&self) -> io::Result<()> {
         self.directories.make()?;
         self.live.ground().environment.make()
+    }
+
+    /// Makes what pools have from the start.
+    pub(crate) fn warm_up(&self) {
+        warm::up(&self.functions);
     }
 }

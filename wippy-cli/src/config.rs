@@ -77,8 +77,8 @@ pub struct WasmConfig {
     pub allocator: Option<String>,
 }
 
-/// The `wasm.cache` section.
-#[derive(Debug, Clone)]
+/// The `wasm.cache` section. A run keeps compiled code unless told otherwise; whoever embeds the runtime asks for it.
+#[derive(Debug, Clone, Default)]
 pub struct CacheConfig {
     /// Whether compiled code is kept at all.
     pub enabled: bool,
@@ -86,16 +86,6 @@ pub struct CacheConfig {
     pub dir: Option<PathBuf>,
     /// How much, in bytes.
     pub max_bytes: Option<u64>,
-}
-
-impl Default for CacheConfig {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            dir: None,
-            max_bytes: None,
-        }
-    }
 }
 
 impl Config {

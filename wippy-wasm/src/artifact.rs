@@ -21,6 +21,22 @@ pub enum Binary<'a> {
 }
 
 impl<'a> Binary<'a> {
+    /// Names what a component is made from, whatever its form: the same source and WIT make the same component.
+    ///
+    /// # Errors
+    /// [`Error::HashMismatch`].
+    pub(crate) fn source(self, wit: Option<&str>) -> Result<[u8; 32], Error> {
+        let (form, content) = match self {
+            Self::Wat(text) => (0, text.as_bytes()),
+            Self::Wasm { .. } => (1, &*self.bytes()?),
+        };
+        let wit = wit.map_or([0; 32], |wit| Sha256::digest(wit).into());
+        let source = Sha256::new_with_prefix([form])
+            .chain_update(wit)
+            .chain_update(content);
+        Ok(source.finalize().into())
+    }
+
     /// The binary itself, after its hash was checked.
     ///
     /// # Errors

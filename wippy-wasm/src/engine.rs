@@ -4,15 +4,21 @@
 //! guests are interrupted at a fixed beat to let others run, and to see whether their deadline has passed.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
-    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use sha2::{Digest, Sha256};
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::{Error, component::Component, exports::Surface, http::Client};
+use crate::{
+    CacheConfig, Error, Limits, cache::Cache, component::Component, exports::Surface, http::Client,
+    slots::Slots,
+};
 
 /// How often a running guest is interrupted to let others run, and how late a deadline can be noticed.
 pub const EPOCH_TICK: Duration = Duration::from_millis(5);
@@ -30,6 +36,29 @@ pub struct EngineConfig {
     pub stack_bytes: usize,
     /// Certificates (DER) of authorities that guests' HTTPS requests trust, beside those that browsers trust.
     pub extra_roots: Vec<Vec<u8>>,
+    /// Where instances live.
+    pub allocator: Allocator,
+    /// Where compiled code is kept for the next start; nowhere if absent.
+    pub cache: Option<CacheConfig>,
+}
+
+/// Where instances live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Allocator {
+    /// In slots that are reserved once: fresh instances are cheap.
+    #[default]
+    Pooling,
+    /// Where the system has room: nothing is reserved, for machines that grant little address space.
+    OnDemand,
+}
+
+/// How components were made ready so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Prepared {
+    /// Compiled.
+    pub compiled: u64,
+    /// Loaded from the cache.
+    pub loaded: u64,
 }
 
 impl Default for EngineConfig {
@@ -40,6 +69,8 @@ impl Default for EngineConfig {
             table_max_elements: 100_000,
             stack_bytes: 512 << 10,
             extra_roots: Vec::new(),
+            allocator: Allocator::Pooling,
+            cache: None,
         }
     }
 }
@@ -47,13 +78,44 @@ impl Default for EngineConfig {
 /// Compiles components and holds the slots of their instances.
 pub struct Engine {
     config: EngineConfig,
+    cache: Option<Cache>,
+    slots: Arc<Slots>,
+    compilations: AtomicU64,
+    loads: AtomicU64,
     plain: wasmtime::Engine,
     /// With asynchronous components, which make every call dearer: only made for components that need them.
     concurrent: OnceLock<wasmtime::Engine>,
-    /// What is compiled and still in use, by the hash of its bytes.
-    compiled: Mutex<HashMap<Hash, Arc<Mutex<Weak<Component>>>>>,
+    /// With guests whose work is counted. They are few, so no slots are reserved for them.
+    counting: OnceLock<wasmtime::Engine>,
+    /// What is compiled and still in use, by what it was made from.
+    compiled: Mutex<HashMap<Key, Arc<Mutex<Weak<Component>>>>>,
     /// Makes the requests of all guests: made for the first module that may make any.
     http: OnceLock<Arc<Client>>,
+}
+
+/// What tells compiled components apart.
+type Key = (Hash, Counting);
+
+/// Whether a guest's work is counted while it runs, which its code must be compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Counting {
+    Nothing,
+    Fuel,
+}
+
+impl Counting {
+    /// What `limits` ask for.
+    pub(crate) fn of(limits: &Limits) -> Self {
+        limits.fuel.map_or(Self::Nothing, |_| Self::Fuel)
+    }
+}
+
+/// What an engine is built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Plain,
+    Concurrent,
+    Counting,
 }
 
 /// A SHA-256.
@@ -65,55 +127,60 @@ impl Engine {
     /// # Errors
     /// When the machine refuses the reservations even for a small pool.
     pub fn new(config: EngineConfig) -> Result<Arc<Self>, Error> {
-        let plain = build(&config, false)?;
+        let plain = build(&config, Purpose::Plain)?;
+        let cache = config.cache.as_ref().and_then(Cache::open);
+        let slots = Slots::new(usize::try_from(config.instances_max).unwrap_or(usize::MAX));
         Ok(Arc::new(Self {
             config,
+            cache,
+            slots,
+            compilations: AtomicU64::new(0),
+            loads: AtomicU64::new(0),
             plain,
             concurrent: OnceLock::new(),
+            counting: OnceLock::new(),
             compiled: Mutex::default(),
             http: OnceLock::new(),
         }))
     }
 
-    /// The component that `bytes` are, compiled once however many entries name it.
+    /// The component that is made from `source`, made once however many entries name it; `bytes` makes its binary.
     ///
     /// # Errors
     /// [`Error::Invalid`] when it is no valid component.
-    pub(crate) fn component(&self, bytes: &[u8]) -> Result<Arc<Component>, Error> {
-        let hash: Hash = Sha256::digest(bytes).into();
+    pub(crate) fn component<'a>(
+        &self,
+        source: Hash,
+        counting: Counting,
+        bytes: impl FnOnce() -> Result<Cow<'a, [u8]>, Error>,
+    ) -> Result<Arc<Component>, Error> {
         // Two entries of one binary that are prepared at the same time wait for each other here, not for others.
-        let cell = self
-            .compiled
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(hash)
-            .or_default()
-            .clone();
+        let cell = {
+            let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+            compiled.retain(|_, cell| Arc::strong_count(cell) > 1 || is_alive(cell));
+            compiled.entry((source, counting)).or_default().clone()
+        };
         let mut compiled = cell.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(component) = compiled.upgrade() {
             return Ok(component);
         }
-        let component = Arc::new(self.compile(bytes)?);
+        let component = Arc::new(self.compile(&bytes()?, counting)?);
         *compiled = Arc::downgrade(&component);
         Ok(component)
     }
 
-    fn compile(&self, bytes: &[u8]) -> Result<Component, Error> {
+    fn compile(&self, bytes: &[u8], counting: Counting) -> Result<Component, Error> {
         let surface = Surface::read(bytes)?;
         let asynchronous = surface
             .exports
             .iter()
             .any(|export| export.signature.needs_async_engine());
-        let engine = if asynchronous {
-            self.concurrent()?
-        } else {
-            &self.plain
+        let engine = match (counting, asynchronous) {
+            (Counting::Fuel, _) => self.lazily(&self.counting, Purpose::Counting)?,
+            (Counting::Nothing, true) => self.lazily(&self.concurrent, Purpose::Concurrent)?,
+            (Counting::Nothing, false) => &self.plain,
         };
-        let compiled =
-            wasmtime::component::Component::new(engine, bytes).map_err(|error| Error::Invalid {
-                message: first_line(&error),
-            })?;
-        Component::new(compiled, surface)
+        Component::new(self.code(engine, bytes)?, surface)
     }
 
     pub(crate) fn http_client(&self) -> &Arc<Client> {
@@ -121,12 +188,46 @@ impl Engine {
             .get_or_init(|| Client::new(self.config.extra_roots.clone()))
     }
 
-    fn concurrent(&self) -> Result<&wasmtime::Engine, Error> {
-        if let Some(engine) = self.concurrent.get() {
+    /// Machine code for `bytes`: what was kept, or freshly compiled.
+    fn code(&self, engine: &wasmtime::Engine, bytes: &[u8]) -> Result<wasmtime::component::Component, Error> {
+        let cache = self.cache.as_ref();
+        if let Some(code) = cache.and_then(|cache| cache.load(engine, bytes)) {
+            self.loads.fetch_add(1, Ordering::Relaxed);
+            return Ok(code);
+        }
+        let code = wasmtime::component::Component::new(engine, bytes).map_err(|error| Error::Invalid {
+            message: first_line(&error),
+        })?;
+        self.compilations.fetch_add(1, Ordering::Relaxed);
+        if let Some(cache) = cache {
+            cache.store(engine, bytes, &code);
+        }
+        Ok(code)
+    }
+
+    /// The instances that are alive.
+    pub(crate) fn slots(&self) -> Arc<Slots> {
+        Arc::clone(&self.slots)
+    }
+
+    /// How components were made ready so far.
+    pub fn prepared(&self) -> Prepared {
+        Prepared {
+            compiled: self.compilations.load(Ordering::Relaxed),
+            loaded: self.loads.load(Ordering::Relaxed),
+        }
+    }
+
+    fn lazily<'a>(
+        &self,
+        cell: &'a OnceLock<wasmtime::Engine>,
+        purpose: Purpose,
+    ) -> Result<&'a wasmtime::Engine, Error> {
+        if let Some(engine) = cell.get() {
             return Ok(engine);
         }
-        let engine = build(&self.config, true)?;
-        Ok(self.concurrent.get_or_init(|| engine))
+        let engine = build(&self.config, purpose)?;
+        Ok(cell.get_or_init(|| engine))
     }
 }
 
@@ -138,6 +239,12 @@ impl std::fmt::Debug for Engine {
     }
 }
 
+/// Whether somebody uses the component.
+fn is_alive(cell: &Mutex<Weak<Component>>) -> bool {
+    let component = cell.lock().unwrap_or_else(PoisonError::into_inner);
+    component.strong_count() > 0
+}
+
 /// The innermost cause, in one line: what wasmtime says first is where it was, not what it was.
 pub(crate) fn first_line(error: &wasmtime::Error) -> String {
     let text = error.root_cause().to_string();
@@ -145,10 +252,10 @@ pub(crate) fn first_line(error: &wasmtime::Error) -> String {
 }
 
 /// Tries smaller pools where the machine limits address space, down to one that any machine grants.
-fn build(config: &EngineConfig, asynchronous: bool) -> Result<wasmtime::Engine, Error> {
+fn build(config: &EngineConfig, purpose: Purpose) -> Result<wasmtime::Engine, Error> {
     let mut instances = config.instances_max.max(16);
     loop {
-        match wasmtime::Engine::new(&engine_config(config, instances, asynchronous)) {
+        match wasmtime::Engine::new(&engine_config(config, instances, purpose)) {
             Ok(engine) => {
                 beat(&engine)?;
                 if instances < config.instances_max {
@@ -170,7 +277,25 @@ fn build(config: &EngineConfig, asynchronous: bool) -> Result<wasmtime::Engine, 
     }
 }
 
-fn engine_config(config: &EngineConfig, instances: u32, asynchronous: bool) -> Config {
+fn engine_config(config: &EngineConfig, instances: u32, purpose: Purpose) -> Config {
+    let asynchronous = purpose != Purpose::Plain;
+    let mut engine = Config::new();
+    engine
+        .epoch_interruption(true)
+        .consume_fuel(purpose == Purpose::Counting)
+        .max_wasm_stack(config.stack_bytes)
+        .async_stack_size(config.stack_bytes + (512 << 10))
+        .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Disable)
+        .concurrency_support(asynchronous)
+        .wasm_component_model_async(asynchronous);
+    if purpose != Purpose::Counting && config.allocator == Allocator::Pooling {
+        engine.allocation_strategy(InstanceAllocationStrategy::Pooling(slots(config, instances)));
+    }
+    engine
+}
+
+/// The slots that are reserved for `instances`.
+fn slots(config: &EngineConfig, instances: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     // A component is several core instances: its own modules and the shims between them.
     let cores = instances.saturating_mul(4);
@@ -182,6 +307,8 @@ fn engine_config(config: &EngineConfig, instances: u32, asynchronous: bool) -> C
         .max_memory_size(config.memory_max_bytes)
         .table_elements(config.table_max_elements)
         .max_unused_warm_slots(100)
+        .max_memories_per_module(8)
+        .max_tables_per_module(8)
         .max_memories_per_component(8)
         .max_tables_per_component(32)
         .max_core_instances_per_component(32);
@@ -192,16 +319,7 @@ fn engine_config(config: &EngineConfig, instances: u32, asynchronous: bool) -> C
             .linear_memory_keep_resident(2 << 20)
             .table_keep_resident(64 << 10);
     }
-    let mut engine = Config::new();
-    engine
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
-        .epoch_interruption(true)
-        .max_wasm_stack(config.stack_bytes)
-        .async_stack_size(config.stack_bytes + (512 << 10))
-        .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Disable)
-        .concurrency_support(asynchronous)
-        .wasm_component_model_async(asynchronous);
-    engine
+    pool
 }
 
 /// One thread an engine counts its epochs; it ends with the engine.

@@ -15,7 +15,7 @@ use crate::{
     deadline,
     instance::{self, CallFailure, Deadline, Instance, Invocation},
     module::Module,
-    pool::{Pool, PoolConfig, Slot},
+    pool::{self, Pool, PoolConfig, Slot},
     resource::{self, Keeper},
     trap,
     wasi::Stdio,
@@ -24,7 +24,7 @@ use crate::{
 /// A function entry that is a module's method.
 pub struct WasmFunction {
     pub(crate) module: Arc<Module>,
-    pub(crate) pool: Pool,
+    pub(crate) pool: Arc<Pool>,
 }
 
 impl WasmFunction {
@@ -36,9 +36,32 @@ impl WasmFunction {
         }
     }
 
+    /// Whether the method answers HTTP requests: then [`serve`](Self::serve) calls it.
+    pub fn is_http_handler(&self) -> bool {
+        self.module.is_http_handler()
+    }
+
     /// The signature of the method.
     pub fn wit_signature(&self) -> &Arc<Signature> {
         self.module.signature()
+    }
+
+    /// Makes the instances that the pool has ready from the start.
+    ///
+    /// # Errors
+    /// What kept one from being made. Calls make their own then.
+    pub async fn warm(&self) -> Result<(), CallError> {
+        pool::tend::fill(&self.pool, &self.module).await
+    }
+
+    /// Whether the pool lacks instances that it is to have ready.
+    pub fn is_cold(&self) -> bool {
+        pool::tend::is_short(&self.pool, &self.module)
+    }
+
+    /// Instances that wait for a call: unused ones, and used ones.
+    pub fn stocked(&self) -> (usize, usize) {
+        self.pool.stocked()
     }
 
     /// A call for which nothing is held: a slot has to be found, and an instance.
@@ -69,7 +92,8 @@ impl WasmFunction {
         let _slot = deadline::within(deadline, self.pool.slot(&module.id))
             .await
             .map_err(expired)??;
-        let mut instance = match kept.take() {
+        self.look_after_stock();
+        let mut instance = match kept.take().or_else(|| self.pool.at_hand(context)) {
             Some(instance) => instance,
             None => Box::new(Instance::new(module, deadline, &[], Stdio::Log).await?),
         };
@@ -77,10 +101,17 @@ impl WasmFunction {
         let outcome = instance
             .call(module, self.invocation(), context, deadline, arguments, result)
             .await;
-        if is_good(&outcome) && self.pool.keeps() {
-            *kept = Some(instance);
+        if is_good(&outcome) {
+            *kept = self.pool.put_back(context, instance);
+            self.look_after_stock();
         }
         outcome.map_err(CallError::from)
+    }
+
+    fn look_after_stock(&self) {
+        if self.pool.has_stock() {
+            pool::tend::start(&self.pool, &self.module);
+        }
     }
 
     fn invocation(&self) -> Invocation<'_> {
@@ -116,7 +147,9 @@ impl Handler for WasmFunction {
     }
 
     fn bind(self: Arc<Self>) -> Option<Box<dyn Bound>> {
-        (!self.module.method.has_resources()).then(|| {
+        // Only what is the execution's own is worth holding for it.
+        let is_held = self.pool.is_callers_own() && !self.module.method.has_resources();
+        is_held.then(|| {
             Box::new(BoundFunction {
                 function: self,
                 kept: None,

@@ -3,8 +3,11 @@
 //! An entry's linker holds exactly what its `imports` name. There is no shared linker that could leak one entry's
 //! capabilities into another.
 
+mod context;
+mod files;
 mod funcs;
 mod http;
+mod logger;
 mod sockets;
 mod wasi;
 
@@ -117,6 +120,20 @@ const HOSTS: &[Host] = &[
         wasi: false,
         link: funcs::link,
     },
+    Host {
+        import: "wippy:runtime/context",
+        aliases: &["context"],
+        interfaces: &[&["wippy:runtime/context"]],
+        wasi: false,
+        link: context::link,
+    },
+    Host {
+        import: "wippy:runtime/logger",
+        aliases: &["logger"],
+        interfaces: &[&["wippy:runtime/logger"]],
+        wasi: false,
+        link: logger::link,
+    },
 ];
 
 impl Host {
@@ -202,7 +219,7 @@ pub(crate) fn grant(
         wasi: hosts.iter().any(|host| host.wasi),
         acts: hosts
             .iter()
-            .any(|host| matches!(host.import, "funcs" | "wasi:sockets" | "wasi:http")),
+            .any(|host| !host.wasi || matches!(host.import, "wasi:sockets" | "wasi:http")),
         http: hosts.iter().any(|host| host.import == "wasi:http"),
     })
 }

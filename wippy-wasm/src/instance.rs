@@ -18,6 +18,7 @@ use crate::{
     limits::Exceeded,
     module::Module,
     resource::{Keeper, Resource},
+    slots::Alive,
     state::GuestState,
     trap,
     wasi::{self, Stdio},
@@ -31,6 +32,7 @@ pub(crate) struct Instance {
     export: Export,
     /// The address of its method.
     found: usize,
+    alive: Alive,
 }
 
 /// When a call must be over, and what says so.
@@ -54,30 +56,34 @@ impl Instance {
         args: &[String],
         stdio: Stdio,
     ) -> Result<Self, CallError> {
+        let journal = module.journal();
         let wasi = match &module.wasi {
             Some(config) => Some(wasi::instance(
                 &module.id,
                 config,
                 args,
                 stdio,
-                module.limits.resources,
+                &module.limits,
+                journal.as_ref(),
             )?),
             None => None,
         };
         let http = module.http.as_ref();
         let http = http.map(|client| Http::new(client.clone(), &module.limits));
-        let mut store = GuestState::store(module.pre.engine(), &module.limits, wasi, http);
+        let alive = module.slots.take();
+        let mut store = GuestState::store(module, wasi, journal, http)?;
         store.data_mut().deadline = deadline;
         let making = deadline::within(deadline, module.pre.instantiate_async(&mut store)).await;
         let instance = making
             .map_err(|exceeded| trap::exceeded(exceeded, module.id.as_str(), &module.method_name))?
-            .map_err(|error| trap::classify(&error, module.id.as_str(), &module.method_name))?;
+            .map_err(|error| trap::classify(&error, module, &module.method_name))?;
         let (export, found) = look_up(&mut store, &instance, &module.method)?;
         Ok(Self {
             store,
             inner: instance,
             export,
             found,
+            alive,
         })
     }
 
@@ -108,6 +114,9 @@ impl Instance {
         check_count(module, invocation, arguments).map_err(CallFailure::Refused)?;
         self.find(invocation.method).map_err(CallFailure::Refused)?;
         // What the guest leases while it runs is its own, not its caller's.
+        if let Some(journal) = &self.store.data().journal {
+            journal.begin(context.call_id());
+        }
         let context = module.acts.then(|| context.callee());
         self.store.data_mut().begin(context, deadline);
         Ok(())
@@ -151,13 +160,27 @@ impl Instance {
         let outcome = deadline::within(deadline, resource.resource_drop_async(&mut self.store)).await;
         outcome
             .map_err(|exceeded| trap::exceeded(exceeded, module.id.as_str(), "[resource-drop]"))?
-            .map_err(|error| trap::classify(&error, module.id.as_str(), "[resource-drop]"))
+            .map_err(|error| trap::classify(&error, module, "[resource-drop]"))
+    }
+
+    /// What its memories hold.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.store.data().meter.memory_bytes()
+    }
+
+    /// Whether it may stay although nobody uses it.
+    pub(crate) fn has_room(&self) -> bool {
+        self.alive.has_room()
     }
 
     /// Makes the instance ready for its next call.
     pub(crate) fn renew(&mut self, module: &Module) {
         self.store.set_hostcall_fuel(module.limits.host_bytes);
         self.store.set_epoch_deadline(1);
+        if let Some(fuel) = module.limits.fuel {
+            // It only fails on an engine that does not count, which the module would not be on.
+            let _ = self.store.set_fuel(fuel);
+        }
     }
 }
 
@@ -179,7 +202,7 @@ pub(crate) fn finish(module: &Module, method: &Method, outcome: Outcome) -> Resu
 
 #[cold]
 fn trapped(module: &Module, method: &Method, error: &wasmtime::Error) -> CallFailure {
-    let failure = trap::classify(error, module.id.as_str(), &method.function.signature.name);
+    let failure = trap::classify(error, module, &method.function.signature.name);
     CallFailure::Trapped(failure, trap::exit_code(error))
 }
 
@@ -252,7 +275,8 @@ fn wrong_count(module: &Module, invocation: Invocation<'_>, given: usize) -> Cal
 /// The error object for the payload of a guest's `result`.
 ///
 /// The message is the payload if it is a string, its field `message` if it has one, else its case. The kind is the
-/// one that the case, or a field `kind` or `code`, names.
+/// one that the case, or a field `kind` or `code`, names, or else the one in front of the message: that is how guests
+/// hear of the failures of their own callees, so a kind survives any number of them.
 fn guest_error(module: &Module, payload: Value) -> CallError {
     let case = payload
         .as_str()
@@ -268,21 +292,28 @@ fn guest_error(module: &Module, payload: Value) -> CallError {
         field("kind").and_then(Value::as_str),
         field("code").and_then(Value::as_str),
     ];
-    let kind: ErrorKind = named
-        .into_iter()
-        .flatten()
-        .find_map(|name| name.parse().ok())
-        .unwrap_or(ErrorKind::Unknown);
+    let kind: Option<ErrorKind> = named.into_iter().flatten().find_map(|name| name.parse().ok());
     let message = field("message")
         .and_then(Value::as_str)
         .or_else(|| payload.as_str())
         .or_else(|| inner.and_then(Value::as_str))
         .or(case)
         .map_or_else(|| format!("{} failed", module.id), str::to_owned);
-    let error = CallError::new(kind, message);
+    let error = match (kind, leading_kind(&message)) {
+        (Some(kind), _) => CallError::new(kind, message),
+        (None, Some((kind, rest))) => CallError::new(kind, rest.to_owned()),
+        (None, None) => CallError::new(ErrorKind::Unknown, message),
+    };
     let error = match field("retryable") {
         Some(Value::Boolean(retryable)) => error.with_retryable(*retryable),
         _ => error,
     };
     error.with_details(payload)
+}
+
+/// The kind that stands in front of a message, as in `NOT_FOUND: there is no such user`, and the rest of it.
+fn leading_kind(message: &str) -> Option<(ErrorKind, &str)> {
+    let (name, rest) = message.split_once(": ")?;
+    let kind = ErrorKind::ALL.into_iter().find(|kind| kind.as_str() == name)?;
+    Some((kind, rest))
 }

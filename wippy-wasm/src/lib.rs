@@ -15,6 +15,7 @@
 
 mod abi;
 mod artifact;
+mod cache;
 mod component;
 mod core_module;
 mod deadline;
@@ -31,12 +32,14 @@ mod output;
 mod pool;
 mod process;
 mod resource;
+mod slots;
 mod state;
 mod trap;
 mod wasi;
 
 pub use artifact::{Binary, sha256};
-pub use engine::{EPOCH_TICK, Engine, EngineConfig};
+pub use cache::CacheConfig;
+pub use engine::{Allocator, EPOCH_TICK, Engine, EngineConfig, Prepared};
 pub use error::Error;
 pub use exports::{ExportedFunction, Surface};
 pub use function::WasmFunction;
@@ -44,6 +47,6 @@ pub use hosts::{import_for, interfaces};
 pub use http::serve::ResponseBody;
 pub use limits::Limits;
 pub use module::{Module, Spec};
-pub use pool::{PoolConfig, Reuse};
+pub use pool::{PoolConfig, Ready, Reuse};
 pub use process::{Exit, Start, WasmProcess};
 pub use wasi::{EnvironmentLookup, EnvironmentVariable, Mount, Stdio, WasiConfig};

@@ -11,16 +11,22 @@ pub struct Limits {
     pub execution: Option<Duration>,
     /// Bytes of all its linear memories together.
     pub memory_bytes: usize,
-    /// Elements of any of its tables.
+    /// Elements of all its tables together.
     pub table_elements: usize,
-    /// Bytes that one call may make the host copy or allocate.
+    /// Bytes that one crossing may make the host copy or allocate: a call's result, the arguments of a host call.
     pub host_bytes: usize,
-    /// Host resources (streams, files, pollables) that it may hold at once.
+    /// Handles (streams, files, pollables, resources of its own) that it may hold at once.
     pub resources: usize,
     /// Bytes of the head of one HTTP message.
     pub http_header_bytes: usize,
     /// Bytes of the body of one HTTP message that it sends or that it is answered with.
     pub http_body_bytes: u64,
+    /// Bytes that it may write to the log in one call, and again in every further minute of it.
+    pub output_bytes: usize,
+    /// Units of work in one call. Counting them makes guests slower, so they are only counted when asked for.
+    pub fuel: Option<u64>,
+    /// How deep calls may be nested below this entry, if that is less than what holds for all.
+    pub call_depth: Option<u32>,
 }
 
 impl Default for Limits {
@@ -33,6 +39,9 @@ impl Default for Limits {
             resources: 10_000,
             http_header_bytes: 128 << 10,
             http_body_bytes: 1 << 30,
+            output_bytes: 1 << 20,
+            fuel: None,
+            call_depth: None,
         }
     }
 }
@@ -48,6 +57,14 @@ pub(crate) enum Exceeded {
     Memory(usize),
     /// `max_table_elements`.
     Table(usize),
+    /// `max_host_bytes`.
+    HostBytes(usize),
+    /// `max_resources`.
+    Resources(usize),
+    /// `max_stdout_bytes`.
+    Output(usize),
+    /// `max_fuel`.
+    Fuel(u64),
 }
 
 impl Exceeded {
@@ -58,6 +75,10 @@ impl Exceeded {
             Self::Execution(_) => "max_execution_ms",
             Self::Memory(_) => "max_memory_bytes",
             Self::Table(_) => "max_table_elements",
+            Self::HostBytes(_) => "max_host_bytes",
+            Self::Resources(_) => "max_resources",
+            Self::Output(_) => "max_stdout_bytes",
+            Self::Fuel(_) => "max_fuel",
         }
     }
 
@@ -66,7 +87,12 @@ impl Exceeded {
         let value = match self {
             Self::Deadline => return 0,
             Self::Execution(time) => return u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
-            Self::Memory(value) | Self::Table(value) => value,
+            Self::Fuel(fuel) => return fuel,
+            Self::Memory(value)
+            | Self::Table(value)
+            | Self::HostBytes(value)
+            | Self::Resources(value)
+            | Self::Output(value) => value,
         };
         u64::try_from(value).unwrap_or(u64::MAX)
     }
@@ -83,21 +109,55 @@ impl fmt::Display for Exceeded {
 
 impl std::error::Error for Exceeded {}
 
+/// A result was larger than `max_host_bytes`; said where the limit's value is not at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the result is larger than one call may return")]
+pub(crate) struct TooMuch;
+
 /// Counts what an instance holds and stops it at its limits.
 #[derive(Debug)]
 pub(crate) struct Meter {
-    memory_limit: usize,
-    table_limit: usize,
-    memory_used: usize,
+    memory: Account,
+    table: Account,
+}
+
+/// One thing that an instance takes more and more of.
+#[derive(Debug)]
+struct Account {
+    limit: usize,
+    used: usize,
+}
+
+impl Account {
+    fn new(limit: usize) -> Self {
+        Self { limit, used: 0 }
+    }
+
+    /// Grants growth from `current` to `desired` within the limit. What is granted and then cannot be had still
+    /// counts: the engine also reports failures that it never asked about, so nothing could be taken back safely.
+    fn grow(&mut self, current: usize, desired: usize) -> bool {
+        let more = desired.saturating_sub(current);
+        let fits = self.used.saturating_add(more) <= self.limit;
+        if fits {
+            self.used += more;
+        }
+        fits
+    }
 }
 
 impl Meter {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
-            memory_limit: limits.memory_bytes,
-            table_limit: limits.table_elements,
-            memory_used: 0,
+            memory: Account::new(limits.memory_bytes),
+            table: Account::new(limits.table_elements),
         }
+    }
+}
+
+impl Meter {
+    /// Bytes of all memories together.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory.used
     }
 }
 
@@ -111,26 +171,24 @@ impl ResourceLimiter for Meter {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
-        let used = self.memory_used.saturating_sub(current).saturating_add(desired);
-        if used > self.memory_limit {
-            return Err(Exceeded::Memory(self.memory_limit).into());
+        if self.memory.grow(current, desired) {
+            return Ok(true);
         }
-        self.memory_used = used;
-        Ok(true)
+        Err(Exceeded::Memory(self.memory.limit).into())
     }
 
     fn table_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
-        if desired > self.table_limit {
-            return Err(Exceeded::Table(self.table_limit).into());
+        if self.table.grow(current, desired) {
+            return Ok(true);
         }
-        Ok(true)
+        Err(Exceeded::Table(self.table.limit).into())
     }
 }

@@ -9,9 +9,12 @@ use wippy_wit::{Plan, Signature};
 use crate::{
     Binary, Engine, Error, Limits, WasiConfig, artifact,
     component::{Component, Method},
+    engine::Counting,
     exports::Surface,
     hosts,
     http::Client,
+    output::Journal,
+    slots::Slots,
     state::GuestState,
 };
 
@@ -49,6 +52,7 @@ pub struct Module {
     pub(crate) acts: bool,
     /// Only for entries that declare `wasi:http`.
     pub(crate) http: Option<Arc<Client>>,
+    pub(crate) slots: Arc<Slots>,
 }
 
 impl Engine {
@@ -59,9 +63,11 @@ impl Engine {
     /// Everything that is wrong with it, in one go where the checks do not depend on each other.
     pub fn prepare(&self, spec: Spec<'_>) -> Result<Module, Vec<Error>> {
         let one = |error: Error| vec![error];
-        let bytes = spec.binary.bytes().map_err(one)?;
-        let bytes = artifact::component(bytes, spec.wit, spec.method).map_err(one)?;
-        let component = self.component(&bytes).map_err(one)?;
+        let source = spec.binary.source(spec.wit).map_err(one)?;
+        let bytes = || artifact::component(spec.binary.bytes()?, spec.wit, spec.method);
+        let component = self
+            .component(source, Counting::of(&spec.limits), bytes)
+            .map_err(one)?;
         let found = component.surface.find(spec.method);
         let granted = hosts::grant(component.compiled.engine(), spec.imports, &component.surface);
         let (function, granted) = match (found, granted) {
@@ -96,6 +102,7 @@ impl Engine {
             wasi: granted.wasi.then(|| Arc::new(spec.wasi)),
             acts: granted.acts,
             http: granted.http.then(|| self.http_client().clone()),
+            slots: self.slots(),
             component,
         })
     }
@@ -126,6 +133,12 @@ fn supported(plan: &Plan) -> Result<(), Error> {
 }
 
 impl Module {
+    /// What a fresh instance writes to, if it can write at all.
+    pub(crate) fn journal(&self) -> Option<Arc<Journal>> {
+        (self.acts || self.wasi.is_some())
+            .then(|| Arc::new(Journal::new(self.id.as_str(), self.limits.output_bytes)))
+    }
+
     /// The entry that it belongs to.
     pub fn id(&self) -> &EntryId {
         &self.id

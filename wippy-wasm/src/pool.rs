@@ -1,14 +1,22 @@
-//! [`Pool`]: how many instances of a module run at once, and how long one is kept.
+//! [`Pool`]: how many instances of a module run at once, which are made ahead, and how long one is kept.
+
+mod owner;
+mod stock;
+pub(crate) mod tend;
 
 use std::{
     pin::pin,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 use tokio::sync::Notify;
 use wippy_registry::EntryId;
 use wippy_security::{CallError, Context, ErrorKind};
 
+use self::{owner::Owner, stock::Stock};
 use crate::instance::Instance;
 
 /// How long an instance may be kept for another call.
@@ -19,6 +27,22 @@ pub enum Reuse {
     /// For further calls of the same execution, which is the function call or the process that makes them.
     #[default]
     Caller,
+    /// For further calls of the same actor under the same policies. What nobody acts for is not kept.
+    Actor,
+    /// For any further call: what one leaves in memory, the next one sees.
+    Always,
+}
+
+/// Which unused instances are kept ready, so that a call need not wait until one is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ready {
+    /// None.
+    #[default]
+    Nothing,
+    /// So many, from the start.
+    Always(usize),
+    /// As many as calls ran at once lately.
+    Following,
 }
 
 /// The pool of an entry.
@@ -30,6 +54,10 @@ pub struct PoolConfig {
     pub queue: usize,
     /// How long an instance is kept.
     pub reuse: Reuse,
+    /// Which unused ones are ready.
+    pub ready: Ready,
+    /// A used instance with more memory than this is not kept; any is if absent.
+    pub retained_bytes_max: Option<usize>,
 }
 
 impl Default for PoolConfig {
@@ -38,6 +66,8 @@ impl Default for PoolConfig {
             max_size: 100,
             queue: 6_400,
             reuse: Reuse::Caller,
+            ready: Ready::Nothing,
+            retained_bytes_max: None,
         }
     }
 }
@@ -50,21 +80,24 @@ pub(crate) struct Pool {
     running: AtomicUsize,
     waiting: AtomicUsize,
     freed: Notify,
+    stock: Stock,
+    /// Whether a task looks after the stock.
+    tended: AtomicBool,
 }
 
 impl Pool {
-    pub(crate) fn new(config: PoolConfig) -> Self {
+    pub(crate) fn new(config: PoolConfig) -> Arc<Self> {
         static KEYS: AtomicUsize = AtomicUsize::new(0);
-        Self {
-            config: PoolConfig {
-                max_size: config.max_size.max(1),
-                ..config
-            },
+        let max_size = config.max_size.max(1);
+        Arc::new(Self {
+            config: PoolConfig { max_size, ..config },
             key: KEYS.fetch_add(1, Ordering::Relaxed),
             running: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             freed: Notify::new(),
-        }
+            stock: Stock::new(config.ready, max_size),
+            tended: AtomicBool::new(false),
+        })
     }
 
     /// A slot to run one call in, if one is free. Takes no lock.
@@ -81,7 +114,10 @@ impl Pool {
         self.running
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, free)
             .ok()
-            .map(|_| Slot(self))
+            .map(|before| {
+                self.stock.note(before + 1);
+                Slot(self)
+            })
     }
 
     /// A slot to run one call in; waits for one.
@@ -108,6 +144,7 @@ impl Pool {
 
     fn wait(&self, id: &EntryId) -> Result<Waiting<'_>, CallError> {
         let before = self.waiting.fetch_add(1, Ordering::SeqCst);
+        self.stock.note(self.config.max_size);
         let waiting = Waiting(self);
         if before < self.config.queue {
             return Ok(waiting);
@@ -119,13 +156,22 @@ impl Pool {
         ))
     }
 
-    /// Whether instances are kept between the calls of an execution.
-    pub(crate) fn keeps(&self) -> bool {
+    /// Whether executions keep instances between their calls.
+    pub(crate) fn is_callers_own(&self) -> bool {
         self.config.reuse == Reuse::Caller
+    }
+
+    /// Whether an instance that came out of a call well may be kept at all.
+    fn keeps(&self, instance: &Instance) -> bool {
+        let max = self.config.retained_bytes_max;
+        max.is_none_or(|max| instance.memory_bytes() <= max) && instance.has_room()
     }
 
     /// The instance that the execution of `context` parked here.
     pub(crate) fn kept(&self, context: &Context) -> Option<Box<Instance>> {
+        if !self.is_callers_own() {
+            return None;
+        }
         context
             .execution()
             .take(self.key)
@@ -135,6 +181,47 @@ impl Pool {
     /// Parks an instance with the execution of `context`.
     pub(crate) fn park(&self, context: &Context, instance: Box<Instance>) {
         context.execution().park(self.key, instance);
+    }
+
+    /// An instance that is at hand for a call of `context`.
+    pub(crate) fn at_hand(&self, context: &Context) -> Option<Box<Instance>> {
+        self.owner(context)
+            .and_then(|owner| self.stock.take_used(&owner))
+            .or_else(|| self.stock.take_unused())
+    }
+
+    /// Decides what becomes of an instance after a good call of `context`: it is returned if its execution may keep
+    /// it, waits for others who may use it, or is dropped.
+    pub(crate) fn put_back(&self, context: &Context, instance: Box<Instance>) -> Option<Box<Instance>> {
+        if !self.keeps(&instance) {
+            return None;
+        }
+        if self.is_callers_own() {
+            return Some(instance);
+        }
+        if let Some(owner) = self.owner(context) {
+            self.stock.put_used(owner, instance);
+        }
+        None
+    }
+
+    /// Who may use an instance after a call of `context`, beside its own execution.
+    fn owner(&self, context: &Context) -> Option<Owner> {
+        match self.config.reuse {
+            Reuse::Never | Reuse::Caller => None,
+            Reuse::Actor => Owner::actor(context),
+            Reuse::Always => Some(Owner::Anybody),
+        }
+    }
+
+    /// Whether there is anything in stock at times, which somebody has to look after.
+    pub(crate) fn has_stock(&self) -> bool {
+        self.stock.makes_ahead() || matches!(self.config.reuse, Reuse::Actor | Reuse::Always)
+    }
+
+    /// Unused and used instances that wait for a call.
+    pub(crate) fn stocked(&self) -> (usize, usize) {
+        self.stock.counts()
     }
 }
 

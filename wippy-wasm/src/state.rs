@@ -1,14 +1,18 @@
 //! [`GuestState`]: what the host keeps for one instance.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 use wasmtime::{Store, UpdateDeadline, component::ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
-use wippy_security::Context;
+use wippy_security::{CallError, Context};
 
 use crate::{
     http::Http,
-    limits::{Exceeded, Limits, Meter},
+    limits::{Exceeded, Meter},
+    module::Module,
+    output::Journal,
 };
 
 /// What the host keeps for one instance. Nothing in it outlives the instance.
@@ -18,6 +22,12 @@ pub(crate) struct GuestState {
     pub(crate) context: Option<Context>,
     /// When the running call must be over, and which limit says so.
     pub(crate) deadline: Option<(Instant, Exceeded)>,
+    /// How deep calls may be nested below this entry.
+    pub(crate) call_depth: Option<u32>,
+    /// Where the guest writes; only for entries that can.
+    pub(crate) journal: Option<Arc<Journal>>,
+    /// The most that one host call may make the host allocate.
+    pub(crate) host_bytes: usize,
     /// Only made for entries that declare a WASI import.
     wasi: Option<Box<Wasi>>,
     /// Only made for entries that declare `wasi:http`.
@@ -31,29 +41,39 @@ pub(crate) struct Wasi {
 }
 
 impl GuestState {
-    /// A store for one instance under `limits`.
+    /// A store for one instance of `module`.
     pub(crate) fn store(
-        engine: &wasmtime::Engine,
-        limits: &Limits,
+        module: &Module,
         wasi: Option<Wasi>,
+        journal: Option<Arc<Journal>>,
         http: Option<Http>,
-    ) -> Store<Self> {
+    ) -> Result<Store<Self>, CallError> {
+        let limits = &module.limits;
         let state = Self {
             meter: Meter::new(limits),
             context: None,
             deadline: None,
+            call_depth: limits.call_depth,
+            journal,
+            host_bytes: limits.host_bytes,
             wasi: wasi.map(Box::new),
             http: http.map(Box::new),
         };
-        let mut store = Store::new(engine, state);
+        let mut store = Store::new(module.pre.engine(), state);
         store.limiter(|state| &mut state.meter);
         store.set_hostcall_fuel(limits.host_bytes);
+        store.set_max_component_handles(limits.resources);
+        if let Some(fuel) = limits.fuel {
+            store
+                .set_fuel(fuel)
+                .map_err(|_| CallError::internal("the engine does not count what guests use"))?;
+        }
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|store| match store.data().deadline {
             Some((deadline, exceeded)) if Instant::now() >= deadline => Err(exceeded.into()),
             _ => Ok(UpdateDeadline::Yield(1)),
         });
-        store
+        Ok(store)
     }
 
     /// Makes everything that follows part of a call for `context`, until `deadline`.

@@ -1,22 +1,26 @@
 //! From what stopped a guest to the error that its caller sees.
 
-use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace, component::ResourceTableError};
 use wasmtime_wasi::I32Exit;
 use wippy_security::{CallError, ErrorKind};
 use wippy_wit::Value;
 
-use crate::limits::Exceeded;
+use crate::{
+    limits::{Exceeded, Limits, TooMuch},
+    module::Module,
+};
 
-/// The error for what stopped a call of `method` of the entry `id`.
+/// The error for what stopped a call of `method` of `module`.
 ///
 /// Callers learn what the guest did wrong and where in the guest, never anything of the host.
 #[cold]
-pub(crate) fn classify(error: &wasmtime::Error, id: &str, method: &str) -> CallError {
+pub(crate) fn classify(error: &wasmtime::Error, module: &Module, method: &str) -> CallError {
+    let id = module.id.as_str();
     if let Some(error) = error.downcast_ref::<wippy_wit::Error>() {
         return CallError::invalid(format!("{id}: {error}"));
     }
-    if let Some(exceeded) = error.downcast_ref::<Exceeded>() {
-        return limit(*exceeded, id, method, error);
+    if let Some(exceeded) = exceeded_in(error, &module.limits) {
+        return limit(exceeded, id, method, error);
     }
     if let Some(I32Exit(code)) = error.downcast_ref::<I32Exit>() {
         let details = Value::record([("exit_code", Value::Integer(i64::from(*code)))]);
@@ -38,6 +42,28 @@ pub(crate) fn classify(error: &wasmtime::Error, id: &str, method: &str) -> CallE
     ))
 }
 
+/// The limit that `error` is about, if it is about one. The engine guards some limits itself and has its own words.
+fn exceeded_in(error: &wasmtime::Error, limits: &Limits) -> Option<Exceeded> {
+    if let Some(exceeded) = error.downcast_ref::<Exceeded>() {
+        return Some(*exceeded);
+    }
+    if let Some(Trap::OutOfFuel) = error.downcast_ref::<Trap>() {
+        return limits.fuel.map(Exceeded::Fuel);
+    }
+    if let Some(ResourceTableError::Full) = error.downcast_ref::<ResourceTableError>() {
+        return Some(Exceeded::Resources(limits.resources));
+    }
+    if error.is::<TooMuch>() {
+        return Some(Exceeded::HostBytes(limits.host_bytes));
+    }
+    let cause = error.root_cause().to_string();
+    let says = |text| cause.contains(text);
+    if says("fuel allocated for hostcalls has been exhausted") {
+        return Some(Exceeded::HostBytes(limits.host_bytes));
+    }
+    says("store handle limit exceeded").then_some(Exceeded::Resources(limits.resources))
+}
+
 /// The code that a guest exited with, if that is what stopped it.
 pub(crate) fn exit_code(error: &wasmtime::Error) -> Option<i32> {
     error.downcast_ref::<I32Exit>().map(|exit| exit.0)
@@ -51,7 +77,12 @@ pub(crate) fn exceeded(exceeded: Exceeded, id: &str, method: &str) -> CallError 
 fn limit(exceeded: Exceeded, id: &str, method: &str, error: &wasmtime::Error) -> CallError {
     let kind = match exceeded {
         Exceeded::Deadline | Exceeded::Execution(_) => ErrorKind::Timeout,
-        Exceeded::Memory(_) | Exceeded::Table(_) => ErrorKind::Internal,
+        Exceeded::Memory(_)
+        | Exceeded::Table(_)
+        | Exceeded::HostBytes(_)
+        | Exceeded::Resources(_)
+        | Exceeded::Output(_)
+        | Exceeded::Fuel(_) => ErrorKind::Internal,
     };
     let value = Value::Integer(i64::try_from(exceeded.value()).unwrap_or(i64::MAX));
     let extra = [("limit", Value::string(exceeded.name())), ("value", value)];
@@ -100,6 +131,7 @@ fn trap_name(trap: Trap) -> &'static str {
         Trap::Interrupt => "interrupt",
         Trap::OutOfFuel => "out_of_fuel",
         Trap::CannotEnterComponent => "cannot_enter_component",
+        Trap::CannotLeaveComponent => "cannot_leave_component",
         // The engine's list is open; what is not named here is still told by the message.
         _ => "trap",
     }

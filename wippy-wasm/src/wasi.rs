@@ -7,7 +7,11 @@ use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 use wippy_registry::EntryId;
 use wippy_security::{CallError, ErrorKind};
 
-use crate::{output::LogStream, state::Wasi};
+use crate::{
+    Limits,
+    output::{Journal, LogStream},
+    state::Wasi,
+};
 
 /// Looks a variable up in the environment registry at call time.
 pub type EnvironmentLookup = Arc<dyn Fn(&EntryId) -> Option<String> + Send + Sync>;
@@ -25,8 +29,6 @@ pub struct WasiConfig {
     pub mounts: Vec<Mount>,
     /// Where the values of variables come from.
     pub lookup: Option<EnvironmentLookup>,
-    /// Bytes that one instance may write to each of stdout and stderr, where they go to the log.
-    pub output_bytes_max: Option<usize>,
 }
 
 impl std::fmt::Debug for WasiConfig {
@@ -74,9 +76,6 @@ pub enum Stdio {
     Terminal,
 }
 
-/// Bytes for each of stdout and stderr of one instance, unless the entry says otherwise.
-const OUTPUT_BYTES: usize = 1 << 20;
-
 /// Makes the WASI side of a fresh instance of `id`.
 ///
 /// # Errors
@@ -86,7 +85,8 @@ pub(crate) fn instance(
     config: &WasiConfig,
     extra_args: &[String],
     stdio: Stdio,
-    resources_max: usize,
+    limits: &Limits,
+    journal: Option<&Arc<Journal>>,
 ) -> Result<Wasi, CallError> {
     let mut builder = WasiCtxBuilder::new();
     // Whether an address or a name may be used is asked before the engine is: see `hosts/sockets.rs`.
@@ -132,14 +132,15 @@ pub(crate) fn instance(
             builder.inherit_stdio();
         }
         Stdio::Log => {
-            let entry: Arc<str> = id.as_str().into();
-            let budget = config.output_bytes_max.unwrap_or(OUTPUT_BYTES);
-            builder.stdout(LogStream::new(entry.clone(), "stdout", budget));
-            builder.stderr(LogStream::new(entry, "stderr", budget));
+            if let Some(journal) = journal {
+                builder.stdout(LogStream::new(journal.clone(), "stdout"));
+                builder.stderr(LogStream::new(journal.clone(), "stderr"));
+            }
         }
     }
+    builder.max_random_size(u64::try_from(limits.host_bytes).unwrap_or(u64::MAX));
     let mut table = ResourceTable::new();
-    table.set_max_capacity(resources_max);
+    table.set_max_capacity(limits.resources);
     Ok(Wasi {
         ctx: builder.build(),
         table,

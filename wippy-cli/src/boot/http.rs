@@ -3,12 +3,17 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
+use http_body_util::BodyExt as _;
+use hyper::Request;
 use wippy_registry::{Diagnostic, EntryId, Linked, schema::Config};
-use wippy_security::{Actor, CallError, Context, Dispatcher, Scope};
+use wippy_security::{Actor, CallError, Context, Dispatcher, Permit, Scope};
 use wippy_wasm::WasmFunction;
 
 use super::Directories;
-use crate::http::{Functions, Mapping, Plan, Surroundings, Target, TokenStore, TokenStores};
+use crate::http::{
+    Aborted, Answering, Body, Functions, Mapping, Plan, Proxy, RequestBody, Surroundings, Target, TokenStore,
+    TokenStores,
+};
 
 /// Plans the routes of all services.
 pub(super) fn plan(
@@ -36,9 +41,25 @@ impl Functions for Known<'_> {
         let Some(function) = self.0.get(id) else {
             return Ok(Target::Script);
         };
-        // A component that exports `wasi:http/incoming-handler` becomes a `Target::Proxy` here.
+        if function.is_http_handler() {
+            return Ok(Target::Proxy(Arc::new(Component(Arc::clone(function)))));
+        }
         let mapping = Mapping::new(function.wit_signature()).map_err(|error| error.to_string())?;
         Ok(Target::Mapped(Arc::new(mapping)))
+    }
+}
+
+/// A component that takes requests as they are.
+struct Component(Arc<WasmFunction>);
+
+impl Proxy for Component {
+    fn serve(&self, permit: Permit, context: Context, request: Request<RequestBody>) -> Answering {
+        let function = Arc::clone(&self.0);
+        Box::pin(async move {
+            let response = function.serve(permit, &context, request).await?;
+            // What went wrong is in the log already; the client sees that the response has no end.
+            Ok(response.map(|body| Body::stream(body.map_err(|_| Aborted))))
+        })
     }
 }
 

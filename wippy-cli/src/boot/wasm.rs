@@ -1,6 +1,6 @@
 //! WebAssembly entries: from settings to compiled, checked and linked modules.
 
-use std::{borrow::Cow, io, num::NonZero, sync::Arc, thread, time::Duration};
+use std::{borrow::Cow, env, io, num::NonZero, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use wippy_registry::{
     Diagnostic, Linked, LinkedEntry, SourceMap,
@@ -11,14 +11,12 @@ use wippy_registry::{
     },
 };
 use wippy_wasm::{
-    Binary, Engine, EngineConfig, EnvironmentVariable, Error, Limits, Module, Mount, PoolConfig, Spec,
-    WasiConfig, WasmFunction, WasmProcess,
+    Allocator, Binary, CacheConfig, Engine, EngineConfig, EnvironmentVariable, Error, Limits, Module, Mount,
+    PoolConfig, Ready, Spec, WasiConfig, WasmFunction, WasmProcess,
 };
 
-use super::{
-    Directories, blame,
-    ready::{Ground, Ready},
-};
+use super::{Directories, blame, ready::Ground};
+use crate::config::WasmConfig;
 
 /// Calls of an entry without a bound of its own that run at once.
 const CALLS_MAX: usize = 10_000;
@@ -43,20 +41,18 @@ impl<'a> Compiler<'a> {
         &self,
         entry: &LinkedEntry,
         config: &schema::wasm::WasmFunction,
-    ) -> Result<Ready, Vec<Diagnostic>> {
+    ) -> Result<super::Ready, Vec<Diagnostic>> {
         let module = self.module(entry, &config.guest)?;
-        Ok(Ready::WasmFunction(Arc::new(WasmFunction::new(
-            module,
-            pool(&config.pool),
-        ))))
+        let function = WasmFunction::new(module, pool(&config.pool, &config.guest.limits));
+        Ok(super::Ready::WasmFunction(Arc::new(function)))
     }
 
     pub(super) fn process(
         &self,
         entry: &LinkedEntry,
         config: &schema::wasm::WasmProcess,
-    ) -> Result<Ready, Vec<Diagnostic>> {
-        Ok(Ready::WasmProcess(WasmProcess::new(
+    ) -> Result<super::Ready, Vec<Diagnostic>> {
+        Ok(super::Ready::WasmProcess(WasmProcess::new(
             self.module(entry, &config.guest)?,
         )))
     }
@@ -67,7 +63,7 @@ impl<'a> Compiler<'a> {
         let engine = self
             .ground
             .engine
-            .get_or_init(|| Engine::new(EngineConfig::default()));
+            .get_or_init(|| Engine::new(engine_config(&self.ground.settings.wasm)));
         let engine = engine.as_ref().map_err(|error| vec![blame(error)])?;
         let spec = Spec {
             id: entry.entry.id.clone(),
@@ -108,9 +104,6 @@ impl<'a> Compiler<'a> {
                 })
                 .collect(),
             lookup: Some(Arc::new(move |id| environment.value(id))),
-            output_bytes_max: self
-                .limit(guest.limits.max_stdout_bytes, "max_stdout_bytes")
-                .and_then(|bytes| usize::try_from(bytes).ok()),
         }
     }
 
@@ -136,6 +129,11 @@ impl<'a> Compiler<'a> {
                 "max_resources",
                 defaults.resources,
             ),
+            host_bytes: size(own.max_host_bytes, "max_host_bytes", defaults.host_bytes),
+            output_bytes: size(own.max_stdout_bytes, "max_stdout_bytes", defaults.output_bytes),
+            fuel: self.limit(own.max_fuel, "max_fuel"),
+            // The configuration's holds for all calls, those between scripts too: the dispatcher knows it.
+            call_depth: own.max_call_depth,
             ..defaults
         }
     }
@@ -144,6 +142,33 @@ impl<'a> Compiler<'a> {
     fn limit(&self, own: Option<u64>, name: &str) -> Option<u64> {
         own.or_else(|| self.ground.settings.wasm.limits.get(name).copied())
     }
+}
+
+fn engine_config(config: &WasmConfig) -> EngineConfig {
+    let cache = &config.cache;
+    let folder = || cache.dir.clone().or_else(cache_folder);
+    EngineConfig {
+        allocator: match config.allocator.as_deref() {
+            Some("on_demand") => Allocator::OnDemand,
+            Some(_) | None => Allocator::Pooling,
+        },
+        cache: folder().filter(|_| cache.enabled).map(|dir| CacheConfig {
+            dir,
+            max_bytes: cache.max_bytes.unwrap_or(CacheConfig::MAX_BYTES),
+        }),
+        ..EngineConfig::default()
+    }
+}
+
+/// Where the user's caches are, ours among them.
+fn cache_folder() -> Option<PathBuf> {
+    let absolute = |name| {
+        env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(caches.join("wippy").join("components"))
 }
 
 /// The binary of a guest, after its hash was checked.
@@ -190,27 +215,32 @@ fn file(
     }
 }
 
-fn pool(pool: &Pool) -> PoolConfig {
+fn pool(pool: &Pool, limits: &schema::wasm::Limits) -> PoolConfig {
     let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     let queue = |max_size: usize| max_size.saturating_mul(64);
-    let (max_size, queue) = match &pool.shape {
-        Shape::Inline => (CALLS_MAX, queue(CALLS_MAX)),
-        Shape::Lazy { max_size } | Shape::Adaptive { max_size } => (size(*max_size), queue(size(*max_size))),
-        Shape::Static { workers, buffer } => (size(*workers), size(*buffer)),
+    let (max_size, queue, ready) = match &pool.shape {
+        Shape::Inline => (CALLS_MAX, queue(CALLS_MAX), Ready::Nothing),
+        Shape::Lazy { max_size } => (size(*max_size), queue(size(*max_size)), Ready::Nothing),
+        Shape::Adaptive { max_size } => (size(*max_size), queue(size(*max_size)), Ready::Following),
+        Shape::Static { workers, buffer } => (size(*workers), size(*buffer), Ready::Always(size(*workers))),
         Shape::Dedicated { workers, .. } => {
             let workers = workers.map_or_else(dedicated_workers, size);
-            (workers, queue(workers))
+            (workers, queue(workers), Ready::Nothing)
         }
     };
     let reuse = match (&pool.shape, pool.reuse) {
         (Shape::Inline, _) | (_, Reuse::Never) => wippy_wasm::Reuse::Never,
-        // Wider sharing is a permission, not a promise: keeping instances to their caller is always allowed.
-        (_, Reuse::Caller | Reuse::Actor | Reuse::Always) => wippy_wasm::Reuse::Caller,
+        (_, Reuse::Caller) => wippy_wasm::Reuse::Caller,
+        (_, Reuse::Actor) => wippy_wasm::Reuse::Actor,
+        (_, Reuse::Always) => wippy_wasm::Reuse::Always,
     };
+    let retained = limits.max_retained_memory_bytes.filter(|bytes| *bytes > 0);
     PoolConfig {
         max_size,
         queue,
         reuse,
+        ready,
+        retained_bytes_max: retained.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
     }
 }
 

@@ -36,6 +36,7 @@ const KEYS: &[(&str, Form)] = &[
     ("wasm.limits.max_call_depth", Form::Size),
     ("wasm.limits.max_stdout_bytes", Form::Size),
     ("wasm.limits.max_resources", Form::Size),
+    ("wasm.limits.max_host_bytes", Form::Size),
     ("wasm.cache.enabled", Form::Flag),
     ("wasm.cache.dir", Form::Text),
     ("wasm.cache.max_bytes", Form::Size),

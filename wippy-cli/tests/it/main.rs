@@ -4,6 +4,7 @@
 
 mod app;
 mod broken;
+mod cached;
 mod configuration;
 mod conversions;
 mod directories;
@@ -13,11 +14,14 @@ mod http;
 mod inheritance;
 mod init;
 mod input;
+mod limits;
 mod live;
 mod mediation;
 mod members;
 mod misbehaving;
+mod orders;
 mod policy;
+mod pools;
 mod privileges;
 mod processes;
 mod quickstart;

@@ -43,6 +43,8 @@ pub(crate) fn transcript_with_input(directory: &Path, words: &[&str], input: &st
     command.current_dir(directory).args(words).write_stdin(input);
     command
         .env_remove("WIPPY_LOG")
+        // Tests leave the user's own cache alone, and share one of theirs.
+        .env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"))
         .env("NO_COLOR", "1")
         .env("COLUMNS", "100");
     let output = command.output().unwrap();

@@ -35,7 +35,11 @@ fn start(directory: &std::path::Path, words: &[&str]) -> Child {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
-    command.env_remove("WIPPY_LOG").spawn().unwrap()
+    command
+        .env_remove("WIPPY_LOG")
+        .env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"))
+        .spawn()
+        .unwrap()
 }
 
 /// Waits until standard error says `word`, sends the signal, and returns the rest with the exit code.

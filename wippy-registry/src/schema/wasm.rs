@@ -100,6 +100,8 @@ pub struct Limits {
     pub max_stdout_bytes: Option<u64>,
     /// Resources held at once.
     pub max_resources: Option<u32>,
+    /// Bytes that one crossing may make the host copy.
+    pub max_host_bytes: Option<u64>,
     /// Memory above which a pooled instance is not kept; 0 keeps any.
     pub max_retained_memory_bytes: Option<u64>,
     /// Calls between looks at the memory of a pooled instance.
@@ -237,6 +239,7 @@ fn limits(limits: &mut Fields<'_>, decoder: &mut Decoder<'_>) -> Option<Limits> 
         max_call_depth: limits.optional(decoder, "max_call_depth", positive),
         max_stdout_bytes: limits.optional(decoder, "max_stdout_bytes", count),
         max_resources: limits.optional(decoder, "max_resources", count),
+        max_host_bytes: limits.optional(decoder, "max_host_bytes", positive),
         max_retained_memory_bytes: limits.optional(decoder, "max_retained_memory_bytes", count),
         retained_memory_check_interval: limits.optional(decoder, "retained_memory_check_interval", positive),
         max_open_sockets: limits.optional(decoder, "max_open_sockets", count),

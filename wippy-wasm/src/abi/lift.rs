@@ -12,7 +12,7 @@ use wasmtime::{
 use wippy_wit::{Case, Field, Kind, Node, Value, ValueWriter, Writer, accept::well_known};
 
 use super::{UTF16_TAG, out_of_bounds};
-use crate::{instance::Invocation, resource::Resource};
+use crate::{instance::Invocation, limits::TooMuch, resource::Resource};
 
 /// Lifts a function's result. Its own `result` type is taken apart here: an error goes to `failed`.
 pub(super) fn lift_result(
@@ -123,7 +123,7 @@ impl From<Trouble> for wasmtime::Error {
             Trouble::BadHandle => {
                 wasmtime::format_err!("a handle in the result names no resource of the guest's")
             }
-            Trouble::TooMuch => wasmtime::format_err!("the result is larger than one call may return"),
+            Trouble::TooMuch => TooMuch.into(),
             Trouble::Unsupported => wasmtime::format_err!("a part of the result cannot cross this call"),
             Trouble::Write(error) => Self::from(wippy_wit::Error::from(error)),
         }

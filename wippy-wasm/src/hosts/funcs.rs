@@ -2,10 +2,10 @@
 
 use wasmtime::{StoreContextMut, component::Linker};
 use wippy_registry::EntryId;
-use wippy_security::{CallError, Context};
+use wippy_security::{CallError, Context, ErrorKind};
 use wippy_wit::{Value, ValueReader, ValueWriter, json};
 
-use crate::state::GuestState;
+use crate::{limits::Exceeded, state::GuestState};
 
 pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     let mut funcs = linker.instance("wippy:runtime/funcs@0.1.0")?;
@@ -29,18 +29,49 @@ pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     })?;
     funcs.func_wrap_async("call-json", |store, (target, arguments): (String, String)| {
         let context = caller(&store);
+        let max = store.data().host_bytes;
         Box::new(async move {
+            if json_cost(&arguments) > max {
+                return Err(Exceeded::HostBytes(max).into());
+            }
             let outcome = call_json(context, &target, &arguments).await;
             Ok((outcome.map_err(|error| report(&error)),))
         })
     })
 }
 
-fn caller(store: &StoreContextMut<'_, GuestState>) -> Option<Context> {
-    store.data().context.clone()
+/// The context to call with, if the guest may call at all now.
+fn caller(store: &StoreContextMut<'_, GuestState>) -> Result<Context, CallError> {
+    let state = store.data();
+    let context = state
+        .context
+        .clone()
+        .ok_or_else(|| CallError::internal("functions cannot be called while an instance is made"))?;
+    match state.call_depth {
+        Some(max) if context.depth() >= max => {
+            let message =
+                format!("calls are nested too deeply: the limit `max_call_depth` of the caller is {max}");
+            Err(CallError::new(ErrorKind::Unavailable, message).with_retryable(false))
+        }
+        Some(_) | None => Ok(context),
+    }
 }
 
-async fn call_json(context: Option<Context>, target: &str, arguments: &str) -> Result<String, CallError> {
+/// What a JSON text may take once it is read, in bytes: a digit and a comma become a value of many.
+fn json_cost(text: &str) -> usize {
+    const VALUE_COST: usize = 96;
+    let values = text
+        .bytes()
+        .filter(|byte| matches!(byte, b',' | b':' | b'[' | b'{'));
+    text.len()
+        .saturating_add(values.count().saturating_mul(VALUE_COST))
+}
+
+async fn call_json(
+    context: Result<Context, CallError>,
+    target: &str,
+    arguments: &str,
+) -> Result<String, CallError> {
     let invalid = |error: &dyn std::fmt::Display| {
         CallError::invalid(format!("the arguments are no JSON array: {error}"))
     };
@@ -54,9 +85,12 @@ async fn call_json(context: Option<Context>, target: &str, arguments: &str) -> R
     Ok(json::from_value(&value)?.to_string())
 }
 
-async fn call(context: Option<Context>, target: &str, arguments: &[Value]) -> Result<Value, CallError> {
-    let context =
-        context.ok_or_else(|| CallError::internal("functions cannot be called while an instance is made"))?;
+async fn call(
+    context: Result<Context, CallError>,
+    target: &str,
+    arguments: &[Value],
+) -> Result<Value, CallError> {
+    let context = context?;
     let id = EntryId::parse(target).map_err(|error| CallError::invalid(error.to_string()))?;
     let dispatcher = context.dispatcher();
     let function = dispatcher.resolve_for(&context, &id)?;

@@ -6,12 +6,15 @@ use wasmtime_wasi::{
     cli::{WasiCli, WasiCliView as _},
     clocks::{WasiClocks, WasiClocksView as _},
     filesystem::{WasiFilesystem, WasiFilesystemView as _},
-    p2::bindings,
-    random::WasiRandom,
+    p2::bindings::{
+        self,
+        random::{insecure, random},
+    },
+    random::{WasiRandom, WasiRandomCtx},
 };
 use wasmtime_wasi_io::bindings::wasi::io as io_bindings;
 
-use crate::state::GuestState;
+use crate::{limits::Exceeded, state::GuestState};
 
 type Result = wasmtime::Result<()>;
 
@@ -53,13 +56,55 @@ pub(super) fn clocks(linker: &mut Linker<GuestState>) -> Result {
 
 pub(super) fn filesystem(linker: &mut Linker<GuestState>) -> Result {
     bindings::filesystem::types::add_to_linker::<_, WasiFilesystem>(linker, GuestState::filesystem)?;
-    bindings::filesystem::preopens::add_to_linker::<_, WasiFilesystem>(linker, GuestState::filesystem)
+    bindings::filesystem::preopens::add_to_linker::<_, WasiFilesystem>(linker, GuestState::filesystem)?;
+    super::files::link(linker)
 }
 
 pub(super) fn random(linker: &mut Linker<GuestState>) -> Result {
-    bindings::random::random::add_to_linker::<_, WasiRandom>(linker, |state| state.ctx().ctx.random())?;
-    bindings::random::insecure::add_to_linker::<_, WasiRandom>(linker, |state| state.ctx().ctx.random())?;
+    random::add_to_linker::<_, Random>(linker, |state| Bounded(state))?;
+    insecure::add_to_linker::<_, Random>(linker, |state| Bounded(state))?;
     bindings::random::insecure_seed::add_to_linker::<_, WasiRandom>(linker, |state| state.ctx().ctx.random())
+}
+
+/// Randomness of which a guest gets as much at once as its limit says.
+struct Bounded<'a>(&'a mut GuestState);
+
+struct Random;
+
+impl HasData for Random {
+    type Data<'a> = Bounded<'a>;
+}
+
+impl Bounded<'_> {
+    /// The source, for `bytes`.
+    fn source(&mut self, bytes: u64) -> wasmtime::Result<&mut WasiRandomCtx> {
+        let max = self.0.host_bytes;
+        if usize::try_from(bytes).is_ok_and(|bytes| bytes <= max) {
+            Ok(self.0.ctx().ctx.random())
+        } else {
+            Err(Exceeded::HostBytes(max).into())
+        }
+    }
+}
+
+impl random::Host for Bounded<'_> {
+    fn get_random_bytes(&mut self, bytes: u64) -> wasmtime::Result<Vec<u8>> {
+        random::Host::get_random_bytes(self.source(bytes)?, bytes)
+    }
+
+    fn get_random_u64(&mut self) -> wasmtime::Result<u64> {
+        random::Host::get_random_u64(self.source(8)?)
+    }
+}
+
+impl insecure::Host for Bounded<'_> {
+    fn get_insecure_random_bytes(&mut self, bytes: u64) -> wasmtime::Result<Vec<u8>> {
+        insecure::Host::get_insecure_random_bytes(self.source(bytes)?, bytes)
+    }
+
+    fn get_insecure_random_u64(&mut self) -> wasmtime::Result<u64> {
+        insecure::Host::get_insecure_random_u64(self.source(8)?)
+    }
 }
 
 /// What the preview1 adapter needs in any case; files, clocks and randomness take their own imports.

@@ -131,7 +131,7 @@ where
         .http()
         .new_incoming_request(scheme, request)
         .map_err(|_| CallError::invalid("the request names no host"))?;
-    let failed = |error: &wasmtime::Error| trap::classify(error, module.id.as_str(), &module.method_name);
+    let failed = |error: &wasmtime::Error| trap::classify(error, module, &module.method_name);
     let answer = state.http().new_response_outparam(sender);
     let answer = answer.map_err(|error| failed(&error))?;
     let function = function

@@ -197,5 +197,8 @@ async fn guests_call_functions() {
     let error = call_named(&context, "relay", &["test:nothing".into(), "hello".into()])
         .await
         .unwrap_err();
-    assert_eq!(error.message(), "NOT_FOUND: there is no function `test:nothing`");
+    assert_eq!(
+        (error.kind(), error.message()),
+        (ErrorKind::NotFound, "there is no function `test:nothing`")
+    );
 }

@@ -2,19 +2,29 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    clippy::print_stdout,
     unreachable_pub,
-    reason = "a test that finds something missing has failed"
+    reason = "a test that finds something missing has failed, and some tell what they measured"
 )]
 
+mod alone;
+mod cache;
 mod calls;
+mod hostile;
 mod http_client;
 mod http_handler;
 mod identity;
+mod interfaces;
 mod misbehaving;
+mod mounts;
+mod pools;
 mod preparing;
 mod programs;
 mod resources;
 mod server;
+mod sleepers;
 mod sockets;
 mod support;
 mod waiting;

@@ -1,11 +1,12 @@
 //! Mistakes that are found before anything runs.
 
-use wippy_wasm::{Binary, Error, Limits, Spec, WasiConfig, sha256};
+use wippy_wasm::{Binary, Error, Limits, Module, Spec, WasiConfig, sha256};
+use wippy_wit::Value;
 
-use crate::support::{Wants, engine, id, prepare, prepare_text};
+use crate::support::{Wants, call, context, engine, id, prepare, prepare_text};
 
 /// The only mistake that `prepare` found, with its help.
-fn only(result: Result<wippy_wasm::Module, Vec<Error>>) -> (String, String) {
+fn only(result: Result<Module, Vec<Error>>) -> (String, String) {
     let errors = result.map(|_| ()).unwrap_err();
     let [error] = errors.as_slice() else {
         panic!("expected one error, got {errors:?}")
@@ -168,4 +169,55 @@ fn truncated_and_corrupt_binaries() {
         tried += 1;
     }
     assert!(tried >= 40);
+}
+
+#[test]
+fn binaries_that_were_cut_are_refused() {
+    let bytes = std::fs::read(fixtures::wasm("users")).unwrap();
+    let cuts = (0..bytes.len()).step_by(bytes.len() / 200);
+    for length in cuts {
+        assert!(
+            prepare_bytes(&bytes[..length], "transform-users").is_err(),
+            "{length}"
+        );
+    }
+}
+
+/// One wrong byte may go unnoticed where it is data; it is never more than an error otherwise.
+#[tokio::test]
+async fn binaries_with_a_wrong_byte_are_refused_or_run() {
+    let bytes = std::fs::read(fixtures::wasm("bench")).unwrap();
+    let mut outcomes = [0, 0, 0];
+    for at in 8..bytes.len() {
+        let mut wrong = bytes.clone();
+        wrong[at] ^= 0x41;
+        let outcome = match prepare_bytes(&wrong, "add") {
+            Err(errors) => {
+                assert!(!errors.is_empty());
+                0
+            }
+            Ok(module) => {
+                let arguments = [Value::Integer(1), Value::Integer(2)];
+                1 + usize::from(call(&context(module), &arguments).await.is_ok())
+            }
+        };
+        outcomes[outcome] += 1;
+    }
+    let [refused, failed, ran] = outcomes;
+    assert!(refused > ran, "{refused} refused, {failed} failed, {ran} ran");
+    assert!(ran > 0);
+}
+
+fn prepare_bytes(bytes: &[u8], method: &str) -> Result<Module, Vec<Error>> {
+    let hash = sha256(bytes);
+    engine().prepare(Spec {
+        id: id("bytes"),
+        binary: Binary::Wasm { bytes, hash: &hash },
+        wit: None,
+        method,
+        imports: &[],
+        wasi: WasiConfig::default(),
+        // A wrong byte can make a loop of anything.
+        limits: Wants::within(200).limits,
+    })
 }

@@ -15,8 +15,10 @@ use wippy_wit::{Value, ValueReader, ValueWriter};
 /// One engine for all tests: making one reserves a pool.
 pub fn engine() -> &'static Arc<Engine> {
     static ENGINE: LazyLock<Arc<Engine>> = LazyLock::new(|| {
+        // Where the process's memory is measured there are few slots: what they keep warm counts too.
+        let instances_max = if crate::alone::is_own_process() { 24 } else { 256 };
         Engine::new(EngineConfig {
-            instances_max: 256,
+            instances_max,
             ..EngineConfig::default()
         })
         .unwrap()
@@ -58,9 +60,14 @@ pub fn id(name: &str) -> EntryId {
 
 /// Prepares the committed guest `guest`.
 pub fn prepare(guest: &str, method: &str, wants: Wants) -> Result<Module, Vec<Error>> {
+    prepare_on(engine(), guest, method, wants)
+}
+
+/// Prepares the committed guest `guest` on an engine of the test's own.
+pub fn prepare_on(engine: &Engine, guest: &str, method: &str, wants: Wants) -> Result<Module, Vec<Error>> {
     let bytes = std::fs::read(fixtures::wasm(guest)).unwrap();
     let hash = sha256(&bytes);
-    engine().prepare(Spec {
+    engine.prepare(Spec {
         id: id(method.rsplit(['#', ']']).next().unwrap()),
         binary: Binary::Wasm {
             bytes: &bytes,

@@ -1,0 +1,160 @@
+//! [`Stock`]: the instances of a pool that nobody uses at the moment. Unused ones are made ahead of calls; used ones
+//! wait for a call that may see what the last one left in them.
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+use super::{Ready, owner::Owner};
+use crate::instance::Instance;
+
+/// A used instance that nobody wanted for this long is dropped.
+const IDLE_MAX: Duration = Duration::from_secs(30);
+
+/// The instances of a pool that nobody uses.
+#[expect(
+    clippy::vec_box,
+    reason = "an instance is boxed wherever it goes, since calls move it often"
+)]
+pub(crate) struct Stock {
+    unused: Mutex<Vec<Box<Instance>>>,
+    /// How many unused ones there should be.
+    target: AtomicUsize,
+    /// Whether the target follows the load.
+    follows: bool,
+    /// The most calls that ran at once since the target was last looked at.
+    peak: AtomicUsize,
+    used: Mutex<Vec<Used>>,
+    most: usize,
+    /// Somebody took something.
+    pub(super) taken: Notify,
+}
+
+/// An instance that ran calls.
+struct Used {
+    owner: Owner,
+    since: Instant,
+    instance: Box<Instance>,
+}
+
+impl Stock {
+    pub(super) fn new(ready: Ready, most: usize) -> Self {
+        let target = match ready {
+            Ready::Nothing | Ready::Following => 0,
+            Ready::Always(count) => count.min(most),
+        };
+        Self {
+            unused: Mutex::default(),
+            target: AtomicUsize::new(target),
+            follows: ready == Ready::Following,
+            peak: AtomicUsize::new(0),
+            used: Mutex::default(),
+            most,
+            taken: Notify::new(),
+        }
+    }
+
+    /// Whether there is ever an unused instance.
+    pub(super) fn makes_ahead(&self) -> bool {
+        self.follows || self.target.load(Ordering::Relaxed) > 0
+    }
+
+    /// A used instance that `owner` may use.
+    pub(super) fn take_used(&self, owner: &Owner) -> Option<Box<Instance>> {
+        let mut used = lock(&self.used);
+        let at = used.iter().rposition(|used| used.owner == *owner)?;
+        Some(used.remove(at).instance)
+    }
+
+    /// Keeps an instance for `owner`. If there are too many, the one that waits longest gives way.
+    pub(super) fn put_used(&self, owner: Owner, instance: Box<Instance>) {
+        let mut used = lock(&self.used);
+        let evicted = (used.len() >= self.most).then(|| used.remove(0));
+        used.push(Used {
+            owner,
+            since: Instant::now(),
+            instance,
+        });
+        drop(used);
+        drop(evicted);
+    }
+
+    /// An instance that nobody has used.
+    pub(super) fn take_unused(&self) -> Option<Box<Instance>> {
+        if !self.makes_ahead() {
+            return None;
+        }
+        let unused = lock(&self.unused).pop();
+        self.taken.notify_one();
+        unused
+    }
+
+    pub(super) fn put_unused(&self, instance: Box<Instance>) {
+        lock(&self.unused).push(instance);
+    }
+
+    /// How many unused ones are missing.
+    pub(super) fn missing(&self) -> usize {
+        let there = lock(&self.unused).len();
+        self.target.load(Ordering::Relaxed).saturating_sub(there)
+    }
+
+    /// So many calls run now.
+    pub(super) fn note(&self, running: usize) {
+        if self.follows {
+            self.peak.fetch_max(running, Ordering::Relaxed);
+        }
+    }
+
+    /// Follows the load and drops what is not needed; whether there is still something to look after.
+    pub(super) fn tend(&self, running: usize) -> bool {
+        if self.follows {
+            self.follow(running);
+        }
+        let target = self.target.load(Ordering::Relaxed);
+        let surplus = {
+            let mut unused = lock(&self.unused);
+            let keep = unused.len().min(target);
+            unused.split_off(keep)
+        };
+        drop(surplus);
+        let (expired, left) = {
+            let mut used = lock(&self.used);
+            // They were put there in the order of time.
+            let fresh = used.iter().position(|used| used.since.elapsed() < IDLE_MAX);
+            let expired = fresh.unwrap_or(used.len());
+            let expired: Vec<Used> = used.drain(..expired).collect();
+            (expired, used.len())
+        };
+        drop(expired);
+        left > 0 || target > 0
+    }
+
+    /// The target rises to the peak at once and falls by a part of the difference, so that it does not swing with every
+    /// gust.
+    fn follow(&self, running: usize) {
+        let peak = self.peak.swap(running, Ordering::Relaxed).min(self.most);
+        let target = self.target.load(Ordering::Relaxed);
+        let next = if peak >= target {
+            peak
+        } else {
+            target - (target - peak).div_ceil(4)
+        };
+        self.target.store(next, Ordering::Relaxed);
+    }
+
+    /// Unused and used instances.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (lock(&self.unused).len(), lock(&self.used).len())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
