@@ -128,6 +128,7 @@ impl Prepared {
         let dispatcher = DispatcherConfig {
             depth_max: depth.unwrap_or(defaults.depth_max),
             strict: config.strict,
+            ..defaults
         };
         let registry = Registry::new();
         if linked.is_ok() {

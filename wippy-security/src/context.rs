@@ -11,7 +11,7 @@ use std::{
 use tokio::time::Instant;
 use wippy_wit::Value;
 
-use crate::{Actor, Dispatcher, Scope};
+use crate::{Actor, Dispatcher, Record, Scope};
 
 /// Request values, readable by guests through `ctx.get`.
 pub type Values = BTreeMap<Arc<str>, Value>;
@@ -35,6 +35,8 @@ struct Shared {
     scope: Option<Arc<Scope>>,
     values: Arc<Values>,
     call_id: Option<Arc<str>>,
+    /// The process on whose behalf everything is done.
+    process: Option<Arc<Record>>,
 }
 
 impl Context {
@@ -47,6 +49,7 @@ impl Context {
                 scope: None,
                 values: Arc::default(),
                 call_id: None,
+                process: None,
             }),
             execution: Arc::default(),
             deadline: None,
@@ -84,6 +87,34 @@ impl Context {
             call_id: Some(call_id.into()),
             ..Shared::clone(&self.shared)
         })
+    }
+
+    /// What a process starts with that is spawned from here: this identity and these values, unless others are given.
+    /// It is an execution of its own. Its deadline and depth are those of the caller only if that waits for it, which
+    /// is the business of [`Processes::exec`](crate::Processes::exec).
+    pub(crate) fn for_process(
+        &self,
+        record: &Arc<Record>,
+        added: Values,
+        actor: Option<Arc<Actor>>,
+        scope: Option<Arc<Scope>>,
+        awaited: bool,
+    ) -> Self {
+        let mut shared = Shared::clone(&self.shared);
+        shared.process = Some(Arc::clone(record));
+        if !added.is_empty() {
+            let mut values = Values::clone(&shared.values);
+            values.extend(added);
+            shared.values = Arc::new(values);
+        }
+        shared.actor = actor.or(shared.actor);
+        shared.scope = scope.or(shared.scope);
+        Self {
+            shared: Arc::new(shared),
+            execution: Arc::default(),
+            deadline: self.deadline.filter(|_| awaited),
+            depth: if awaited { self.depth + 1 } else { 0 },
+        }
     }
 
     fn with_shared(&self, shared: Shared) -> Self {
@@ -144,6 +175,11 @@ impl Context {
     /// The name of the request that it belongs to, if an edge gave one.
     pub fn call_id(&self) -> Option<&str> {
         self.shared.call_id.as_deref()
+    }
+
+    /// The process that it belongs to: the one that runs under it, or that made the call.
+    pub fn process(&self) -> Option<&Arc<Record>> {
+        self.shared.process.as_ref()
     }
 
     /// When it must be over.

@@ -14,7 +14,8 @@ use wippy_registry::EntryId;
 use wippy_wit::{Reader, Writer};
 
 use crate::{
-    Call, CallError, Calling, Context, ErrorKind, Handler, Object, Permit, Policies, calling::Callee, guard,
+    Call, CallError, Calling, Context, ErrorKind, Handler, MailboxLimits, Object, Permit, Policies,
+    Processes, calling::Callee, guard,
 };
 
 /// What holds for every call.
@@ -24,6 +25,8 @@ pub struct DispatcherConfig {
     pub depth_max: u32,
     /// Whether an execution without actor or scope is refused rather than allowed.
     pub strict: bool,
+    /// How much may wait for one process.
+    pub mailbox: MailboxLimits,
 }
 
 impl Default for DispatcherConfig {
@@ -31,6 +34,7 @@ impl Default for DispatcherConfig {
         Self {
             depth_max: 64,
             strict: false,
+            mailbox: MailboxLimits::default(),
         }
     }
 }
@@ -40,6 +44,7 @@ pub struct Dispatcher {
     config: DispatcherConfig,
     table: ArcSwap<HashMap<EntryId, Arc<Function>>>,
     policies: ArcSwap<Policies>,
+    processes: Processes,
     /// Serialises changes of the table.
     changing: Mutex<()>,
 }
@@ -58,6 +63,7 @@ impl Dispatcher {
     /// An empty table.
     pub fn new(config: DispatcherConfig) -> Arc<Self> {
         Arc::new(Self {
+            processes: Processes::new(config.mailbox),
             config,
             table: ArcSwap::default(),
             policies: ArcSwap::default(),
@@ -155,6 +161,11 @@ impl Dispatcher {
         ))
     }
 
+    /// The process table.
+    pub fn processes(&self) -> &Processes {
+        &self.processes
+    }
+
     /// The policies and groups that scopes can be made of.
     pub fn policies(&self) -> Arc<Policies> {
         self.policies.load_full()
@@ -174,9 +185,15 @@ impl Dispatcher {
 /// What every call passes: may the actor of `context` call `id`, and is there room for one more level?
 pub(crate) fn admit(context: &Context, id: &EntryId) -> Result<Permit, CallError> {
     let permit = guard::authorize(context, "funcs.call", id.as_str())?;
+    check_depth(context, id)?;
+    Ok(permit)
+}
+
+/// Is there room for one more level below `context`?
+pub(crate) fn check_depth(context: &Context, id: &EntryId) -> Result<(), CallError> {
     let max = context.dispatcher().config.depth_max;
     if context.depth() < max {
-        Ok(permit)
+        Ok(())
     } else {
         Err(too_deep(id, max))
     }

@@ -57,6 +57,37 @@ pub fn authorize_with(
     )
 }
 
+/// Decides about something that is known by two names: none of them may be denied, and one has to be allowed.
+///
+/// # Errors
+/// As for [`authorize`].
+pub(crate) fn authorize_alias(
+    context: &Context,
+    action: &str,
+    alias: &str,
+    resource: &str,
+) -> Result<Permit, CallError> {
+    let asked = |resource| Asked {
+        action,
+        resource,
+        meta: &Value::Nil,
+    };
+    let (Some(actor), Some(scope)) = (context.actor(), context.scope()) else {
+        return decide(context, asked(alias));
+    };
+    let evaluate = |resource| scope.evaluate(actor, action, resource, &Value::Nil).decision;
+    match (evaluate(alias), evaluate(resource)) {
+        // The one that decides is asked once more, for the audit trail and the refusal.
+        (Decision::Deny, _) | (Decision::Allow, Decision::Undefined) => decide(context, asked(alias)),
+        (Decision::Allow | Decision::Undefined, _) => decide(context, asked(resource)),
+    }
+}
+
+/// A permit for what needs no further question: an edge starts something, or what runs goes on.
+pub(crate) fn granted() -> Permit {
+    Permit { _private: () }
+}
+
 fn decide(context: &Context, asked: Asked<'_>) -> Result<Permit, CallError> {
     let verdict = match (context.actor(), context.scope()) {
         (Some(actor), Some(scope)) => Some(scope.evaluate(actor, asked.action, asked.resource, asked.meta)),

@@ -7,6 +7,8 @@
 //! What it decides by is a [`Scope`] of [`Policy`]s: compiled once when the application starts, each of them only
 //! asked afterwards, and every decision is a record of the audit trail.
 //!
+//! Processes are reached the same way, through [`Processes`]: what runs on its own, gets messages, and is watched.
+//!
 //! A call goes [`Dispatcher::call`] → guard → [`Handler::invoke`]. The arguments and the result are cursors
 //! ([`wippy_wit::Reader`], [`wippy_wit::Writer`]), so values go straight from the caller's world to the callee's.
 
@@ -22,6 +24,7 @@ mod handler;
 mod object;
 mod policies;
 mod policy;
+mod process;
 mod scope;
 
 pub use actor::Actor;
@@ -35,4 +38,8 @@ pub use handler::{Call, Handler};
 pub use object::{Handle, Object};
 pub use policies::Policies;
 pub use policy::{Effect, Match, Policy, PolicyError, PolicyProblem};
+pub use process::{
+    Ended, Event, Exit, Host, Launched, Letter, Mailbox, MailboxLimits, Message, Pid, Place, Process,
+    ProcessCounts, ProcessFuture, Processes, Record, Running, Spawn, Start, Terminal,
+};
 pub use scope::{Decision, Explanation, Scope, Verdict};
