@@ -82,7 +82,11 @@ pub(super) fn monitor(watcher: &Arc<Record>, target: &Arc<Record>) -> Result<(),
         return Ok(());
     }
     if let Some(exit) = others.ended.clone() {
+        let is_on_its_way = own.monitored.contains_key(&target.pid().serial());
         drop((own, others));
+        if is_on_its_way {
+            return Ok(());
+        }
         let from = target.pid().clone();
         watcher.notify(Event::Exit { from, exit }, Some(place));
         return Ok(());
@@ -119,7 +123,11 @@ pub(super) fn link(own: &Arc<Record>, target: &Arc<Record>) -> Result<(), CallEr
         return Ok(());
     }
     if let Some(exit) = theirs.ended.clone() {
+        let is_on_its_way = ours.links.contains_key(&target.pid().serial());
         drop((ours, theirs));
+        if is_on_its_way {
+            return Ok(());
+        }
         own.link_went_down(target, &exit, own_place);
         return Ok(());
     }

@@ -8,5 +8,6 @@ mod expressions;
 mod guard;
 mod patterns;
 mod policies;
+mod processes;
 mod properties;
 mod support;
