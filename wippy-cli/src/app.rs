@@ -1,8 +1,9 @@
 //! [`App`]: an application that was loaded, linked and prepared: call its functions, run its processes, serve.
 
 mod process;
+mod services;
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use wippy_registry::{Diagnostic, EntryId, LinkedEntry, Registry, schema, suggest};
 use wippy_security::{CallError, Context, Dispatcher};
@@ -11,14 +12,16 @@ use wippy_wit::{Signature, Value, ValueReader, ValueWriter};
 use crate::{
     Config, Failure,
     boot::{self, Prepared, Process},
+    host::ProcessHost,
     report::Problems,
 };
 
-pub use self::process::{Exit, Input, Runnable};
+pub use self::process::{Exit, Input, Runnable, Started};
 
 /// An application that is ready to run. Nothing of it runs by itself before [`serve`](Self::serve).
 pub struct App {
     prepared: Prepared,
+    hosts: BTreeMap<EntryId, Arc<ProcessHost>>,
     warnings: Problems,
 }
 
@@ -53,8 +56,16 @@ impl App {
         if problems.has_errors() {
             return Err(problems);
         }
+        let hosts = services::hosts(&prepared.entries);
+        for (id, host) in &hosts {
+            prepared
+                .dispatcher
+                .processes()
+                .insert_host(id.clone(), Arc::clone(host) as _);
+        }
         Ok(Self {
             prepared,
+            hosts,
             warnings: problems,
         })
     }
@@ -121,7 +132,7 @@ impl App {
         }
         match self.prepared.processes.get(id)? {
             Process::Wasm(process) => process.signature().map(AsRef::as_ref),
-            Process::Lua(_) => None,
+            Process::Lua => None,
         }
     }
 
@@ -189,42 +200,25 @@ impl App {
         self.prepared.entries.iter().find(|entry| entry.entry.id == *id)
     }
 
-    /// Starts the services and serves until `until` is done.
-    ///
-    /// # Errors
-    /// When a service does not start.
-    pub async fn serve(&self, until: impl Future<Output = ()>) -> Result<(), Failure> {
+    /// Starts the services and serves until `until` is done, then stops them. A service that does not start is reported
+    /// and tried again; it keeps nothing else from running.
+    pub async fn serve(&self, until: impl Future<Output = ()>) {
         for entry in self.prepared.entries.iter().filter(|entry| has_no_runtime(entry)) {
             let kind = entry.entry.kind.as_str();
             tracing::warn!(target: "wippy", id = %entry.entry.id, kind, "is declared, but this version does not run it");
         }
-        let services: Vec<&EntryId> = self.services().collect();
-        for id in &services {
-            tracing::info!(target: "wippy", %id, "started");
-        }
-        tracing::info!(target: "wippy", entries = self.prepared.entries.len(), "serving");
-        until.await;
-        tracing::info!(target: "wippy", "stopping");
-        for id in services.iter().rev() {
-            tracing::info!(target: "wippy", %id, "stopped");
-        }
-        Ok(())
-    }
-
-    /// What starts with the application, dependencies first.
-    fn services(&self) -> impl Iterator<Item = &EntryId> {
-        let starts = |entry: &&LinkedEntry| {
-            entry
-                .config
-                .lifecycle()
-                .is_some_and(|lifecycle| lifecycle.auto_start)
-                && !has_no_runtime(entry)
+        let services = self.start_services();
+        let serving = async {
+            services.settled().await;
+            tracing::info!(target: "wippy", entries = self.prepared.entries.len(), "serving");
+            std::future::pending::<()>().await;
         };
-        self.prepared
-            .entries
-            .iter()
-            .filter(starts)
-            .map(|entry| &entry.entry.id)
+        tokio::select! {
+            () = until => {}
+            () = serving => {}
+        }
+        tracing::info!(target: "wippy", "stopping");
+        services.stop().await;
     }
 }
 
@@ -232,8 +226,7 @@ impl App {
 fn has_no_runtime(entry: &LinkedEntry) -> bool {
     matches!(
         entry.config,
-        schema::Config::ProcessService(_)
-            | schema::Config::HttpService(_)
+        schema::Config::HttpService(_)
             | schema::Config::HttpRouter(_)
             | schema::Config::HttpEndpoint(_)
             | schema::Config::HttpStatic(_)

@@ -9,6 +9,7 @@ mod environment;
 mod lua;
 mod overrides;
 mod parallel;
+mod script;
 mod wasm;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
@@ -19,7 +20,9 @@ use wippy_wasm::{WasmFunction, WasmProcess};
 
 use crate::{config::Config, report::Problems};
 
-pub(crate) use self::{directories::Directories, environment::Environment, lua::LuaCommand};
+pub(crate) use self::{
+    directories::Directories, environment::Environment, lua::LuaCommand, script::ScriptProcess,
+};
 
 /// An application of which every part is ready to run.
 pub(crate) struct Prepared {
@@ -34,8 +37,8 @@ pub(crate) struct Prepared {
 
 /// A process that can be started.
 pub(crate) enum Process {
-    Lua(LuaCommand),
-    Wasm(WasmProcess),
+    Lua,
+    Wasm(Arc<WasmProcess>),
 }
 
 /// One entry, ready to run.
@@ -153,10 +156,15 @@ impl Prepared {
                 self.dispatcher.insert(id, function as Arc<dyn Handler>);
             }
             Ready::LuaProcess(process) => {
-                self.processes.insert(id, Process::Lua(process));
+                let process = ScriptProcess(Arc::new(process));
+                self.dispatcher.processes().insert(id.clone(), Arc::new(process));
+                self.processes.insert(id, Process::Lua);
             }
             Ready::WasmProcess(process) => {
-                self.processes.insert(id, Process::Wasm(process));
+                let process = Arc::new(process);
+                self.processes
+                    .insert(id.clone(), Process::Wasm(Arc::clone(&process)));
+                self.dispatcher.processes().insert(id, process);
             }
         }
     }

@@ -12,9 +12,12 @@ mod boot;
 mod commands;
 pub mod config;
 mod failure;
+mod host;
 mod output;
 pub mod report;
+mod service;
 mod shutdown;
+pub mod supervisor;
 mod telemetry;
 mod terminal;
 

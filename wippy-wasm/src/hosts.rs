@@ -4,6 +4,7 @@
 //! capabilities into another.
 
 mod funcs;
+mod process;
 mod wasi;
 
 use wasmtime::component::Linker;
@@ -95,6 +96,13 @@ const HOSTS: &[Host] = &[
         wasi: false,
         link: funcs::link,
     },
+    Host {
+        import: "process",
+        aliases: &["wippy:runtime/process"],
+        interfaces: &[&["wippy:runtime/process"]],
+        wasi: false,
+        link: process::link,
+    },
 ];
 
 impl Host {
@@ -122,8 +130,8 @@ pub(crate) struct Granted {
     pub(crate) linker: Linker<GuestState>,
     /// Whether instances need a WASI context.
     pub(crate) wasi: bool,
-    /// Whether the guest can call other functions.
-    pub(crate) funcs: bool,
+    /// Whether the guest can reach others: functions, processes.
+    pub(crate) reaches: bool,
 }
 
 /// Makes the linker for an entry that declares `imports`, for a component with `surface`.
@@ -176,7 +184,9 @@ pub(crate) fn grant(
     Ok(Granted {
         linker,
         wasi: hosts.iter().any(|host| host.wasi),
-        funcs: hosts.iter().any(|host| host.import == "funcs"),
+        reaches: hosts
+            .iter()
+            .any(|host| matches!(host.import, "funcs" | "process")),
     })
 }
 

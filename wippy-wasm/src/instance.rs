@@ -4,7 +4,7 @@ use std::{future::Future, sync::Arc};
 
 use tokio::time::Instant;
 use wasmtime::{Store, component::ResourceAny};
-use wippy_security::{CallError, Context, ErrorKind};
+use wippy_security::{CallError, Context, ErrorKind, Mailbox};
 use wippy_wit::{Reader, Value, Writer};
 
 use crate::{
@@ -75,6 +75,11 @@ impl Instance {
         })
     }
 
+    /// Gives the guest a mailbox to receive from.
+    pub(crate) fn attach(&mut self, mailbox: Mailbox) {
+        self.store.data_mut().mailbox = Some(mailbox);
+    }
+
     /// Runs one call. After an error the instance is only good for dropping.
     pub(crate) async fn call(
         &mut self,
@@ -104,7 +109,7 @@ impl Instance {
         let state = self.store.data_mut();
         state.deadline = deadline;
         // What the guest leases while it runs is its own, not its caller's.
-        state.context = module.funcs.then(|| context.callee());
+        state.context = module.reaches.then(|| context.callee());
         Ok(())
     }
 

@@ -43,5 +43,5 @@ pub use hosts::import_for;
 pub use limits::Limits;
 pub use module::{Module, Spec};
 pub use pool::{PoolConfig, Reuse};
-pub use process::{Exit, Start, WasmProcess};
-pub use wasi::{EnvironmentLookup, EnvironmentVariable, Mount, Stdio, WasiConfig};
+pub use process::WasmProcess;
+pub use wasi::{EnvironmentLookup, EnvironmentVariable, Mount, WasiConfig};

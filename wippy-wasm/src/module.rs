@@ -44,7 +44,8 @@ pub struct Module {
     pub(crate) limits: Limits,
     /// Only for entries that declare a WASI import.
     pub(crate) wasi: Option<Arc<WasiConfig>>,
-    pub(crate) funcs: bool,
+    /// Whether the guest needs the context of its calls.
+    pub(crate) reaches: bool,
 }
 
 impl Engine {
@@ -90,7 +91,7 @@ impl Engine {
             pre,
             limits: spec.limits,
             wasi: granted.wasi.then(|| Arc::new(spec.wasi)),
-            funcs: granted.funcs,
+            reaches: granted.reaches,
             component,
         })
     }

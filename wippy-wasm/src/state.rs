@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 use wasmtime::{Store, UpdateDeadline, component::ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
-use wippy_security::Context;
+use wippy_security::{Context, Mailbox};
 
 use crate::limits::{Exceeded, Limits, Meter};
 
@@ -12,6 +12,8 @@ pub(crate) struct GuestState {
     pub(crate) meter: Meter,
     /// The context of the call that is running; guests reach others only through it.
     pub(crate) context: Option<Context>,
+    /// What a process receives from; functions have none.
+    pub(crate) mailbox: Option<Mailbox>,
     /// When the running call must be over, and which limit says so.
     pub(crate) deadline: Option<(Instant, Exceeded)>,
     /// Only made for entries that declare a WASI import.
@@ -30,6 +32,7 @@ impl GuestState {
         let state = Self {
             meter: Meter::new(limits),
             context: None,
+            mailbox: None,
             deadline: None,
             wasi: wasi.map(Box::new),
         };

@@ -9,5 +9,6 @@
 mod calls;
 mod misbehaving;
 mod preparing;
+mod processes;
 mod resources;
 mod support;
