@@ -74,6 +74,7 @@ impl Unit {
         dependents: Vec<Arc<Self>>,
         mut stopping: watch::Receiver<bool>,
     ) {
+        let _last_word = LastWord(&self);
         let ready = async {
             for need in &needs {
                 need.wait_for(|state| state.satisfies()).await;
@@ -187,6 +188,17 @@ impl Unit {
     fn report(&self, error: &CallError, what: &str) {
         let (kind, stack) = (error.kind().as_str(), error.stack());
         tracing::error!(target: "wippy", id = %self.id(), kind, %error, stack, "{what}");
+    }
+}
+
+/// Makes sure that nobody waits for a service whose task is gone, even if that panicked.
+struct LastWord<'a>(&'a Unit);
+
+impl Drop for LastWord<'_> {
+    fn drop(&mut self) {
+        if !self.0.state().is_over() {
+            self.0.set(State::Failed);
+        }
     }
 }
 

@@ -14,5 +14,7 @@ mod processes;
 mod quickstart;
 mod roundtrip;
 mod scripts;
+mod services;
 mod shell;
 mod signals;
+mod supervisor;
