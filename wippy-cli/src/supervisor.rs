@@ -107,6 +107,8 @@ pub struct Supervised {
 /// Services that were started together.
 pub struct Supervisor {
     units: Vec<Arc<Unit>>,
+    /// Notices every change of a state.
+    changes: watch::Receiver<()>,
     stopping: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
@@ -114,9 +116,10 @@ pub struct Supervisor {
 impl Supervisor {
     /// Starts services. `supervised` comes with dependencies first; what is needed and not among them does not count.
     pub fn start(supervised: Vec<Supervised>) -> Self {
+        let (changed, changes) = watch::channel(());
         let units: Vec<Arc<Unit>> = supervised
             .into_iter()
-            .map(|one| Arc::new(Unit::new(one)))
+            .map(|one| Arc::new(Unit::new(one, changed.clone())))
             .collect();
         let (stopping, _) = watch::channel(false);
         let mut tasks = JoinSet::new();
@@ -127,6 +130,7 @@ impl Supervisor {
         }
         Self {
             units,
+            changes,
             stopping,
             tasks,
         }
@@ -135,13 +139,20 @@ impl Supervisor {
     /// Waits until every service has got as far as it can for now: it runs, has ended or failed, or waits for one
     /// that did not start.
     pub async fn settled(&self) {
-        for unit in &self.units {
-            let mut needs = self.units.iter().filter(|other| unit.needs(other));
-            // What it needs comes before it, and has settled.
-            if needs.all(|need| need.state().satisfies()) {
-                unit.started().await;
+        let has_settled = |unit: &Arc<Unit>| match unit.state() {
+            State::Starting => false,
+            State::Unknown => {
+                let mut needs = self.units.iter().filter(|other| unit.needs(other));
+                needs.any(|need| !need.state().satisfies())
             }
-        }
+            State::Running | State::Stopping | State::Stopped | State::Exited | State::Failed => true,
+        };
+        let mut changes = self.changes.clone();
+        // The units hold the sender, so it is not dropped meanwhile.
+        let _ = changes
+            .wait_for(|()| self.units.iter().all(has_settled))
+            .await
+            .is_ok();
     }
 
     /// Every service and where it stands, dependencies first.

@@ -18,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Unit {
     supervised: Supervised,
     state: watch::Sender<State>,
+    /// Tells the supervisor of every change.
+    changed: watch::Sender<()>,
 }
 
 /// How one life of a service came to its end.
@@ -31,10 +33,11 @@ enum End {
 }
 
 impl Unit {
-    pub(super) fn new(supervised: Supervised) -> Self {
+    pub(super) fn new(supervised: Supervised, changed: watch::Sender<()>) -> Self {
         Self {
             supervised,
             state: watch::Sender::new(State::default()),
+            changed,
         }
     }
 
@@ -50,12 +53,6 @@ impl Unit {
         *self.state.borrow()
     }
 
-    /// Waits until it is known what became of its start.
-    pub(super) async fn started(&self) {
-        self.wait_for(|state| !matches!(state, State::Unknown | State::Starting))
-            .await;
-    }
-
     async fn wait_for(&self, is_met: impl FnMut(&State) -> bool) {
         // The sender is here, so it is not dropped meanwhile.
         let _ = self.state.subscribe().wait_for(is_met).await.is_ok();
@@ -63,6 +60,7 @@ impl Unit {
 
     fn set(&self, state: State) {
         self.state.send_replace(state);
+        self.changed.send_replace(());
         tracing::debug!(target: "wippy", id = %self.id(), %state);
     }
 

@@ -313,7 +313,7 @@ fn workers_bound_how_many_run_at_once() {
         .unwrap();
     runtime.block_on(async {
         let app = load(&project);
-        for (host, at_most) in [("app:narrow", 1), ("app:host", 4)] {
+        for (host, expected) in [("app:narrow", 1..=1), ("app:host", 2..=4)] {
             let counting: Arc<Counting> = Arc::default();
             app.dispatcher()
                 .processes()
@@ -323,7 +323,7 @@ fn workers_bound_how_many_run_at_once() {
                 assert!(process.exit().await.is_ok());
             }
             let most = counting.most.load(Ordering::SeqCst);
-            assert!(most <= at_most, "{host}: {most}");
+            assert!(expected.contains(&most), "{host}: {most}");
         }
         // A worker that is taken by busy loops is not needed to end them.
         let spins: Vec<_> = (0..3)

@@ -313,3 +313,19 @@ async fn a_panicking_service_does_not_keep_the_others() {
     supervisor.stop().await;
     assert_eq!(journal.lines(), ["start a", "started a", "stop a", "stopped a"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_need_that_fails_at_once_keeps_nobody_waiting_for_its_dependents() {
+    let journal = Journal::new();
+    let flapping = Actor {
+        life: Some((Duration::ZERO, Err(ErrorKind::Internal))),
+        ..actor("a", &journal)
+    };
+    let mut flapping = supervised(flapping, &[]);
+    flapping.lifecycle.restart.max_attempts = 1;
+    let supervisor = Supervisor::start(vec![flapping, supervised(actor("b", &journal), &["a"])]);
+    tokio::time::timeout(SECOND * 60, supervisor.settled())
+        .await
+        .unwrap();
+    supervisor.stop().await;
+}

@@ -119,7 +119,10 @@ pub(super) fn link(own: &Arc<Record>, target: &Arc<Record>) -> Result<(), CallEr
     refuse_self(own, target, "link to")?;
     let (own_place, target_place) = (own.take_event_place()?, target.take_event_place()?);
     let (mut ours, mut theirs) = lock_both(own, target);
-    if ours.ended.is_some() {
+    if let Some(exit) = ours.ended.clone() {
+        // A process that failed while a call of its still linked it takes the target with it all the same.
+        drop((ours, theirs));
+        target.link_went_down(own, &exit, target_place);
         return Ok(());
     }
     if let Some(exit) = theirs.ended.clone() {

@@ -175,3 +175,19 @@ fn a_taken_name_keeps_a_process_from_starting() {
     assert_eq!(theatre.processes().len(), 2);
     assert_eq!(&theatre.processes().lookup("worker").unwrap(), worker.pid());
 }
+
+#[test]
+fn what_is_spawned_and_linked_by_a_process_that_failed_meanwhile_ends_with_it() {
+    let theatre = Theatre::new();
+    let parent = theatre.start();
+    parent.crash();
+    theatre.stage.settle();
+    // A call that it made may still be on its way.
+    let linked = Spawn {
+        link: true,
+        ..spawn()
+    };
+    theatre.spawn(&parent, linked).unwrap();
+    theatre.stage.settle();
+    assert!(theatre.processes().is_empty());
+}
