@@ -116,10 +116,10 @@ pub struct Supervisor {
 impl Supervisor {
     /// Starts services. `supervised` comes with dependencies first; what is needed and not among them does not count.
     pub fn start(supervised: Vec<Supervised>) -> Self {
-        let (changed, changes) = watch::channel(());
+        let (notify, changes) = watch::channel(());
         let units: Vec<Arc<Unit>> = supervised
             .into_iter()
-            .map(|one| Arc::new(Unit::new(one, changed.clone())))
+            .map(|one| Arc::new(Unit::new(one, notify.clone())))
             .collect();
         let (stopping, _) = watch::channel(false);
         let mut tasks = JoinSet::new();

@@ -31,7 +31,7 @@ fn project(index: &str) -> TempDir {
     project
 }
 
-const ACTORS: &str = r#"
+const ACTORS: &str = r"
   - name: host
     kind: process.host
     lifecycle: { auto_start: true }
@@ -52,7 +52,7 @@ const ACTORS: &str = r#"
     meta: { command: { name: watch } }
     {actor}
     method: watch
-"#;
+";
 
 fn service(name: &str, process: &str, more: &str) -> String {
     format!(

@@ -1,5 +1,7 @@
 //! A process entry and hosts whose every step the test decides, and short ways to use them.
 
+#![expect(clippy::indexing_slicing, reason = "what a test does not find has to fail it")]
+
 mod concurrency;
 mod lifecycle;
 mod mailboxes;
@@ -122,13 +124,11 @@ impl Process for Puppets {
         });
         Box::pin(poll_fn(move |waking| {
             let mut strings = strings.lock().unwrap();
-            match strings.end.take() {
-                Some(end) => Poll::Ready(end),
-                None => {
-                    strings.waker = Some(waking.waker().clone());
-                    Poll::Pending
-                }
+            if let Some(end) = strings.end.take() {
+                return Poll::Ready(end);
             }
+            strings.waker = Some(waking.waker().clone());
+            Poll::Pending
         }))
     }
 }

@@ -89,7 +89,7 @@ async fn relayed(probe: &Mailbox) -> Json {
         panic!("no message");
     };
     assert_eq!(&*message.topic, "relayed");
-    values::from_value(&message.payloads[0]).unwrap()
+    values::from_value(message.payloads.first().unwrap()).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -56,12 +56,13 @@ fn spawn(name: &str) -> Spawn {
     Spawn::new(id(name), id("app:host"), Vec::new())
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "what a program ends with")]
 fn ok(value: impl Into<Value>) -> Result<Ended, CallError> {
     Ok(Ended::Value(value.into()))
 }
 
 async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), future)
+    tokio::time::timeout(Duration::from_mins(1), future)
         .await
         .expect("something was lost")
 }
@@ -81,10 +82,12 @@ async fn every_exit_is_told_once_however_the_process_ends() {
     insert(&root, "app:child", |start| async move {
         // Some end by themselves, while others are being killed.
         let letter = start.mailbox.next().await;
-        match letter {
-            Letter::Message(message, _) if &*message.topic == "crash" => Err(CallError::internal("crashed")),
-            _ => ok("done"),
+        if let Letter::Message(message, _) = letter
+            && &*message.topic == "crash"
+        {
+            return Err(CallError::internal("crashed"));
         }
+        ok("done")
     });
     insert(&root, "app:auditor", |start| async move {
         tell_each_once(&start).await
@@ -124,8 +127,7 @@ async fn every_exit_is_told_once_however_the_process_ends() {
             });
         }
         while killers.join_next().await.is_some() {}
-        let outcome = tell_each_once(&start).await;
-        outcome
+        tell_each_once(&start).await
     });
     let wanted = Spawn {
         name: Some("auditor".into()),
@@ -266,12 +268,12 @@ async fn a_failure_takes_a_whole_ring_of_links_with_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn messages_of_one_sender_keep_their_order_and_none_is_lost() {
-    const SENDERS: usize = 8;
+    const SENDERS: i64 = 8;
     const MESSAGES: i64 = 2_000;
     let root = system();
     insert(&root, "app:receiver", |start| async move {
         let mut next: HashMap<Pid, i64> = HashMap::new();
-        for _ in 0..SENDERS as i64 * MESSAGES {
+        for _ in 0..SENDERS * MESSAGES {
             let Letter::Message(message, _) = start.mailbox.next().await else {
                 continue;
             };
@@ -297,7 +299,7 @@ async fn messages_of_one_sender_keep_their_order_and_none_is_lost() {
         of(&root).launch(&root, spawn("app:sender"), vec![]).unwrap();
     }
     let exit = within(receiver.exit()).await;
-    assert_eq!(exit.as_ref().unwrap(), &Value::Integer(SENDERS as i64));
+    assert_eq!(exit.as_ref().unwrap(), &Value::Integer(SENDERS));
     until_empty(&root).await;
 }
 

@@ -257,19 +257,13 @@ async fn who_does_not_heed_a_cancellation_is_terminated() {
     let processes = theatre.processes();
     for child in [&heeding, &deaf] {
         processes.monitor(&parent.context, child.pid().as_str()).unwrap();
-        let second = Some(Duration::from_secs(1));
-        processes
-            .cancel(&parent.context, child.pid().as_str(), second, None)
-            .unwrap();
         // A later deadline changes nothing.
-        processes
-            .cancel(
-                &parent.context,
-                child.pid().as_str(),
-                Some(second.unwrap() * 2),
-                None,
-            )
-            .unwrap();
+        for seconds in [1, 2] {
+            let grace = Some(Duration::from_secs(seconds));
+            processes
+                .cancel(&parent.context, child.pid().as_str(), grace, None)
+                .unwrap();
+        }
     }
     assert_eq!(heeding.letters(), ["CANCEL from 1 -", "CANCEL from 1 -"]);
     heeding.end_well();

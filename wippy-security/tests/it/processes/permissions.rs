@@ -10,12 +10,14 @@ use crate::support::policy;
 
 type Operation = fn(&Processes, &Context, &str) -> Result<(), CallError>;
 
+type Actions = &'static [(&'static str, &'static str)];
+
 fn start(processes: &Processes, context: &Context, spawn: Spawn) -> Result<(), CallError> {
     processes.spawn(context, spawn).map(drop)
 }
 
 /// What a guest can ask for, and the actions with resources that it takes; `{}` is the other process's PID.
-const OPERATIONS: &[(&str, Operation, &[(&str, &str)])] = &[
+const OPERATIONS: &[(&str, Operation, Actions)] = &[
     (
         "spawn",
         |processes, context, _| start(processes, context, spawn()),
