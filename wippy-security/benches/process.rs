@@ -92,10 +92,15 @@ async fn main() {
     tasks.iter().for_each(tokio::task::JoinHandle::abort);
 
     let started = Instant::now();
+    let before = resident_bytes();
     let launched: Vec<_> = (0..SPAWNS)
         .map(|_| processes.launch(&root, spawn("app:echo"), Vec::new()).unwrap())
         .collect();
     report("start a process", SPAWNS, started.elapsed());
+    if let (Some(before), Some(after)) = (before, resident_bytes()) {
+        let each = after.saturating_sub(before) / u64::from(SPAWNS);
+        println!("{:<44}{each:>14} bytes", "a process that waits for a message");
+    }
     let started = Instant::now();
     let exits: Vec<_> = launched.iter().map(|process| (process, process.exit())).collect();
     for (process, exit) in exits {
@@ -127,16 +132,23 @@ async fn main() {
     report("round trip between processes", count, started.elapsed());
 }
 
+/// The memory that this program has, where the system says so.
+fn resident_bytes() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * 4096)
+}
+
 async fn floor() {
-    let (ping, mut pinged) = mpsc::channel::<Vec<Value>>(1024);
-    let (pong, mut ponged) = mpsc::channel::<Vec<Value>>(1024);
+    let (sender, mut requests) = mpsc::channel::<Vec<Value>>(1024);
+    let (answerer, mut answers) = mpsc::channel::<Vec<Value>>(1024);
     tokio::spawn(async move {
-        while let Some(message) = pinged.recv().await {
-            pong.send(message).await.unwrap();
+        while let Some(message) = requests.recv().await {
+            answerer.send(message).await.unwrap();
         }
     });
     for number in 0..ROUNDS {
-        ping.send(vec![Value::Integer(number.into())]).await.unwrap();
-        ponged.recv().await.unwrap();
+        sender.send(vec![Value::Integer(number.into())]).await.unwrap();
+        answers.recv().await.unwrap();
     }
 }
