@@ -20,9 +20,8 @@ use wippy_wasm::{WasmFunction, WasmProcess};
 
 use crate::{config::Config, report::Problems};
 
-pub(crate) use self::{
-    directories::Directories, environment::Environment, lua::LuaCommand, script::ScriptProcess,
-};
+pub(crate) use self::{directories::Directories, environment::Environment};
+use self::{lua::LuaCommand, script::ScriptProcess};
 
 /// An application of which every part is ready to run.
 pub(crate) struct Prepared {
@@ -156,8 +155,8 @@ impl Prepared {
                 self.dispatcher.insert(id, function as Arc<dyn Handler>);
             }
             Ready::LuaProcess(process) => {
-                let process = ScriptProcess(Arc::new(process));
-                self.dispatcher.processes().insert(id.clone(), Arc::new(process));
+                let process = Arc::new(ScriptProcess(process));
+                self.dispatcher.processes().insert(id.clone(), process);
                 self.processes.insert(id, Process::Lua);
             }
             Ready::WasmProcess(process) => {

@@ -11,7 +11,7 @@ use super::LuaCommand;
 use crate::terminal::StandardTerminal;
 
 /// A Lua process. Its script has no way to its mailbox: messages are dropped, and a CANCEL ends it.
-pub(crate) struct ScriptProcess(pub(crate) Arc<LuaCommand>);
+pub(super) struct ScriptProcess(pub(super) LuaCommand);
 
 impl Process for ScriptProcess {
     fn start(self: Arc<Self>, _: Permit, start: Start) -> ProcessFuture {

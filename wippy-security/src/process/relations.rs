@@ -250,12 +250,13 @@ impl Record {
     pub(super) fn wait(&self) -> oneshot::Receiver<Exit> {
         let (sender, receiver) = oneshot::channel();
         let mut relations = lock(&self.relations);
-        match &relations.ended {
-            Some(exit) => {
-                // The receiver is right here.
-                let _ = sender.send(exit.clone());
-            }
-            None => relations.waiting.push(sender),
+        if let Some(exit) = &relations.ended {
+            // The receiver is right here.
+            let _ = sender.send(exit.clone());
+        } else {
+            // Those who gave up waiting are forgotten at the next occasion.
+            relations.waiting.retain(|waiting| !waiting.is_closed());
+            relations.waiting.push(sender);
         }
         receiver
     }

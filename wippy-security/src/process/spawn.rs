@@ -108,8 +108,8 @@ pub(super) fn exit_of(record: &Record) -> impl Future<Output = Exit> + Send + us
 }
 
 impl Processes {
-    /// Starts a process for an edge, which needs no permission: see [the module](self). `words` are what it finds as
-    /// its terminal's arguments, if its host has one.
+    /// Starts a process for an edge, which needs no permission: see [`Processes`]. `words` are what it finds as its
+    /// terminal's arguments, if its host has one.
     ///
     /// # Errors
     /// When there is no such entry or host, the name is taken, or the host has no room.
