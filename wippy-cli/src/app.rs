@@ -3,8 +3,10 @@
 mod change;
 mod http;
 mod process;
+mod services;
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -16,16 +18,18 @@ use wippy_wit::{Signature, Value, ValueReader, ValueWriter};
 use crate::{
     Config, Failure,
     boot::{self, Prepared, Process},
+    host::ProcessHost,
     report::Problems,
 };
 
-pub use self::process::{Exit, Input, Runnable};
+pub use self::process::{Exit, Input, Runnable, Started};
 
 /// An application that is ready to run. Nothing of it runs by itself before [`serve`](Self::serve).
 pub struct App {
     prepared: Prepared,
     /// Where the project is.
     root: PathBuf,
+    hosts: BTreeMap<EntryId, Arc<ProcessHost>>,
     warnings: Problems,
 }
 
@@ -61,9 +65,17 @@ impl App {
             return Err(problems);
         }
         prepared.warm_up();
+        let hosts = services::hosts(&prepared.entries);
+        for (id, host) in &hosts {
+            prepared
+                .dispatcher
+                .processes()
+                .insert_host(id.clone(), Arc::clone(host) as _);
+        }
         Ok(Self {
             prepared,
             root: directory.to_owned(),
+            hosts,
             warnings: problems,
         })
     }
@@ -130,7 +142,7 @@ impl App {
         }
         match &**self.prepared.processes.get(id)? {
             Process::Wasm(process) => process.signature().map(AsRef::as_ref),
-            Process::Lua(_) => None,
+            Process::Lua => None,
         }
     }
 
@@ -198,50 +210,22 @@ impl App {
         self.prepared.entries.iter().find(|entry| entry.entry.id == *id)
     }
 
-    /// Starts the services and serves until `until` is done.
-    ///
-    /// # Errors
-    /// When a service does not start.
-    pub async fn serve(&self, until: impl Future<Output = ()>) -> Result<(), Failure> {
-        for entry in self.prepared.entries.iter().filter(|entry| has_no_runtime(entry)) {
-            let kind = entry.entry.kind.as_str();
-            tracing::warn!(target: "wippy", id = %entry.entry.id, kind, "is declared, but this version does not run it");
-        }
-        let services: Vec<&EntryId> = self.services().collect();
-        let listening = self.listen().await?;
-        for id in &services {
-            tracing::info!(target: "wippy", %id, "started");
-        }
-        tracing::info!(target: "wippy", entries = self.prepared.entries.len(), "serving");
-        until.await;
-        tracing::info!(target: "wippy", "stopping");
-        self.stop_listening(listening).await;
-        for id in services.iter().rev() {
-            tracing::info!(target: "wippy", %id, "stopped");
-        }
-        Ok(())
-    }
-
-    /// What starts with the application, dependencies first.
-    fn services(&self) -> impl Iterator<Item = &EntryId> {
-        let starts = |entry: &&LinkedEntry| {
-            entry
-                .config
-                .lifecycle()
-                .is_some_and(|lifecycle| lifecycle.auto_start)
-                && !has_no_runtime(entry)
+    /// Starts the services and serves until `until` is done, then stops them. A service that does not start is reported
+    /// and tried again; it keeps nothing else from running.
+    pub async fn serve(&self, until: impl Future<Output = ()>) {
+        let services = self.start_services();
+        let serving = async {
+            services.settled().await;
+            tracing::info!(target: "wippy", entries = self.prepared.entries.len(), "serving");
+            std::future::pending::<()>().await;
         };
-        self.prepared
-            .entries
-            .iter()
-            .filter(starts)
-            .map(|entry| &entry.entry.id)
+        tokio::select! {
+            () = until => {}
+            () = serving => {}
+        }
+        tracing::info!(target: "wippy", "stopping");
+        services.stop().await;
     }
-}
-
-/// Kinds that are checked at boot, and whose part of the runtime is still to come.
-fn has_no_runtime(entry: &LinkedEntry) -> bool {
-    matches!(entry.config, schema::Config::ProcessService(_))
 }
 
 fn command_of(entry: &LinkedEntry) -> Option<CommandInfo> {

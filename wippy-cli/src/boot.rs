@@ -28,7 +28,7 @@ use crate::{config::Config, live::Live, report::Problems};
 pub(crate) use self::{
     directories::Directories,
     environment::Environment,
-    lua::{Libraries, LuaCommand},
+    lua::Libraries,
     ready::{Ground, MadeReady, Process, Ready, Running, Which, make_ready},
     resources::Resources,
 };

@@ -12,11 +12,14 @@ mod boot;
 mod commands;
 pub mod config;
 mod failure;
+mod host;
 pub mod http;
 mod live;
 mod output;
 pub mod report;
+mod service;
 mod shutdown;
+pub mod supervisor;
 mod telemetry;
 mod terminal;
 

@@ -236,7 +236,12 @@ impl Live {
             self.dispatcher.remove(id);
         }
         running.functions.retain(|id, _| runs(id));
-        running.processes.retain(|id, _| runs(id));
+        running.processes.retain(|id, _| {
+            if !runs(id) {
+                self.dispatcher.processes().remove(id);
+            }
+            runs(id)
+        });
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(Current {
             linked: Some(Arc::new(linked)),
             written,
@@ -281,14 +286,20 @@ impl Live {
         // An entry may have become something else.
         running.functions.remove(&id);
         running.processes.remove(&id);
+        let processes = self.dispatcher.processes();
+        if matches!(ready, Ready::LuaFunction(_) | Ready::WasmFunction(_)) {
+            processes.remove(&id);
+        } else {
+            self.dispatcher.remove(&id);
+        }
+        let identity = || {
+            let entry = linked.get(&id)?;
+            // What it names and is not there was reported when the entries were linked.
+            own_identity(&entry.config, &self.dispatcher.policies()).ok()
+        };
         match ready {
             Ready::LuaFunction(function) => {
-                let policies = self.dispatcher.policies();
-                let identity = linked
-                    .get(&id)
-                    .map(|entry| own_identity(&entry.config, &policies));
-                // What it names and is not there was reported when the entries were linked.
-                if let Some(Ok(identity)) = identity {
+                if let Some(identity) = identity() {
                     self.dispatcher.insert(id, identity.around(function));
                 }
             }
@@ -297,11 +308,13 @@ impl Live {
                 self.dispatcher.insert(id, function as Arc<dyn Handler>);
             }
             Ready::LuaProcess(process) => {
-                self.dispatcher.remove(&id);
-                running.processes.insert(id, Arc::new(Process::Lua(process)));
+                if let Some(identity) = identity() {
+                    processes.insert(id.clone(), identity.around_process(process));
+                    running.processes.insert(id, Arc::new(Process::Lua));
+                }
             }
             Ready::WasmProcess(process) => {
-                self.dispatcher.remove(&id);
+                processes.insert(id.clone(), Arc::clone(&process) as _);
                 running.processes.insert(id, Arc::new(Process::Wasm(process)));
             }
         }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use wippy_registry::schema::lifecycle::SecurityContext;
 
-use crate::{Actor, Call, CallError, Context, Handler, Permit, Policies, Scope};
+use crate::{
+    Actor, Call, CallError, Context, Handler, Permit, Policies, Process, ProcessFuture, Scope, Start,
+};
 
 /// An actor and a scope that an entry declares. Both may be missing; what is missing is inherited.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -67,6 +69,34 @@ impl Identity {
             identity: self,
             handler,
         })
+    }
+}
+
+impl Identity {
+    /// `process`, run under this identity instead of its spawner's. Whether it may be started at all is still a question
+    /// about the spawner.
+    pub fn around_process(self, process: Arc<dyn Process>) -> Arc<dyn Process> {
+        if self.is_empty() {
+            return process;
+        }
+        Arc::new(RunsFor {
+            identity: self,
+            process,
+        })
+    }
+}
+
+/// A process that acts for somebody else than its spawner.
+struct RunsFor {
+    identity: Identity,
+    process: Arc<dyn Process>,
+}
+
+impl Process for RunsFor {
+    fn start(self: Arc<Self>, permit: Permit, start: Start) -> ProcessFuture {
+        let context = self.identity.over(&start.context);
+        let start = Start { context, ..start };
+        self.process.clone().start(permit, start)
     }
 }
 

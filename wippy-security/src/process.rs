@@ -6,9 +6,8 @@
 //! what to whom; it spawns nothing, and knows nothing of what runs inside.
 //!
 //! What a guest may do goes through the methods of [`Processes`] that take its [`Context`] and ask the guard. Edges (the
-//! command line, the supervisor) use [`Processes::launch`], which does not ask. That is safe for the same reason as
-//! [`Context::root`]: it takes the dispatcher in Rust's hands, and no guest has it there. The languages, which do have
-//! it, offer their guests only what asks.
+//! command line, the supervisor) use [`Processes::launch`], which does not ask; the languages offer their guests only
+//! what does.
 
 mod exit;
 mod mailbox;

@@ -8,6 +8,7 @@ mod files;
 mod funcs;
 mod http;
 mod logger;
+mod process;
 mod sockets;
 mod wasi;
 
@@ -133,6 +134,13 @@ const HOSTS: &[Host] = &[
         interfaces: &[&["wippy:runtime/logger"]],
         wasi: false,
         link: logger::link,
+    },
+    Host {
+        import: "process",
+        aliases: &["wippy:runtime/process"],
+        interfaces: &[&["wippy:runtime/process"]],
+        wasi: false,
+        link: process::link,
     },
 ];
 

@@ -7,7 +7,7 @@ use wasmtime::{
     Store,
     component::{Func, ResourceAny},
 };
-use wippy_security::{CallError, Context, ErrorKind};
+use wippy_security::{CallError, Context, ErrorKind, Mailbox};
 use wippy_wit::{Reader, Value, Writer};
 
 use crate::{
@@ -85,6 +85,11 @@ impl Instance {
             found,
             alive,
         })
+    }
+
+    /// Gives the guest a mailbox to receive from.
+    pub(crate) fn attach(&mut self, mailbox: Mailbox) {
+        self.store.data_mut().mailbox = Some(mailbox);
     }
 
     /// Runs one call. After an error the instance is only good for dropping.

@@ -48,5 +48,5 @@ pub use http::serve::ResponseBody;
 pub use limits::Limits;
 pub use module::{Module, Spec};
 pub use pool::{PoolConfig, Ready, Reuse};
-pub use process::{Exit, Start, WasmProcess};
-pub use wasi::{EnvironmentLookup, EnvironmentVariable, Mount, Stdio, WasiConfig};
+pub use process::WasmProcess;
+pub use wasi::{EnvironmentLookup, EnvironmentVariable, Mount, WasiConfig};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wippy_security::{CallError, Context};
+use wippy_security::{CallError, Ended, Permit, Process, ProcessFuture, Start};
 use wippy_wit::{Signature, Value, ValueReader, ValueWriter};
 
 use crate::{
@@ -13,29 +13,12 @@ use crate::{
 };
 
 /// A process entry that is a module's method.
+///
+/// Its standard streams are the terminal on a host that has one, else they go to the log. A guest that exits with a code
+/// other than 0 has failed; the error's details have the `exit_code`.
 #[derive(Debug)]
 pub struct WasmProcess {
     module: Module,
-}
-
-/// What a process is started with.
-#[derive(Debug, Clone, Default)]
-pub struct Start {
-    /// The arguments of the method.
-    pub arguments: Vec<Value>,
-    /// The arguments of the command line, for guests that ask WASI for them.
-    pub argv: Vec<String>,
-    /// Where its standard streams go.
-    pub stdio: Stdio,
-}
-
-/// How a process ended by itself.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Exit {
-    /// Its method returned this.
-    Value(Value),
-    /// It exited with this code.
-    Code(i32),
 }
 
 impl WasmProcess {
@@ -49,30 +32,50 @@ impl WasmProcess {
         (!self.module.is_command()).then(|| self.module.signature())
     }
 
-    /// Runs the process to its end. Dropping the future terminates it.
-    ///
-    /// # Errors
-    /// Whatever stopped it: its own error, a trap, a limit.
-    pub async fn run(&self, context: &Context, start: Start) -> Result<Exit, CallError> {
+    async fn run(&self, start: Start) -> Result<Value, CallError> {
+        let Start {
+            context,
+            mailbox,
+            arguments,
+            terminal,
+        } = start;
         let module = &self.module;
-        let deadline = deadline::of(context, &module.limits);
-        let mut instance = Instance::new(module, deadline, &start.argv, start.stdio).await?;
-        let (mut reader, mut writer) = (ValueReader::arguments(&start.arguments), ValueWriter::default());
+        let deadline = deadline::of(&context, &module.limits);
+        let stdio = if terminal.is_some() {
+            Stdio::Terminal
+        } else {
+            Stdio::Log
+        };
+        let argv = terminal.as_ref().map_or(&[][..], |terminal| &terminal.arguments);
+        let mut instance = Instance::new(module, deadline, argv, stdio).await?;
+        instance.attach(mailbox);
+        let (mut reader, mut writer) = (ValueReader::arguments(&arguments), ValueWriter::default());
         let invocation = Invocation {
             method: &module.method,
             keeper: None,
             receiver: None,
         };
-        match instance
-            .call(module, invocation, context, deadline, &mut reader, &mut writer)
-            .await
-        {
-            Ok(()) if module.is_command() => Ok(Exit::Code(0)),
-            Ok(()) => Ok(Exit::Value(writer.finish())),
+        let outcome = instance
+            .call(module, invocation, &context, deadline, &mut reader, &mut writer)
+            .await;
+        match outcome {
+            Ok(()) if module.is_command() => Ok(Value::Nil),
+            Ok(()) => Ok(writer.finish()),
             // The error of `wasi:cli/run` says nothing but that it failed.
-            Err(CallFailure::Returned(_)) if module.is_command() => Ok(Exit::Code(1)),
-            Err(CallFailure::Trapped(_, Some(code))) => Ok(Exit::Code(code)),
+            Err(CallFailure::Returned(_)) if module.is_command() => Err(failed(module)),
+            Err(CallFailure::Trapped(_, Some(0))) => Ok(Value::Nil),
             Err(failure) => Err(failure.into()),
         }
     }
+}
+
+impl Process for WasmProcess {
+    fn start(self: Arc<Self>, _: Permit, start: Start) -> ProcessFuture {
+        Box::pin(async move { self.run(start).await.map(Ended::Value) })
+    }
+}
+
+fn failed(module: &Module) -> CallError {
+    let details = Value::record([("exit_code", Value::Integer(1))]);
+    CallError::internal(format!("{}: the command failed", module.id)).with_details(details)
 }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use wasmtime::{Store, UpdateDeadline, component::ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
-use wippy_security::{CallError, Context};
+use wippy_security::{CallError, Context, Mailbox};
 
 use crate::{
     http::Http,
@@ -20,6 +20,8 @@ pub(crate) struct GuestState {
     pub(crate) meter: Meter,
     /// The context of the call that is running; guests reach others only through it.
     pub(crate) context: Option<Context>,
+    /// What a process receives from; functions have none.
+    pub(crate) mailbox: Option<Mailbox>,
     /// When the running call must be over, and which limit says so.
     pub(crate) deadline: Option<(Instant, Exceeded)>,
     /// How deep calls may be nested below this entry.
@@ -52,6 +54,7 @@ impl GuestState {
         let state = Self {
             meter: Meter::new(limits),
             context: None,
+            mailbox: None,
             deadline: None,
             call_depth: limits.call_depth,
             journal,

@@ -68,7 +68,7 @@ pub struct Mount {
 
 /// Where a guest's standard streams go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Stdio {
+pub(crate) enum Stdio {
     /// To the log, line by line; stdin is empty.
     #[default]
     Log,

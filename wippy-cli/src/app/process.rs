@@ -1,39 +1,27 @@
 //! Running one process to its end: which host it runs on, what its words mean, what its end means.
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc, time::Duration};
 
-use wippy_lua::Services;
-use wippy_registry::{EntryId, LinkedEntry, schema, suggest};
-use wippy_security::{CallError, Context, Identity};
-use wippy_wasm::{Start, Stdio, WasmProcess};
+use tokio::time::Instant;
+use wippy_registry::{EntryId, schema, suggest};
+use wippy_security::{CallError, Identity, Launched, Spawn};
 use wippy_wit::Value;
 
-use super::App;
+use super::{App, services};
 use crate::{
     Failure, arguments,
-    boot::{LuaCommand, Process, policies},
-    terminal::StandardTerminal,
+    boot::{Process, policies},
 };
 
 /// A process of an application, on the host where it would run.
 pub struct Runnable<'a> {
     app: &'a App,
+    id: EntryId,
     process: Arc<Process>,
-    host: Host,
-    /// Whom it acts for: what its host declares, and over that what it declares itself.
-    identities: [Identity; 2],
-}
-
-/// Where a process runs, as far as its output cares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Host {
-    /// It has the terminal.
-    Terminal {
-        /// Whether logs stay off it meanwhile.
-        hide_logs: bool,
-    },
-    /// What it prints goes to the log.
-    Background,
+    host: EntryId,
+    hides_logs: bool,
+    /// Whom it acts for, as its host declares.
+    identity: Identity,
 }
 
 /// What a process is started with.
@@ -63,23 +51,20 @@ impl App {
         let Some(process) = self.prepared.live.process(id) else {
             return Err(self.unknown_process(id));
         };
-        let (host, host_entry) = match host {
-            Some(host) => self.host(host)?,
-            None => self.terminal(),
+        let host = match host {
+            Some(host) => host.clone(),
+            None => self.terminal()?,
         };
         let policies = self.dispatcher().policies();
-        let lifecycle = host_entry.and_then(|entry| entry.config.lifecycle());
-        let own = self
-            .entry(id)
-            .map(|entry| policies::own_identity(&entry.config, &policies));
+        let lifecycle = self.entry(&host).and_then(|entry| entry.config.lifecycle());
+        let identity = policies::identity_of(lifecycle, &policies)?;
         Ok(Runnable {
             app: self,
+            id: id.clone(),
             process,
+            hides_logs: self.hides_logs(&host)?,
             host,
-            identities: [
-                policies::identity_of(lifecycle, &policies)?,
-                own.transpose()?.unwrap_or_default(),
-            ],
+            identity,
         })
     }
 
@@ -98,41 +83,42 @@ impl App {
         }
     }
 
-    fn host(&self, id: &EntryId) -> Result<(Host, Option<&LinkedEntry>), Failure> {
-        let Some(entry) = self.entry(id) else {
-            return Err(Failure::usage(format!("there is no host `{id}`")));
+    /// Whether what runs on this host wants the terminal without logs.
+    fn hides_logs(&self, host: &EntryId) -> Result<bool, Failure> {
+        let Some(entry) = self.entry(host) else {
+            return if self.hosts.contains_key(host) {
+                Ok(false)
+            } else {
+                Err(Failure::usage(format!("there is no host `{host}`")))
+            };
         };
         if let schema::Config::TerminalHost(terminal) = &entry.config {
-            let hide_logs = terminal.hide_logs;
-            return Ok((Host::Terminal { hide_logs }, Some(entry)));
+            return Ok(terminal.hide_logs);
         }
         if matches!(entry.config, schema::Config::ProcessHost(_)) {
-            return Ok((Host::Background, Some(entry)));
+            return Ok(false);
         }
         Err(
-            Failure::usage(format!("`{id}` is a `{}`, not a host", entry.entry.kind))
+            Failure::usage(format!("`{host}` is a `{}`, not a host", entry.entry.kind))
                 .help("a host is a `terminal.host` or a `process.host`"),
         )
     }
 
     /// The application's terminal, or one that is there anyway.
-    fn terminal(&self) -> (Host, Option<&LinkedEntry>) {
-        let terminal = self.prepared.entries.iter().find_map(|entry| {
-            if let schema::Config::TerminalHost(terminal) = &entry.config {
-                Some((terminal.hide_logs, entry))
-            } else {
-                None
-            }
-        });
-        let hide_logs = terminal.is_some_and(|(hide_logs, _)| hide_logs);
-        (Host::Terminal { hide_logs }, terminal.map(|(_, entry)| entry))
+    fn terminal(&self) -> Result<EntryId, Failure> {
+        let mut entries = self.prepared.entries.iter();
+        let terminal = entries.find(|entry| matches!(entry.config, schema::Config::TerminalHost(_)));
+        match terminal {
+            Some(entry) => Ok(entry.entry.id.clone()),
+            None => EntryId::parse(services::TERMINAL).map_err(|error| Failure::Other(error.to_string())),
+        }
     }
 }
 
 impl Runnable<'_> {
     /// Whether logs are to stay off the terminal while it runs.
     pub fn hides_logs(&self) -> bool {
-        self.host == Host::Terminal { hide_logs: true }
+        self.hides_logs
     }
 
     /// What `words` mean for this process; `invocation` is what its usage line begins with.
@@ -145,7 +131,7 @@ impl Runnable<'_> {
                 Some(signature) => arguments::typed(signature, words, invocation)?,
                 None => Vec::new(),
             },
-            Process::Lua(_) => words.iter().map(|word| Value::from(word.as_str())).collect(),
+            Process::Lua => words.iter().map(|word| Value::from(word.as_str())).collect(),
         };
         Ok(Input {
             words: words.to_vec(),
@@ -158,58 +144,92 @@ impl Runnable<'_> {
     /// # Errors
     /// Its own error, or whatever stopped it.
     pub async fn run(&self, input: Input) -> Result<Exit, CallError> {
-        match &*self.process {
-            Process::Wasm(process) => self.run_wasm(process, input).await,
-            Process::Lua(command) => self.run_lua(command, input).await,
-        }
+        self.start(input)?.exit().await
     }
 
-    async fn run_wasm(&self, process: &WasmProcess, input: Input) -> Result<Exit, CallError> {
-        let stdio = if self.has_terminal() {
-            Stdio::Terminal
-        } else {
-            Stdio::Log
-        };
-        let start = Start {
-            arguments: input.arguments,
-            argv: input.words,
-            stdio,
-        };
-        Ok(match process.run(&self.context(), start).await? {
-            wippy_wasm::Exit::Value(value) => Exit {
-                value: Some(value),
-                code: 0,
-            },
-            wippy_wasm::Exit::Code(code) => Exit {
-                value: None,
-                code: exit_code(code.into()),
+    /// Starts it: it has a PID, and others can reach it.
+    ///
+    /// # Errors
+    /// When its host has no room.
+    pub fn start(&self, input: Input) -> Result<Started, CallError> {
+        let spawn = Spawn::new(self.id.clone(), self.host.clone(), input.arguments);
+        let context = self.identity.over(&self.app.context());
+        let launched = self
+            .app
+            .dispatcher()
+            .processes()
+            .launch(&context, spawn, input.words)?;
+        Ok(Started {
+            launched,
+            returns: match &*self.process {
+                Process::Lua => Returns::Code,
+                Process::Wasm(process) if process.signature().is_some() => Returns::Value,
+                Process::Wasm(_) => Returns::Nothing,
             },
         })
     }
+}
 
-    async fn run_lua(&self, command: &LuaCommand, input: Input) -> Result<Exit, CallError> {
-        let terminal = self.has_terminal().then(|| Arc::new(StandardTerminal) as _);
-        let process = command.start(Services {
-            terminal,
-            ..self.app.prepared.live.ground().services()
-        })?;
-        let value = process.run(self.context(), input.words, input.arguments).await?;
-        let code = if let Value::Integer(code) = value {
-            exit_code(code)
-        } else {
-            0
-        };
-        Ok(Exit { value: None, code })
+/// A process that runs. Dropping it ends the process.
+#[derive(Debug)]
+pub struct Started {
+    launched: Launched,
+    returns: Returns,
+}
+
+/// What a process returns, as far as the command line cares.
+#[derive(Debug, Clone, Copy)]
+enum Returns {
+    /// Its exit code, if it is an integer.
+    Code,
+    /// Something to show.
+    Value,
+    Nothing,
+}
+
+impl Started {
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// Its own error, or whatever stopped it.
+    pub fn exit(&self) -> impl Future<Output = Result<Exit, CallError>> + Send + use<> {
+        let (exit, returns) = (self.launched.exit(), self.returns);
+        async move {
+            match (Result::clone(&*exit.await), returns) {
+                (Ok(Value::Integer(code)), Returns::Code) => Ok(Exit::code(code)),
+                (Ok(value), Returns::Value) => Ok(Exit {
+                    value: Some(value),
+                    code: 0,
+                }),
+                (Ok(_), Returns::Code | Returns::Nothing) => Ok(Exit::code(0)),
+                (Err(error), Returns::Code) => Err(error),
+                // A guest that exited said what it had to say itself.
+                (Err(error), Returns::Value | Returns::Nothing) => match error.details().get("exit_code") {
+                    Some(Value::Integer(code)) => Ok(Exit::code(*code)),
+                    _ => Err(error),
+                },
+            }
+        }
     }
 
-    /// Where everything that it does begins.
-    fn context(&self) -> Context {
-        let [host, own] = &self.identities;
-        own.over(&host.over(&self.app.context()))
+    /// Tells it to end; it is terminated if it has not done so after `grace`.
+    pub fn cancel(&self, grace: Duration, reason: &str) {
+        self.launched.cancel(Instant::now() + grace, reason);
     }
+}
 
-    fn has_terminal(&self) -> bool {
-        self.host != Host::Background
+impl Drop for Started {
+    fn drop(&mut self) {
+        self.launched.terminate("nobody waits for it any more");
+    }
+}
+
+impl Exit {
+    fn code(code: i64) -> Self {
+        Self {
+            value: None,
+            code: exit_code(code),
+        }
     }
 }
 

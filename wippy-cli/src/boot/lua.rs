@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use wippy_lua::{Error, Library, LuaFunction, LuaProcess, MODULES, Required, Services, Source};
+use wippy_lua::{Error, Library, LuaFunction, LuaProcess, MODULES, Required, Source};
 use wippy_registry::{
     Diagnostic, Entry, EntryId, Linked, LinkedEntry, SourceMap, SourceText,
     schema::{self, lua::Script, pool::Shape},
@@ -17,22 +17,6 @@ use crate::config::Config;
 
 /// The libraries of the application; those with errors are missing.
 pub(crate) type Libraries = BTreeMap<EntryId, Arc<Library>>;
-
-/// A Lua process as it waits to be started: each start makes its own state, with its own terminal.
-pub(crate) struct LuaCommand {
-    source: Source,
-    config: wippy_lua::Config,
-}
-
-impl LuaCommand {
-    /// A process with these services.
-    ///
-    /// # Errors
-    /// What [`LuaProcess::new`] finds; its checks were passed once already.
-    pub(crate) fn start(&self, services: Services) -> Result<LuaProcess, Error> {
-        LuaProcess::new(self.source.clone(), services, self.config.clone())
-    }
-}
 
 /// Checks and collects the libraries. Linked entries come with dependencies first, so that a library's own imports
 /// are there before it.
@@ -92,14 +76,9 @@ pub(super) fn process(
     ground: &Ground,
 ) -> Result<Ready, Vec<Diagnostic>> {
     let source = source(entry, &config.script, &config.method, libraries, sources)?;
-    let command = LuaCommand {
-        source,
-        config: limits(&ground.settings),
-    };
-    match command.start(ground.services()) {
-        Ok(_) => Ok(Ready::LuaProcess(command)),
-        Err(error) => Err(vec![blame(entry, &config.script, &error, sources)]),
-    }
+    let made = LuaProcess::new(source, ground.services(), limits(&ground.settings));
+    made.map(|process| Ready::LuaProcess(Arc::new(process)))
+        .map_err(|error| vec![blame(entry, &config.script, &error, sources)])
 }
 
 fn source(

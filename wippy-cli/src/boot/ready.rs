@@ -6,13 +6,13 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use wippy_lua::{LuaFunction, Services, World};
+use wippy_lua::{LuaFunction, LuaProcess, Services, World};
 use wippy_registry::{Diagnostic, EntryId, Linked, LinkedEntry, schema};
 use wippy_security::{Dispatcher, Policies};
 use wippy_wasm::{Engine, Error, WasmFunction, WasmProcess};
 
-use super::{Directories, Environment, LuaCommand, Resources, http, lua, parallel, policies, tokens, wasm};
-use crate::{config::Config, http::Plan};
+use super::{Directories, Environment, Resources, http, lua, parallel, policies, tokens, wasm};
+use crate::{config::Config, http::Plan, terminal::StandardTerminal};
 
 /// What entries are made ready on. It stays the same while they change.
 pub(crate) struct Ground {
@@ -28,16 +28,16 @@ pub(crate) struct Ground {
 
 /// A process that can be started.
 pub(crate) enum Process {
-    Lua(LuaCommand),
-    Wasm(WasmProcess),
+    Lua,
+    Wasm(Arc<WasmProcess>),
 }
 
 /// One entry, ready to run.
 pub(crate) enum Ready {
     LuaFunction(Arc<LuaFunction>),
-    LuaProcess(LuaCommand),
+    LuaProcess(Arc<LuaProcess>),
     WasmFunction(Arc<WasmFunction>),
-    WasmProcess(WasmProcess),
+    WasmProcess(Arc<WasmProcess>),
 }
 
 /// Entries that were made ready, dependencies first.
@@ -78,7 +78,8 @@ impl Ground {
     pub(crate) fn services(&self) -> Services {
         Services {
             world: self.world.clone(),
-            ..Services::default()
+            // Processes get it on hosts that have one, functions never do.
+            terminal: Some(Arc::new(StandardTerminal)),
         }
     }
 }

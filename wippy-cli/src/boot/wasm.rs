@@ -52,9 +52,8 @@ impl<'a> Compiler<'a> {
         entry: &LinkedEntry,
         config: &schema::wasm::WasmProcess,
     ) -> Result<super::Ready, Vec<Diagnostic>> {
-        Ok(super::Ready::WasmProcess(WasmProcess::new(
-            self.module(entry, &config.guest)?,
-        )))
+        let process = WasmProcess::new(self.module(entry, &config.guest)?);
+        Ok(super::Ready::WasmProcess(Arc::new(process)))
     }
 
     fn module(&self, entry: &LinkedEntry, guest: &Guest) -> Result<Module, Vec<Diagnostic>> {

@@ -1,6 +1,6 @@
 //! `wippy run`: serves the application, lists its commands, or runs one process.
 
-use std::{path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode, time::Duration};
 
 use serde_json::json;
 use wippy_registry::EntryId;
@@ -9,7 +9,7 @@ use wippy_wit::Signature;
 use super::{configured, usage_error, with_app};
 use crate::{
     App, Config, Failure,
-    app::{CommandInfo, Exit},
+    app::{CommandInfo, Exit, Input, Runnable},
     args::{ListArgs, RunArgs, RunRequest, Shared},
     arguments, output, shutdown,
     telemetry::{self, Occasion},
@@ -44,7 +44,7 @@ pub(super) fn run(mut shared: Shared, args: RunArgs) -> Result<ExitCode, Failure
 
 fn serve(directory: &Path, config: &Config) -> Result<ExitCode, Failure> {
     with_app(directory, config, async |app| {
-        app.serve(shutdown::requested()).await?;
+        app.serve(shutdown::requested()).await;
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -105,12 +105,36 @@ pub(super) async fn execute(
     if process.hides_logs() {
         telemetry::hide();
     }
-    let exit = tokio::select! {
-        exit = process.run(input) => exit?,
-        () = shutdown::requested() => return Err(Failure::Interrupted),
+    let mut interrupted = std::pin::pin!(shutdown::requested());
+    let services = app.start_services();
+    // A command may rely on what runs beside it.
+    let outcome = tokio::select! {
+        () = services.settled() => run_to_end(&process, input, interrupted).await,
+        () = &mut interrupted => Err(Failure::Interrupted),
     };
-    report(&exit, app.signature(id))
+    services.stop().await;
+    report(&outcome?, app.signature(id))
 }
+
+/// Runs a process to its end. When a signal comes it is told to end, and has a moment to do so.
+async fn run_to_end(
+    process: &Runnable<'_>,
+    input: Input,
+    interrupted: impl Future<Output = ()>,
+) -> Result<Exit, Failure> {
+    let started = process.start(input)?;
+    tokio::select! {
+        exit = started.exit() => return Ok(exit?),
+        () = interrupted => {}
+    }
+    started.cancel(GRACE, "interrupted");
+    // How it ends now does not matter any more.
+    let _ = started.exit().await;
+    Err(Failure::Interrupted)
+}
+
+/// What an interrupted process has to end by itself.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Prints what a process returned. Its exit code is wippy's.
 fn report(exit: &Exit, signature: Option<&Signature>) -> Result<ExitCode, Failure> {

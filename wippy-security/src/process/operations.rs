@@ -18,7 +18,7 @@ use super::{
 use crate::{CallError, Context, ErrorKind, Exit, Pid, dispatcher::check_depth, guard};
 
 /// How long a cancelled process may still run when nobody says so.
-pub(super) const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(5);
 
 impl Processes {
     /// Starts a process: `process.spawn` on the entry, `process.host` on the host, and whatever else `spawn` asks for:

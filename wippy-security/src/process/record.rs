@@ -96,6 +96,11 @@ impl Record {
         self.messages.load(Ordering::Relaxed)
     }
 
+    /// The places that are taken in its mailbox: of messages, and of events that came or may come.
+    pub fn held(&self) -> (usize, usize) {
+        (self.waiting(), self.events.load(Ordering::Relaxed))
+    }
+
     /// Whether it has ended.
     pub fn has_ended(&self) -> bool {
         lock(&self.relations).ended.is_some()

@@ -82,7 +82,11 @@ pub(super) fn monitor(watcher: &Arc<Record>, target: &Arc<Record>) -> Result<(),
         return Ok(());
     }
     if let Some(exit) = others.ended.clone() {
+        let is_on_its_way = own.monitored.contains_key(&target.pid().serial());
         drop((own, others));
+        if is_on_its_way {
+            return Ok(());
+        }
         let from = target.pid().clone();
         watcher.notify(Event::Exit { from, exit }, Some(place));
         return Ok(());
@@ -115,11 +119,18 @@ pub(super) fn link(own: &Arc<Record>, target: &Arc<Record>) -> Result<(), CallEr
     refuse_self(own, target, "link to")?;
     let (own_place, target_place) = (own.take_event_place()?, target.take_event_place()?);
     let (mut ours, mut theirs) = lock_both(own, target);
-    if ours.ended.is_some() {
+    if let Some(exit) = ours.ended.clone() {
+        // A process that failed while a call of its still linked it takes the target with it all the same.
+        drop((ours, theirs));
+        target.link_went_down(own, &exit, target_place);
         return Ok(());
     }
     if let Some(exit) = theirs.ended.clone() {
+        let is_on_its_way = ours.links.contains_key(&target.pid().serial());
         drop((ours, theirs));
+        if is_on_its_way {
+            return Ok(());
+        }
         own.link_went_down(target, &exit, own_place);
         return Ok(());
     }
@@ -239,12 +250,13 @@ impl Record {
     pub(super) fn wait(&self) -> oneshot::Receiver<Exit> {
         let (sender, receiver) = oneshot::channel();
         let mut relations = lock(&self.relations);
-        match &relations.ended {
-            Some(exit) => {
-                // The receiver is right here.
-                let _ = sender.send(exit.clone());
-            }
-            None => relations.waiting.push(sender),
+        if let Some(exit) = &relations.ended {
+            // The receiver is right here.
+            let _ = sender.send(exit.clone());
+        } else {
+            // Those who gave up waiting are forgotten at the next occasion.
+            relations.waiting.retain(|waiting| !waiting.is_closed());
+            relations.waiting.push(sender);
         }
         receiver
     }

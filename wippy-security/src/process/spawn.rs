@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 use wippy_registry::EntryId;
 use wippy_wit::Value;
 
@@ -89,7 +89,7 @@ impl Launched {
     }
 
     /// Tells it to end; it is terminated if it has not done so by `deadline`.
-    pub fn cancel(&self, deadline: tokio::time::Instant, reason: impl Into<Arc<str>>) {
+    pub fn cancel(&self, deadline: Instant, reason: impl Into<Arc<str>>) {
         self.record.cancel(None, Some(deadline), Some(reason.into()));
     }
 
@@ -108,14 +108,24 @@ pub(super) fn exit_of(record: &Record) -> impl Future<Output = Exit> + Send + us
 }
 
 impl Processes {
-    /// Starts a process for an edge, which needs no permission: see [the module](self). `words` are what it finds as
-    /// its terminal's arguments, if its host has one.
+    /// Starts a process for an edge, which needs no permission: see [`Processes`]. `words` are what it finds as its
+    /// terminal's arguments, if its host has one.
     ///
     /// # Errors
     /// When there is no such entry or host, the name is taken, or the host has no room.
     pub fn launch(&self, context: &Context, spawn: Spawn, words: Vec<String>) -> Result<Launched, CallError> {
         let record = self.start(context, spawn, Beginning::Launched { words })?;
         Ok(Launched { record })
+    }
+
+    /// Tells everything that runs on a host to end, for an edge that closes it. What still runs at `deadline` is
+    /// terminated.
+    pub fn cancel_host(&self, host: &EntryId, deadline: Instant, reason: &Arc<str>) {
+        for record in self.all() {
+            if record.pid().host() == host.as_str() {
+                record.cancel(None, Some(deadline), Some(Arc::clone(reason)));
+            }
+        }
     }
 
     /// Starts a process. Who may decide that has decided it.
@@ -176,7 +186,7 @@ impl Record {
     pub(super) fn cancel(
         self: &Arc<Self>,
         from: Option<Pid>,
-        deadline: Option<tokio::time::Instant>,
+        deadline: Option<Instant>,
         reason: Option<Arc<str>>,
     ) {
         // Without a place the event is left out: who has so much unread will not read this one either.

@@ -23,6 +23,11 @@ use super::{
 use crate::{CallError, ErrorKind, Exit, Pid};
 
 /// The process table. Nothing that is done often goes through a lock that all share.
+///
+/// What guests may do takes their [`Context`](crate::Context) and asks the guard. What takes no permission
+/// ([`launch`](Self::launch) and the [`Launched`](crate::Launched) that it answers, [`cancel_host`](Self::cancel_host),
+/// the changes of the table) is for edges, such as the command line and the supervisor: like
+/// [`Context::root`](crate::Context::root) it takes the dispatcher in Rust's hands, which no guest has.
 pub struct Processes {
     limits: MailboxLimits,
     programs: ArcSwap<HashMap<EntryId, Arc<dyn Process>>>,

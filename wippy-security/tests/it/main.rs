@@ -10,6 +10,7 @@ mod identity;
 mod network;
 mod patterns;
 mod policies;
+mod processes;
 mod properties;
 mod store;
 mod support;

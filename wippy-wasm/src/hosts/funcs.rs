@@ -72,17 +72,17 @@ async fn call_json(
     target: &str,
     arguments: &str,
 ) -> Result<String, CallError> {
-    let invalid = |error: &dyn std::fmt::Display| {
-        CallError::invalid(format!("the arguments are no JSON array: {error}"))
-    };
-    let arguments: Vec<serde_json::Value> =
-        serde_json::from_str(arguments).map_err(|error| invalid(&error))?;
-    let arguments = arguments
-        .iter()
-        .map(json::to_value)
-        .collect::<Result<Vec<_>, _>>()?;
+    let arguments = json_arguments(arguments)?;
     let value = call(context, target, &arguments).await?;
     Ok(json::from_value(&value)?.to_string())
+}
+
+/// The values of a JSON array.
+pub(super) fn json_arguments(text: &str) -> Result<Vec<Value>, CallError> {
+    let arguments: Vec<serde_json::Value> = serde_json::from_str(text)
+        .map_err(|error| CallError::invalid(format!("the arguments are no JSON array: {error}")))?;
+    let values = arguments.iter().map(json::to_value).collect::<Result<_, _>>()?;
+    Ok(values)
 }
 
 async fn call(
@@ -124,6 +124,6 @@ fn bytes(target: &str, value: Value) -> Result<Vec<u8>, CallError> {
 }
 
 /// An error as guests see it.
-fn report(error: &CallError) -> String {
+pub(super) fn report(error: &CallError) -> String {
     format!("{}: {}", error.kind(), error.message())
 }

@@ -21,6 +21,7 @@ mod misbehaving;
 mod mounts;
 mod pools;
 mod preparing;
+mod processes;
 mod programs;
 mod resources;
 mod server;
