@@ -7,20 +7,25 @@
 //! # Safety
 //!
 //! What is loaded here is machine code that will run with all rights of this process, and the engine cannot check
-//! code: loading is `unsafe` because it trusts the bytes. They are trusted for three reasons, each of them checked:
+//! code: loading is `unsafe` because it trusts the bytes. They are trusted for four reasons, each of them checked:
 //!
 //! * **Nobody else could have written them.** The folder and every file that is loaded belong to the user that this
 //!   process runs as, and neither its group nor others may write to them. That is read from the open files, not from
 //!   their paths, and files are opened relative to the open folder: nothing can be exchanged between the look and the
 //!   use. Who can act as this user can replace the program itself.
-//! * **They are what was written.** A file begins with a SHA-256 of its name and the rest, so one that was cut, garbled
-//!   by a disk or renamed is not loaded.
+//! * **This user's runtime wrote them.** What comes with a project belongs to whoever unpacked it, and a project may
+//!   say where the folder is. So a file is sealed with a secret that lies elsewhere and that only the user can read.
+//! * **They are what was written.** The seal covers the name and the code, so a file that was cut, garbled by a disk or
+//!   renamed is not loaded.
 //! * **They were made for this engine.** The engine's compatibility hash is a part of the name, and the engine compares
 //!   version and settings again when it loads.
 #![expect(
     unsafe_code,
     reason = "compiled code is loaded on trust; see the module's argument for why it is deserved"
 )]
+
+mod access;
+mod seal;
 
 use std::{
     ffi::OsStr,
@@ -37,6 +42,8 @@ use cap_std::fs::{Dir, OpenOptions};
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 
+use self::seal::{SEAL, Secret};
+
 /// Where compiled code is kept, and how much of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheConfig {
@@ -44,6 +51,9 @@ pub struct CacheConfig {
     pub dir: PathBuf,
     /// How much it may hold; what was used longest ago goes first.
     pub max_bytes: u64,
+    /// A file with a secret of the user's, which is made if it is not there. It must lie where nobody but the user puts
+    /// files, in particular not in a project: artifacts that come with one are told from the user's own by it.
+    pub secret: PathBuf,
 }
 
 impl CacheConfig {
@@ -60,6 +70,7 @@ const WRITING_MAX: Duration = Duration::from_hours(1);
 /// A folder of compiled components.
 pub(crate) struct Cache {
     folder: Dir,
+    secret: Secret,
     /// Whom the folder belongs to, which is who we are.
     owner: u32,
     max_bytes: u64,
@@ -90,6 +101,7 @@ impl Cache {
         access::trusted(&trusted, owner)?;
         Ok(Self {
             folder,
+            secret: Secret::of_user(&config.secret, owner)?,
             owner,
             max_bytes: config.max_bytes,
             warned: AtomicBool::new(false),
@@ -119,12 +131,13 @@ impl Cache {
         let mut options = OpenOptions::new();
         let mut file = self.folder.open_with(name, options.read(true))?.into_std();
         access::trusted(&file.metadata()?, self.owner)?;
-        let (mut written, mut code) = ([0; DIGEST], Vec::new());
+        let (mut written, mut code) = ([0; SEAL], Vec::new());
         let complete = file
             .read_exact(&mut written)
             .and_then(|()| file.read_to_end(&mut code));
-        if complete.is_err() || written != digest(name, &code) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is damaged"));
+        if complete.is_err() || written != self.secret.seal(name, &code) {
+            let why = "it is damaged, or not of this user's making";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
         // It is young again, which keeps it from being dropped. Where that cannot be said it is merely dropped sooner.
         let _ = file.set_modified(SystemTime::now());
@@ -163,7 +176,7 @@ impl Cache {
         }
         let aside = Aside::new(&self.folder)?;
         let mut file = &aside.file;
-        file.write_all(&digest(name, code))?;
+        file.write_all(&self.secret.seal(name, code))?;
         file.write_all(code)?;
         self.folder.rename(&aside.name, &self.folder, name)
     }
@@ -207,14 +220,6 @@ impl std::fmt::Debug for Cache {
     }
 }
 
-/// Bytes of a SHA-256.
-const DIGEST: usize = 32;
-
-/// What an artifact begins with. Its name is a part, so that one cannot be taken for another.
-fn digest(name: &str, code: &[u8]) -> [u8; DIGEST] {
-    Sha256::new_with_prefix(name).chain_update(code).finalize().into()
-}
-
 /// How files end that are being written.
 const ASIDE: &str = "new";
 /// And how they begin.
@@ -229,8 +234,7 @@ enum Held {
 impl Held {
     fn of(name: &OsStr) -> Option<Self> {
         let name = Path::new(name);
-        let is_digest =
-            |stem: &str| stem.len() == 2 * DIGEST && stem.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let is_digest = |stem: &str| stem.len() == 64 && stem.bytes().all(|digit| digit.is_ascii_hexdigit());
         match (name.file_stem()?.to_str()?, name.extension()) {
             (stem, None) if is_digest(stem) => Some(Self::Artifact),
             (stem, Some(extension)) if extension == ASIDE && stem.starts_with(ASIDE_PREFIX) => {
@@ -314,72 +318,4 @@ impl Hasher for Key {
         // Only what was written counts.
         0
     }
-}
-
-/// Who may write to a file, where systems say so.
-#[cfg(unix)]
-mod access {
-    use std::{
-        fs::{DirBuilder, Metadata},
-        io,
-        os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
-    };
-
-    use cap_std::fs::{OpenOptions, OpenOptionsExt as _};
-
-    /// Permission to write for the group and for others.
-    const OTHERS_WRITE: u32 = 0o022;
-
-    /// Fails unless only `owner` can have written it.
-    pub(super) fn trusted(metadata: &Metadata, owner: u32) -> io::Result<()> {
-        let refuse = |why: &str| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
-        if metadata.uid() != owner {
-            return refuse("it belongs to another user");
-        }
-        if metadata.mode() & OTHERS_WRITE != 0 {
-            return refuse("others may write to it; `chmod go-w` it, or delete it");
-        }
-        Ok(())
-    }
-
-    #[expect(clippy::unnecessary_wraps, reason = "not every system can tell")]
-    pub(super) fn owner(metadata: &Metadata) -> io::Result<u32> {
-        Ok(metadata.uid())
-    }
-
-    pub(super) fn for_owner_only(options: &mut OpenOptions) {
-        options.mode(0o600);
-    }
-
-    pub(super) fn folder_for_owner_only(builder: &mut DirBuilder) {
-        builder.mode(0o700);
-    }
-}
-
-/// Where it cannot be told who may have written a file, none is trusted.
-#[cfg(not(unix))]
-mod access {
-    use std::{
-        fs::{DirBuilder, Metadata},
-        io,
-    };
-
-    use cap_std::fs::OpenOptions;
-
-    fn unknown<T>() -> io::Result<T> {
-        let why = "this system does not say who may write to a file";
-        Err(io::Error::new(io::ErrorKind::Unsupported, why))
-    }
-
-    pub(super) fn trusted(_: &Metadata, _: u32) -> io::Result<()> {
-        unknown()
-    }
-
-    pub(super) fn owner(_: &Metadata) -> io::Result<u32> {
-        unknown()
-    }
-
-    pub(super) fn for_owner_only(_: &mut OpenOptions) {}
-
-    pub(super) fn folder_for_owner_only(_: &mut DirBuilder) {}
 }

@@ -127,9 +127,9 @@ impl Engine {
     /// # Errors
     /// When the machine refuses the reservations even for a small pool.
     pub fn new(config: EngineConfig) -> Result<Arc<Self>, Error> {
-        let plain = build(&config, Purpose::Plain)?;
+        let (plain, instances) = build(&config, Purpose::Plain)?;
         let cache = config.cache.as_ref().and_then(Cache::open);
-        let slots = Slots::new(usize::try_from(config.instances_max).unwrap_or(usize::MAX));
+        let slots = Slots::new(usize::try_from(instances).unwrap_or(usize::MAX));
         Ok(Arc::new(Self {
             config,
             cache,
@@ -226,7 +226,7 @@ impl Engine {
         if let Some(engine) = cell.get() {
             return Ok(engine);
         }
-        let engine = build(&self.config, purpose)?;
+        let (engine, _) = build(&self.config, purpose)?;
         Ok(cell.get_or_init(|| engine))
     }
 }
@@ -251,8 +251,9 @@ pub(crate) fn first_line(error: &wasmtime::Error) -> String {
     text.lines().next().unwrap_or_default().trim().to_owned()
 }
 
-/// Tries smaller pools where the machine limits address space, down to one that any machine grants.
-fn build(config: &EngineConfig, purpose: Purpose) -> Result<wasmtime::Engine, Error> {
+/// Tries smaller pools where the machine limits address space, down to one that any machine grants. Returns how many
+/// instances there can be, too.
+fn build(config: &EngineConfig, purpose: Purpose) -> Result<(wasmtime::Engine, u32), Error> {
     let mut instances = config.instances_max.max(16);
     loop {
         match wasmtime::Engine::new(&engine_config(config, instances, purpose)) {
@@ -265,7 +266,7 @@ fn build(config: &EngineConfig, purpose: Purpose) -> Result<wasmtime::Engine, Er
                         "address space is short: smaller pool"
                     );
                 }
-                return Ok(engine);
+                return Ok((engine, instances));
             }
             Err(_) if instances > 16 => instances = (instances / 4).max(16),
             Err(error) => {

@@ -70,7 +70,8 @@ impl Instance {
         };
         let http = module.http.as_ref();
         let http = http.map(|client| Http::new(client.clone(), &module.limits));
-        let alive = module.slots.take();
+        let no_slot = || trap::no_slot(module.id.as_str());
+        let alive = module.slots.take().ok_or_else(no_slot)?;
         let mut store = GuestState::store(module, wasi, journal, http)?;
         store.data_mut().deadline = deadline;
         let making = deadline::within(deadline, module.pre.instantiate_async(&mut store)).await;

@@ -1,4 +1,4 @@
-//! [`Slots`]: how many instances an engine has, so that idle ones are only kept while there is room for others.
+//! [`Slots`]: how many instances there are, so that there are never too many, and idle ones only while there is room.
 
 use std::sync::{
     Arc,
@@ -9,6 +9,7 @@ use std::sync::{
 #[derive(Debug)]
 pub(crate) struct Slots {
     alive: AtomicUsize,
+    max: usize,
     /// With more alive than this, none is kept idle.
     keep_max: usize,
 }
@@ -18,14 +19,15 @@ impl Slots {
     pub(crate) fn new(instances_max: usize) -> Arc<Self> {
         Arc::new(Self {
             alive: AtomicUsize::new(0),
+            max: instances_max,
             keep_max: instances_max / 4 * 3,
         })
     }
 
-    /// Counts an instance for as long as what is returned lives.
-    pub(crate) fn take(self: &Arc<Self>) -> Alive {
-        self.alive.fetch_add(1, Ordering::Relaxed);
-        Alive(Arc::clone(self))
+    /// Counts an instance for as long as what is returned lives; none when there are as many as may be.
+    pub(crate) fn take(self: &Arc<Self>) -> Option<Alive> {
+        let alive = Alive(Arc::clone(self));
+        (self.alive.fetch_add(1, Ordering::Relaxed) < self.max).then_some(alive)
     }
 
     /// Whether an instance may be kept although nobody uses it.

@@ -31,8 +31,7 @@ pub(crate) fn classify(error: &wasmtime::Error, module: &Module, method: &str) -
         return CallError::internal(format!("{id}: the guest trapped: {trap}")).with_details(details);
     }
     if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
-        let message = format!("{id}: all instance slots of the engine are taken");
-        return CallError::new(ErrorKind::Unavailable, message);
+        return no_slot(id);
     }
     let reason = crate::engine::first_line(error);
     CallError::internal(format!("{id}: the guest broke its contract: {reason}")).with_details(details(
@@ -40,6 +39,13 @@ pub(crate) fn classify(error: &wasmtime::Error, module: &Module, method: &str) -
         error,
         [("trap", Value::string("abi"))],
     ))
+}
+
+/// The error for a call that found no room for an instance.
+#[cold]
+pub(crate) fn no_slot(id: &str) -> CallError {
+    let message = format!("{id}: all instance slots of the engine are taken");
+    CallError::new(ErrorKind::Unavailable, message)
 }
 
 /// The limit that `error` is about, if it is about one. The engine guards some limits itself and has its own words.

@@ -16,7 +16,7 @@ use wippy_wasm::{
 };
 
 use super::{Directories, blame, ready::Ground};
-use crate::config::WasmConfig;
+use crate::config::{self, WasmConfig};
 
 /// Calls of an entry without a bound of its own that run at once.
 const CALLS_MAX: usize = 10_000;
@@ -144,30 +144,38 @@ impl<'a> Compiler<'a> {
 }
 
 fn engine_config(config: &WasmConfig) -> EngineConfig {
-    let cache = &config.cache;
-    let folder = || cache.dir.clone().or_else(cache_folder);
     EngineConfig {
         allocator: match config.allocator.as_deref() {
             Some("on_demand") => Allocator::OnDemand,
             Some(_) | None => Allocator::Pooling,
         },
-        cache: folder().filter(|_| cache.enabled).map(|dir| CacheConfig {
-            dir,
-            max_bytes: cache.max_bytes.unwrap_or(CacheConfig::MAX_BYTES),
-        }),
+        cache: cache(&config.cache),
         ..EngineConfig::default()
     }
 }
 
-/// Where the user's caches are, ours among them.
-fn cache_folder() -> Option<PathBuf> {
+fn cache(config: &config::CacheConfig) -> Option<CacheConfig> {
+    if !config.enabled {
+        return None;
+    }
+    let own = user_folder()?;
+    Some(CacheConfig {
+        dir: config.dir.clone().unwrap_or_else(|| own.join("components")),
+        max_bytes: config.max_bytes.unwrap_or(CacheConfig::MAX_BYTES),
+        // Not beside the artifacts: a project may say where those are, and bring some.
+        secret: own.join("seal"),
+    })
+}
+
+/// What is ours among the user's caches. Without a home nothing is kept.
+fn user_folder() -> Option<PathBuf> {
     let absolute = |name| {
         env::var_os(name)
             .map(PathBuf::from)
             .filter(|path| path.is_absolute())
     };
     let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
-    Some(caches.join("wippy").join("components"))
+    Some(caches.join("wippy"))
 }
 
 /// The binary of a guest, after its hash was checked.

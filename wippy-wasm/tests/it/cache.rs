@@ -59,12 +59,21 @@ impl Folder {
 }
 
 fn engine(folder: &Path, max_bytes: u64) -> Arc<Engine> {
+    engine_with(
+        folder,
+        max_bytes,
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join("seal"),
+    )
+}
+
+fn engine_with(folder: &Path, max_bytes: u64, secret: PathBuf) -> Arc<Engine> {
     Engine::new(EngineConfig {
         instances_max: 16,
         allocator: Allocator::OnDemand,
         cache: Some(CacheConfig {
             dir: folder.to_owned(),
             max_bytes,
+            secret,
         }),
         ..EngineConfig::default()
     })
@@ -125,14 +134,7 @@ fn what_was_cut_or_garbled_is_compiled_again() {
         bytes[at] ^= 1;
         bytes
     };
-    // With the right digest, but not code; and another's code under this name.
-    let other = {
-        use sha2::Digest as _;
-        let code = b"\x7fELF and so on".repeat(100);
-        let name = artifact.file_name().unwrap().to_str().unwrap();
-        let digest = sha2::Sha256::new_with_prefix(name).chain_update(&code).finalize();
-        [digest.as_slice(), &code].concat()
-    };
+    // Another's code under this name.
     let renamed = {
         let elsewhere = Folder::new();
         prepare(&elsewhere.engine(), "deep", "to");
@@ -147,7 +149,6 @@ fn what_was_cut_or_garbled_is_compiled_again() {
         garbled(0),
         garbled(40),
         garbled(whole.len() - 1),
-        other,
         renamed,
     ];
     for (index, wrong) in wrongs.iter().enumerate() {
@@ -193,6 +194,29 @@ fn what_belongs_to_another_user_is_not_loaded() {
             COMPILED
         );
     }
+}
+
+/// A project brings a folder with artifacts, which belong to whoever unpacked it, and says that this is the cache.
+#[test]
+fn what_another_users_runtime_wrote_is_not_loaded() {
+    let (folder, mine, theirs) = (Folder::new(), Folder::new(), Folder::new());
+    let with = |secret: &Folder| engine_with(&folder.path(), CacheConfig::MAX_BYTES, secret.path());
+    assert_eq!(add(&with(&theirs)), COMPILED);
+    assert_eq!(add(&with(&theirs)), LOADED);
+    assert_eq!(add(&with(&mine)), COMPILED);
+    assert_eq!(add(&with(&mine)), LOADED);
+    assert_eq!(
+        mine.path().metadata().unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+
+    // A secret that others know is none, nor is one that is too short.
+    fs::set_permissions(mine.path(), fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(add(&with(&mine)), COMPILED);
+    fs::set_permissions(mine.path(), fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(add(&with(&mine)), LOADED);
+    fs::write(mine.path(), "short").unwrap();
+    assert_eq!(add(&with(&mine)), COMPILED);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
 };
 
 use wippy_security::{Context, Dispatcher, DispatcherConfig, ErrorKind};
-use wippy_wasm::{Engine, EngineConfig, PoolConfig, WasmFunction};
+use wippy_wasm::{Allocator, Engine, EngineConfig, PoolConfig, WasmFunction};
 use wippy_wit::Value;
 
 use crate::{
@@ -76,11 +76,17 @@ async fn sleep_at_once(count: usize) {
 /// More than the engine has slots: what cannot sleep is refused, can be tried again, and says whose it was.
 #[tokio::test]
 async fn more_than_there_are_slots() {
-    let few = EngineConfig {
-        instances_max: 16,
-        ..EngineConfig::default()
-    };
-    let context = sleeper(few, 100);
+    for allocator in [Allocator::Pooling, Allocator::OnDemand] {
+        let few = EngineConfig {
+            instances_max: 16,
+            allocator,
+            ..EngineConfig::default()
+        };
+        more_than_sixteen(&sleeper(few, 100)).await;
+    }
+}
+
+async fn more_than_sixteen(context: &Context) {
     let sleeping: Vec<_> = (0..20)
         .map(|_| {
             let context = context.with_own_execution();
@@ -100,7 +106,7 @@ async fn more_than_there_are_slots() {
         }
     }
     assert_eq!(refused, 4);
-    assert!(call(&context, &[Value::Integer(1)]).await.is_ok());
+    assert!(call(context, &[Value::Integer(1)]).await.is_ok());
 }
 
 /// A context that knows a guest of which so many may sleep.
