@@ -9,6 +9,7 @@
 mod calls;
 mod http_client;
 mod http_handler;
+mod http_permissions;
 mod identity;
 mod misbehaving;
 mod preparing;
