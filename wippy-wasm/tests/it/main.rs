@@ -8,6 +8,7 @@
 
 mod calls;
 mod http_client;
+mod http_contexts;
 mod http_handler;
 mod http_permissions;
 mod identity;
