@@ -11,18 +11,17 @@ use hyper::{body::Incoming, client::conn::http1};
 use tokio::net::TcpStream;
 use wasmtime_wasi_http::io::TokioIo;
 use wippy_security::{CallError, Context, Dispatcher, DispatcherConfig, ErrorKind, authorize};
-use wippy_wasm::{Error, Limits, PoolConfig, ResponseBody, Reuse, WasmFunction};
-use wippy_wit::Value;
+use wippy_wasm::{Error, Limits, PoolConfig, ResponseBody, WasmFunction};
 
 use crate::{
-    identity::{Allow, Log, under},
+    identity::Log,
     server::{Body, Server, Step, steps, text},
     support::{Wants, prepare},
 };
 
 const IMPORTS: [&str; 5] = ["wasi:http", "wasi:io", "wasi:cli", "wasi:clocks", "wasi:random"];
 
-fn handler_of(guest: &str, limits: Limits, pool: PoolConfig) -> Arc<WasmFunction> {
+pub fn handler_of(guest: &str, limits: Limits, pool: PoolConfig) -> Arc<WasmFunction> {
     let wants = Wants {
         limits,
         ..Wants::imports(&IMPORTS)
@@ -32,16 +31,16 @@ fn handler_of(guest: &str, limits: Limits, pool: PoolConfig) -> Arc<WasmFunction
     Arc::new(WasmFunction::new(module, pool))
 }
 
-fn handler() -> Arc<WasmFunction> {
+pub fn handler() -> Arc<WasmFunction> {
     handler_of("http-proxy", Limits::default(), PoolConfig::default())
 }
 
-fn root() -> Context {
+pub fn root() -> Context {
     Context::root(Dispatcher::new(DispatcherConfig::default()))
 }
 
 /// Puts a handler behind a server; what fails before the head is a 500 with the error, which is kept too.
-async fn site(handler: Arc<WasmFunction>, context: Context) -> (Server, Arc<Mutex<Vec<CallError>>>) {
+pub async fn site(handler: Arc<WasmFunction>, context: Context) -> (Server, Arc<Mutex<Vec<CallError>>>) {
     let failures = Arc::new(Mutex::new(Vec::new()));
     let seen = failures.clone();
     let answer = move |request: Request<Incoming>| {
@@ -63,14 +62,14 @@ async fn site(handler: Arc<WasmFunction>, context: Context) -> (Server, Arc<Mute
 }
 
 /// One request over a connection of its own.
-async fn ask(server: &Server, request: Request<Body>) -> Result<Response<Incoming>, hyper::Error> {
+pub async fn ask(server: &Server, request: Request<Body>) -> Result<Response<Incoming>, hyper::Error> {
     let stream = TcpStream::connect(server.address).await.unwrap();
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     sender.send_request(request).await
 }
 
-fn get(server: &Server, path: &str) -> Request<Body> {
+pub fn get(server: &Server, path: &str) -> Request<Body> {
     with_body("GET", server, path, steps([]))
 }
 
@@ -83,7 +82,7 @@ fn with_body(method: &str, server: &Server, path: &str, body: Body) -> Request<B
         .unwrap()
 }
 
-async fn read(response: Response<Incoming>) -> String {
+pub async fn read(response: Response<Incoming>) -> String {
     let body = response.into_body().collect().await.unwrap().to_bytes();
     String::from_utf8(body.to_vec()).unwrap()
 }
@@ -254,7 +253,7 @@ async fn failures_after_the_head_break_the_response_off() {
 }
 
 /// Serves without a server between: the test is the client.
-async fn serve(
+pub async fn serve(
     handler: &Arc<WasmFunction>,
     context: &Context,
     path: &str,
@@ -265,139 +264,6 @@ async fn serve(
         .body(steps([]))
         .unwrap();
     handler.clone().serve(permit, context, request).await
-}
-
-/// A pool with room for one: whoever holds a guest keeps the others waiting.
-fn alone() -> Arc<WasmFunction> {
-    let pool = PoolConfig {
-        max_size: 1,
-        queue: 8,
-        reuse: Reuse::Never,
-        ..PoolConfig::default()
-    };
-    handler_of("http-proxy", Limits::default(), pool)
-}
-
-#[tokio::test]
-async fn a_client_that_goes_away_takes_its_guest_along() {
-    let (handler, context) = (alone(), root());
-    // Before the head: the future is dropped.
-    let waiting = serve(&handler, &context, "/never");
-    assert!(
-        tokio::time::timeout(Duration::from_millis(50), waiting)
-            .await
-            .is_err()
-    );
-    assert!(serve(&handler, &context, "/hello").await.is_ok());
-    // After it: the body is dropped, in the middle or before its first piece.
-    for pieces in [0, 3] {
-        let mut body = serve(&handler, &context, "/endless").await.unwrap().into_body();
-        for _ in 0..pieces {
-            body.frame().await.unwrap().unwrap();
-        }
-        let begun = Instant::now();
-        drop(body);
-        assert!(serve(&handler, &context, "/hello").await.is_ok());
-        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-    }
-}
-
-/// A response that nobody reads holds a bounded amount, and its guest.
-#[tokio::test]
-async fn a_guest_does_not_run_ahead_of_its_reader() {
-    let handler = alone();
-    let mut body = serve(&handler, &root(), "/endless").await.unwrap().into_body();
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    let mut ready = 0;
-    while let Some(Some(Ok(frame))) = futures_now(body.frame()) {
-        ready += frame.into_data().unwrap().len();
-    }
-    assert!(ready > 0 && ready <= 1 << 20, "{ready} bytes were ready");
-}
-
-/// The outcome of a future that does not have to wait.
-fn futures_now<F: Future>(future: F) -> Option<F::Output> {
-    let mut future = std::pin::pin!(future);
-    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-    match future.as_mut().poll(&mut cx) {
-        std::task::Poll::Ready(output) => Some(output),
-        std::task::Poll::Pending => None,
-    }
-}
-
-/// A guest may finish its work after the response was read.
-#[tokio::test]
-async fn guests_go_on_after_their_response() {
-    let (told, mut hear) = tokio::sync::mpsc::unbounded_channel();
-    let other = Server::start(move |request: Request<Incoming>| {
-        told.send(request.uri().to_string()).unwrap();
-        async { text("heard") }
-    })
-    .await;
-    let (server, _) = site(handler(), root()).await;
-    let path = format!("/after?{}", other.url("/told"));
-    let response = ask(&server, get(&server, &path)).await.unwrap();
-    assert_eq!(read(response).await, "done\n");
-    let heard = tokio::time::timeout(Duration::from_secs(10), hear.recv())
-        .await
-        .unwrap();
-    assert_eq!(heard.as_deref(), Some("/told"));
-}
-
-#[tokio::test]
-async fn requests_act_for_their_context() {
-    let other = Server::start(async |_: Request<Incoming>| text("ok")).await;
-    let path = format!("/fetch?{}", other.url("/"));
-    let (handler, plain) = (handler(), root());
-    let refused = under(
-        &plain,
-        &[(Allow, "funcs.call", "*"), (Allow, "wasi.http.request", "*")],
-    );
-    for (context, expected) in [
-        (&plain, "200"),
-        (&refused, "ErrorCode::DestinationIpProhibited"),
-        (&plain, "200"),
-    ] {
-        let body = serve(&handler, context, &path).await.unwrap().into_body();
-        let body = body.collect().await.unwrap().to_bytes();
-        assert_eq!(body, expected);
-    }
-}
-
-#[tokio::test]
-async fn the_deadline_of_a_request_is_its_own() {
-    let handler = handler();
-    let context = root().with_timeout(Duration::from_millis(100));
-    let error = serve(&handler, &context, "/never").await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Timeout);
-    assert_eq!(
-        error.details().get("limit").and_then(Value::as_str),
-        Some("deadline")
-    );
-}
-
-#[tokio::test]
-async fn a_request_that_names_no_host_is_invalid() {
-    let (handler, context) = (handler(), root());
-    let permit = authorize(&context, "funcs.call", "test:handle").unwrap();
-    let request = Request::get("/hello").body(steps([])).unwrap();
-    let error = handler.serve(permit, &context, request).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
-}
-
-/// A client that goes away while it still sends: the guest sees the end of its input as an error, and may end.
-#[tokio::test]
-async fn a_request_that_breaks_off_is_told_to_the_guest() {
-    let (handler, context) = (alone(), root());
-    let permit = authorize(&context, "funcs.call", "test:handle").unwrap();
-    let body = steps([Step::Data("beginning"), Step::Fail]);
-    let request = Request::post("/echo")
-        .header("host", "example.org")
-        .body(body)
-        .unwrap();
-    let response = handler.clone().serve(permit, &context, request).await.unwrap();
-    assert!(response.into_body().collect().await.is_err());
-    assert!(serve(&handler, &context, "/hello").await.is_ok());
 }
 
 #[test]
