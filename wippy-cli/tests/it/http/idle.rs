@@ -68,3 +68,52 @@ async fn ten_thousand_idle_connections_cost_little() {
         connections.len()
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_passes_through_is_not_kept() {
+    let entries = [
+        script(
+            "endless",
+            "GET /endless",
+            "local piece = ('x'):rep(10000) while true do local err = res:write(piece) if err then return nil, err end end",
+        ),
+        script(
+            "measure",
+            "PUT /measure",
+            "local stream, bytes = req:stream(), 0
+local piece = stream:read()
+while piece do bytes = bytes + #piece piece = stream:read() end
+res:write(bytes)",
+        ),
+    ];
+    let project = project(&index("", &entries.concat()));
+    let program = Program::serve(project.path(), &[]);
+    let mut client = Client::connect(program.address).await;
+    client.send("PUT /measure HTTP/1.1", "warm").await;
+    assert_eq!(client.reply(false).await.text(), "4");
+    let before = memory(program.id());
+
+    let mut deaf = Vec::new();
+    for _ in 0..8 {
+        let mut client = Client::connect(program.address).await;
+        client.send("GET /endless HTTP/1.1", "").await;
+        client.until("\r\n\r\n").await;
+        deaf.push(client);
+    }
+    let size = 100 << 20;
+    let piece = "x".repeat(1 << 20);
+    client
+        .write(&format!(
+            "PUT /measure HTTP/1.1\r\nhost: x\r\ncontent-length: {size}\r\n\r\n"
+        ))
+        .await;
+    for _ in 0..100 {
+        client.write(&piece).await;
+    }
+    assert_eq!(client.reply(false).await.text(), size.to_string());
+    let grown = memory(program.id()).saturating_sub(before);
+    assert!(
+        grown < 32 << 20,
+        "{grown} bytes are kept for eight deaf clients and one large body"
+    );
+}
