@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
-use wippy_registry::{EntryId, schema};
+use wippy_registry::{EntryId, LinkedEntry, schema};
 use wippy_security::{CallError, Context, ErrorKind};
 
 use super::App;
 use crate::{
+    Failure,
     http::{HttpServer, Routes, Running, ServerConfig},
     live::Live,
     supervisor::{Active, Service},
@@ -16,16 +17,15 @@ use crate::{
 
 /// A server with the routes of its entries, which it follows as they change.
 pub(super) struct HttpService {
-    pub(super) id: EntryId,
+    id: EntryId,
     /// What its requests begin with.
-    pub(super) context: Context,
-    pub(super) config: schema::http::Service,
-    pub(super) live: Arc<Live>,
+    context: Context,
+    config: schema::http::Service,
+    live: Arc<Live>,
 }
 
-#[async_trait]
-impl Service for HttpService {
-    async fn start(&self) -> Result<Box<dyn Active>, CallError> {
+impl HttpService {
+    async fn listen(&self) -> Result<Running, CallError> {
         let context = self.context.clone();
         let config = ServerConfig {
             id: self.id.clone(),
@@ -41,7 +41,14 @@ impl Service for HttpService {
         let scheme = if running.is_secure() { "https" } else { "http" };
         let url = format!("{scheme}://{}", running.address());
         tracing::info!(target: "wippy::http", id = %self.id, url, endpoints, "listening");
-        Ok(Box::new(Listening(running)))
+        Ok(running)
+    }
+}
+
+#[async_trait]
+impl Service for HttpService {
+    async fn start(&self) -> Result<Box<dyn Active>, CallError> {
+        Ok(Box::new(Listening(self.listen().await?)))
     }
 }
 
@@ -64,6 +71,41 @@ impl Active for Listening {
 }
 
 impl App {
+    /// Starts the HTTP services that start with the application, and nothing else of it. Who embeds an application and
+    /// wants to know its addresses does this instead of [`serve`](Self::serve).
+    ///
+    /// # Errors
+    /// When one of them does not start; those before it end.
+    pub async fn listen(&self) -> Result<Vec<Running>, Failure> {
+        let mut running = Vec::new();
+        for service in self.http_services() {
+            running.push(service.listen().await?);
+        }
+        Ok(running)
+    }
+
+    /// The HTTP services that start with the application.
+    fn http_services(&self) -> Vec<HttpService> {
+        let entries = self.prepared.entries.iter();
+        entries
+            .filter_map(|entry| self.http_service(entry))
+            .filter(|service| service.config.lifecycle.auto_start)
+            .collect()
+    }
+
+    /// The HTTP service that an entry is, if it is one.
+    pub(super) fn http_service(&self, entry: &LinkedEntry) -> Option<HttpService> {
+        let schema::Config::HttpService(service) = &entry.config else {
+            return None;
+        };
+        Some(HttpService {
+            id: entry.entry.id.clone(),
+            context: self.context_of(&service.lifecycle)?,
+            config: service.clone(),
+            live: Arc::clone(&self.prepared.live),
+        })
+    }
+
     /// The routes of an HTTP service as its entries say.
     pub fn routes(&self, service: &EntryId) -> Arc<Routes> {
         self.prepared.live.routes(service)

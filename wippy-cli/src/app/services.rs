@@ -9,7 +9,7 @@ use wippy_registry::{EntryId, LinkedEntry, schema};
 use wippy_security::Context;
 use wippy_wit::json;
 
-use super::{App, http::HttpService};
+use super::App;
 use crate::{
     boot::policies::identity_of,
     host::{HostService, ProcessHost},
@@ -76,13 +76,8 @@ impl App {
 
     /// The service that an entry is, if it is one.
     fn service(&self, entry: &LinkedEntry) -> Option<Arc<dyn Service>> {
-        if let schema::Config::HttpService(service) = &entry.config {
-            return Some(Arc::new(HttpService {
-                id: entry.entry.id.clone(),
-                context: self.context_of(&service.lifecycle)?,
-                config: service.clone(),
-                live: Arc::clone(&self.prepared.live),
-            }));
+        if let Some(service) = self.http_service(entry) {
+            return Some(Arc::new(service));
         }
         if let Some(host) = self.hosts.get(&entry.entry.id) {
             return Some(Arc::new(HostService {
@@ -105,7 +100,7 @@ impl App {
 
     /// The context that a service starts with: whom it acts for and under which policies. None if those are not there,
     /// which was reported when the entries were linked.
-    fn context_of(&self, lifecycle: &schema::lifecycle::Lifecycle) -> Option<Context> {
+    pub(super) fn context_of(&self, lifecycle: &schema::lifecycle::Lifecycle) -> Option<Context> {
         let identity = identity_of(Some(lifecycle), &self.dispatcher().policies()).ok()?;
         Some(identity.over(&self.context()))
     }

@@ -55,7 +55,8 @@ impl Drop for Access {
 
 impl Record {
     fn log(&self) {
-        let time_ms = self.began.elapsed().as_secs_f64() * 1000.0;
+        // A microsecond is exact enough.
+        let time_ms = (self.began.elapsed().as_secs_f64() * 1e6).round() / 1000.0;
         let message = match (self.status, self.is_complete) {
             (_, true) => "request",
             (Some(_), false) => "request, its response given up",

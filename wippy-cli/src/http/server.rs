@@ -48,6 +48,9 @@ const BODY_MAX: u64 = 120 << 20;
 /// Requests that one HTTP/2 connection may have under way.
 const STREAMS_MAX: u32 = 200;
 
+/// How often an HTTP/2 client is asked whether it is there.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+
 /// How long sending a head may take when the service does not say.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the next part of a body may take.
@@ -359,6 +362,8 @@ fn protocol() -> auto::Builder<TokioExecutor> {
     protocol
         .http2()
         .timer(TokioTimer::new())
+        // A peer that is gone without a word does not answer.
+        .keep_alive_interval(PING_INTERVAL)
         .max_header_list_size(HEADERS_MAX)
         .max_concurrent_streams(STREAMS_MAX)
         .max_send_buf_size(HEAD_MAX);

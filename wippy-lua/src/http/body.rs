@@ -75,8 +75,10 @@ pub(crate) struct Input {
 
 struct State {
     body: Option<RequestBody>,
-    /// What was received and not asked for yet; the whole body once `kept`.
+    /// What was received and not asked for yet.
     pending: BytesMut,
+    /// The body, once it was read whole.
+    whole: Option<Bytes>,
     received: usize,
     read: Reading,
 }
@@ -98,6 +100,7 @@ impl Input {
             state: Mutex::new(State {
                 body,
                 pending: BytesMut::new(),
+                whole: None,
                 received: 0,
                 read: Reading::Untouched,
             }),
@@ -143,7 +146,17 @@ impl Input {
         }
         state.read = Reading::Whole;
         while self.receive(&mut state, limits).await? {}
-        Ok(state.pending.clone().freeze())
+        let State { whole, pending, .. } = &mut *state;
+        Ok(whole.get_or_insert_with(|| pending.split().freeze()).clone())
+    }
+
+    /// Lets go of what was not read: the server waits for nothing more of it. A script may hold on to its request for
+    /// longer than it lasts.
+    pub(super) fn close(&self) {
+        // Whoever reads just now is a call that ends together with this one.
+        if let Ok(mut state) = self.state.try_lock() {
+            state.body = None;
+        }
     }
 
     /// The next piece, at most `max` bytes; nothing at the end.
@@ -152,7 +165,7 @@ impl Input {
     /// As [`BodyError`] says.
     pub(crate) async fn piece(&self, max: usize, limits: Limits) -> Result<Option<Bytes>, CallError> {
         let mut state = self.state.lock().await;
-        state.read = Reading::Pieces;
+        state.in_pieces();
         while state.pending.is_empty() {
             if !self.receive(&mut state, limits).await? {
                 return Ok(None);
@@ -168,7 +181,7 @@ impl Input {
     /// As [`BodyError`] says.
     pub(crate) async fn rest(&self, limits: Limits) -> Result<Option<Bytes>, CallError> {
         let mut state = self.state.lock().await;
-        state.read = Reading::Pieces;
+        state.in_pieces();
         while self.receive(&mut state, limits).await? {}
         let rest = state.pending.split().freeze();
         Ok((!rest.is_empty()).then_some(rest))
@@ -209,6 +222,16 @@ impl Input {
         state.body = None;
         state.pending = BytesMut::new();
         self.note(error)
+    }
+}
+
+impl State {
+    /// Reads on in pieces. A body that was read whole is there to be taken apart once.
+    fn in_pieces(&mut self) {
+        if let (Reading::Whole, Some(whole)) = (self.read, self.whole.take()) {
+            self.pending.extend_from_slice(&whole);
+        }
+        self.read = Reading::Pieces;
     }
 }
 

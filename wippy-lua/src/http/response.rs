@@ -100,9 +100,10 @@ impl Exchange {
         Progress::Chunk(chunk)
     }
 
-    /// Ends the response: later uses of it fail. Gives what was written and not sent, with status and headers if they
+    /// Ends the exchange: later uses of the response fail, and the rest of the request's body is let go. Gives what was written and not sent, with status and headers if they
     /// were not sent either; nothing if the script did not touch the response.
     pub fn finish(&self) -> Option<Answer> {
+        self.input.close();
         let mut state = self.output.state();
         let was_open = state.stage == Stage::Open;
         state.stage = Stage::Over;

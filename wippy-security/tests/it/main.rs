@@ -4,6 +4,7 @@
 
 mod allocation;
 mod conditions;
+mod context;
 mod expressions;
 mod guard;
 mod identity;

@@ -24,6 +24,7 @@ fn alone() -> Arc<WasmFunction> {
         max_size: 1,
         queue: 8,
         reuse: Reuse::Never,
+        ..PoolConfig::default()
     };
     handler_of("http-proxy", Limits::default(), pool)
 }

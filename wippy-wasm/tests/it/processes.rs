@@ -36,11 +36,17 @@ impl Process for Probe {
     }
 }
 
+/// An application with a host and nothing on it.
+pub(crate) fn root() -> Context {
+    let root = Context::root(Dispatcher::new(DispatcherConfig::default()));
+    of(&root).insert_host(id("host"), Arc::new(Threads));
+    root
+}
+
 /// The methods of the guest `actor` as process entries, and a process called `probe`.
 fn system() -> (Context, Mailbox) {
-    let root = Context::root(Dispatcher::new(DispatcherConfig::default()));
+    let root = root();
     let processes = of(&root);
-    processes.insert_host(id("host"), Arc::new(Threads));
     for method in ["whoami", "relay", "watch", "await", "spin"] {
         let module = prepare("actor", method, Wants::imports(&["process"])).unwrap();
         processes.insert(id(method), Arc::new(WasmProcess::new(module)));

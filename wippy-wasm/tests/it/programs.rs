@@ -1,20 +1,21 @@
 //! Programs of a real toolchain that know nothing but their standard library, and guests of other WASI versions.
 
-use std::fs;
+use std::{fs, sync::Arc};
 
 use wippy_registry::EntryId;
-use wippy_security::Context;
-use wippy_wasm::{EnvironmentVariable, Exit, Mount, Start, Stdio, WasiConfig, WasmProcess, import_for};
+use wippy_security::Spawn;
+use wippy_wasm::{EnvironmentVariable, Mount, WasiConfig, WasmProcess, import_for};
 use wippy_wit::Value;
 
 use crate::{
     identity::Log,
+    processes,
     support::{Wants, call, context, id, prepare, prepare_text_with},
 };
 
 /// Runs the program with a folder that it may write to and one that it may not, and returns how it ended, its report and
 /// what it logged.
-async fn run(end: &str) -> (Exit, String, Log) {
+async fn run(end: &str) -> (i64, String, Log) {
     let folder = tempfile::tempdir().unwrap();
     let [writable, readable] = ["writable", "readable"].map(|name| folder.path().join(name));
     fs::create_dir(&writable).unwrap();
@@ -29,16 +30,14 @@ async fn run(end: &str) -> (Exit, String, Log) {
     };
     let variable = EntryId::parse("app:color").unwrap();
     let wasi = WasiConfig {
-        args: vec!["/w".to_owned(), "/r".to_owned()],
+        args: vec!["/w".to_owned(), "/r".to_owned(), end.to_owned()],
         env: vec![EnvironmentVariable {
             id: variable.clone(),
             name: "COLOR".to_owned(),
             required: true,
         }],
         mounts: vec![mount(writable.clone(), "/w", false), mount(readable, "/r", true)],
-        lookup: Some(std::sync::Arc::new(move |id| {
-            (*id == variable).then(|| "green".to_owned())
-        })),
+        lookup: Some(Arc::new(move |id| (*id == variable).then(|| "green".to_owned()))),
         ..WasiConfig::default()
     };
     let wants = Wants {
@@ -55,27 +54,32 @@ async fn run(end: &str) -> (Exit, String, Log) {
     assert!(module.is_command());
     let log = Log::default();
     let collecting = log.collect();
-    let start = Start {
-        argv: vec![end.to_owned()],
-        stdio: Stdio::Log,
-        ..Start::default()
-    };
-    let exit = WasmProcess::new(module).run(&nobody(), start).await.unwrap();
+    let code = exit_code(WasmProcess::new(module)).await;
     drop(collecting);
     let report = fs::read_to_string(writable.join("report.txt")).unwrap();
-    (exit, report, log)
+    (code, report, log)
 }
 
-fn nobody() -> Context {
-    Context::root(wippy_security::Dispatcher::new(
-        wippy_security::DispatcherConfig::default(),
-    ))
+/// Runs a process to its end, as its host would.
+async fn exit_code(process: WasmProcess) -> i64 {
+    let root = processes::root();
+    let table = root.dispatcher().processes();
+    table.insert(id("program"), Arc::new(process));
+    let spawn = Spawn::new(id("program"), id("host"), Vec::new());
+    let launched = table.launch(&root, spawn, Vec::new()).unwrap();
+    match &*launched.exit().await {
+        Ok(_) => 0,
+        Err(error) => match error.details().get("exit_code") {
+            Some(Value::Integer(code)) => *code,
+            _ => panic!("{error}"),
+        },
+    }
 }
 
 #[tokio::test]
 async fn a_program_of_the_standard_library() {
     let (exit, report, log) = run("ok").await;
-    assert_eq!(exit, Exit::Code(0));
+    assert_eq!(exit, 0);
     insta::assert_snapshot!(report, @r#"
     arguments: run /w /r ok
     variables: COLOR=green
@@ -96,9 +100,9 @@ async fn a_program_of_the_standard_library() {
 
 #[tokio::test]
 async fn a_program_says_how_it_ended() {
-    assert_eq!(run("fail").await.0, Exit::Code(1));
+    assert_eq!(run("fail").await.0, 1);
     // The older WASI's adapter knows success and failure only.
-    assert_eq!(run("7").await.0, Exit::Code(1));
+    assert_eq!(run("7").await.0, 1);
 }
 
 /// A guest finds the host's interfaces whatever version of WASI 0.2 it was made for.

@@ -1,56 +1,13 @@
 //! Ten thousand connections that do nothing, against a server in a process of its own.
 #![cfg(target_os = "linux")]
 
-use std::{
-    io::{BufRead as _, BufReader},
-    net::SocketAddr,
-    process::{Child, Command, Stdio},
-};
-
 use tokio::net::TcpStream;
 
-use super::site::{Client, index, script};
+use super::{
+    program::Program,
+    site::{Client, index, script},
+};
 use crate::shell::project;
-
-/// The server, ended with the test.
-struct Served(Child);
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Starts the program; its log is read on, so that it never waits for its reader.
-fn serve(directory: &std::path::Path) -> (Served, SocketAddr) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wippy"));
-    command
-        .current_dir(directory)
-        .args(["run"])
-        .env_remove("WIPPY_LOG")
-        .env("NO_COLOR", "1");
-    let mut child = command
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut log = BufReader::new(child.stderr.take().unwrap());
-    let served = Served(child);
-    let mut line = String::new();
-    let address = loop {
-        line.clear();
-        assert!(
-            log.read_line(&mut line).unwrap() > 0,
-            "it ended before it listened"
-        );
-        if let Some((_, rest)) = line.split_once("url=\"http://") {
-            break rest.split('"').next().unwrap().parse().unwrap();
-        }
-    };
-    std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-    (served, address)
-}
 
 /// How much memory a process really has, in bytes.
 fn memory(id: u32) -> u64 {
@@ -82,11 +39,12 @@ async fn ten_thousand_idle_connections_cost_little() {
         "    timeouts: { read: 10m, idle: 10m }\n",
         &script("main", "GET /", "res:write('here')"),
     ));
-    let (server, address) = serve(project.path());
+    let program = Program::serve(project.path(), &[]);
+    let address = program.address;
     let mut client = Client::connect(address).await;
     client.send("GET / HTTP/1.1", "").await;
     assert_eq!(client.reply(false).await.text(), "here");
-    let before = memory(server.0.id());
+    let before = memory(program.id());
     // Half of them silent, half of them after a request.
     let wanted = descriptors().saturating_sub(200).min(10_000);
     let mut connections = Vec::with_capacity(wanted);
@@ -102,11 +60,60 @@ async fn ten_thousand_idle_connections_cost_little() {
     }
     client.send("GET / HTTP/1.1", "").await;
     assert_eq!(client.reply(false).await.text(), "here");
-    let each = memory(server.0.id()).saturating_sub(before) / connections.len().max(1) as u64;
+    let each = memory(program.id()).saturating_sub(before) / connections.len().max(1) as u64;
     println!("{} connections, {each} bytes each", connections.len());
     assert!(
         each < 32 << 10,
         "{each} bytes for each of {} connections",
         connections.len()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_passes_through_is_not_kept() {
+    let entries = [
+        script(
+            "endless",
+            "GET /endless",
+            "local piece = ('x'):rep(10000) while true do local err = res:write(piece) if err then return nil, err end end",
+        ),
+        script(
+            "measure",
+            "PUT /measure",
+            "local stream, bytes = req:stream(), 0
+local piece = stream:read()
+while piece do bytes = bytes + #piece piece = stream:read() end
+res:write(bytes)",
+        ),
+    ];
+    let project = project(&index("", &entries.concat()));
+    let program = Program::serve(project.path(), &[]);
+    let mut client = Client::connect(program.address).await;
+    client.send("PUT /measure HTTP/1.1", "warm").await;
+    assert_eq!(client.reply(false).await.text(), "4");
+    let before = memory(program.id());
+
+    let mut deaf = Vec::new();
+    for _ in 0..8 {
+        let mut client = Client::connect(program.address).await;
+        client.send("GET /endless HTTP/1.1", "").await;
+        client.until("\r\n\r\n").await;
+        deaf.push(client);
+    }
+    let size = 100 << 20;
+    let piece = "x".repeat(1 << 20);
+    client
+        .write(&format!(
+            "PUT /measure HTTP/1.1\r\nhost: x\r\ncontent-length: {size}\r\n\r\n"
+        ))
+        .await;
+    for _ in 0..100 {
+        client.write(&piece).await;
+    }
+    assert_eq!(client.reply(false).await.text(), size.to_string());
+    let grown = memory(program.id()).saturating_sub(before);
+    assert!(
+        grown < 32 << 20,
+        "{grown} bytes are kept for eight deaf clients and one large body"
     );
 }

@@ -1,0 +1,54 @@
+//! The program as a process of its own, with what it logs.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+};
+
+/// A program that serves; it ends with the test.
+pub(crate) struct Program {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    /// The lines of its log since it listens.
+    pub(crate) log: mpsc::Receiver<String>,
+}
+
+impl Program {
+    /// Runs the project with these flags. Its log is read on all the time, so that it never waits for a reader.
+    pub(crate) fn serve(directory: &Path, flags: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wippy"));
+        command.current_dir(directory).arg("run").args(flags);
+        command.env_remove("WIPPY_LOG").env("NO_COLOR", "1");
+        let mut child = command
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap())
+            .lines()
+            .map_while(Result::ok);
+        let address = lines.find_map(|line| address(&line)).expect("it listens");
+        let (sender, log) = mpsc::channel();
+        std::thread::spawn(move || lines.for_each(|line| drop(sender.send(line))));
+        Self { child, address, log }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn address(line: &str) -> Option<SocketAddr> {
+    let (_, rest) = line.split_once("http://")?;
+    rest.split('"').next()?.parse().ok()
+}
