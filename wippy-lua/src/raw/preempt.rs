@@ -213,10 +213,11 @@ mod signals {
         }
 
         fn wake(&self) {
-            if self.is_parked.load(Ordering::SeqCst) && self.is_parked.swap(false, Ordering::SeqCst) {
-                if let Some(thread) = self.thread.get() {
-                    thread.unpark();
-                }
+            if self.is_parked.load(Ordering::SeqCst)
+                && self.is_parked.swap(false, Ordering::SeqCst)
+                && let Some(thread) = self.thread.get()
+            {
+                thread.unpark();
             }
         }
     }
