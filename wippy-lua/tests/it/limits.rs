@@ -79,7 +79,7 @@ async fn a_script_that_waited_may_be_busy_afterwards() {
             for i = 1, 1000000 do sum = sum + 1 end
         end
         return sum";
-    let outcome = tokio::time::timeout(Duration::from_secs(60), App::new().run(body)).await;
+    let outcome = tokio::time::timeout(Duration::from_mins(1), App::new().run(body)).await;
     assert_eq!(outcome.unwrap().unwrap(), Value::Integer(6_000_003));
 }
 
