@@ -306,8 +306,7 @@ impl<'a> Eraser<'a> {
         let token = self.tokens.get(at)?;
         let mut end = match (token.kind, token.text) {
             (_, "..." | "-") => self.part_of_type(at + 1).unwrap_or(at + 1),
-            (_, "{") => self.balanced(at)?,
-            (_, "(") => self.balanced(at)?,
+            (_, "{" | "(") => self.balanced(at)?,
             // What a function type is generic over.
             (_, "<") => self.type_at(self.balanced(at)?)?,
             (Kind::Word, "readonly") if self.begins_type(at + 1) => self.part_of_type(at + 1)?,

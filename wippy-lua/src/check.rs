@@ -26,14 +26,14 @@ pub(crate) fn compile(
     id: Option<&EntryId>,
     name: &str,
     text: &str,
-    globals: Option<Table>,
+    globals: Option<&Table>,
 ) -> Result<Function, Error> {
     let load = |text: &str| {
         let chunk = lua
             .load(text)
             .set_name(format!("@{name}"))
             .set_mode(ChunkMode::Text);
-        match &globals {
+        match globals {
             Some(globals) => chunk.set_environment(globals.clone()),
             None => chunk,
         }

@@ -19,6 +19,8 @@
 //! *Suspended coroutines.* A C function that yields leaves its frame, and so its arguments, in place. Threads that are
 //! suspended by this module cannot be resumed or closed by scripts, so a parked [`Reader`](reader::LuaReader) stays
 //! valid until the driver resumes the coroutine or drops what is parked. Iterations notice when Lua ran in between.
+//!
+//! *Preemption.* A signal handler sets the hook of the thread that runs; [`preempt`] says why it may.
 #![expect(
     unsafe_code,
     reason = "the one home of the Lua C API, with its safety argument above"
@@ -28,7 +30,9 @@ mod call;
 mod channel;
 mod core;
 mod coroutine;
+mod guarded;
 mod object;
+mod preempt;
 mod reader;
 mod schedule;
 mod suspending;
@@ -39,6 +43,7 @@ pub(crate) use self::core::deadline_error;
 pub(crate) use call::call_function;
 pub(crate) use channel::{Delivery, Source, channel_functions, close_channel, sourced_channel};
 pub(crate) use coroutine::coroutine_functions;
+pub(crate) use guarded::{guard_length, set_metatable_function};
 pub(crate) use object::{failure_metatable, foreign, integer_or_unsigned, unsigned, wrap_foreign};
 pub(crate) use suspending::{Completion, Suspension, suspending_function};
 pub(crate) use vm::{End, Kept, Metatables, Vm, context, read_value, write_value};

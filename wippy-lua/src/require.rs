@@ -186,7 +186,7 @@ fn run_library(lua: &Lua, loader: &Arc<Loader>, library: &Library) -> mlua::Resu
         Some(&library.id),
         &library.name,
         &library.text,
-        Some(globals),
+        Some(&globals),
     );
     chunk.map_err(mlua::Error::external)?.call(())
 }

@@ -135,6 +135,11 @@ fn safe_globals(lua: &Lua) -> mlua::Result<Table> {
     globals.raw_set("debug", debug)?;
     globals.raw_set("errors", errors::open(lua)?)?;
     replace_coroutines(lua, &globals.raw_get("coroutine")?)?;
+    globals.raw_set("setmetatable", raw::set_metatable_function(lua)?)?;
+    let table: Table = globals.raw_get("table")?;
+    for name in ["concat", "insert", "remove", "sort", "unpack"] {
+        table.raw_set(name, raw::guard_length(lua, &table.raw_get(name)?)?)?;
+    }
     lua.load(PRELUDE).set_name("=prelude").call::<()>(&globals)?;
     Ok(globals)
 }

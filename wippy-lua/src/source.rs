@@ -47,7 +47,9 @@ pub struct Library {
 pub struct Config {
     /// How much one state may allocate, in bytes.
     pub memory_limit: usize,
-    /// How many instructions a script runs before others get their turn and its deadline is looked at.
+    /// How many instructions a script runs before others get their turn and its deadline is looked at, where that cannot
+    /// be told by time: on systems without signals, and for code that runs outside of a call, such as `__tostring` of an
+    /// error or `__close` of a coroutine that is closed. Everywhere else a turn takes five to ten milliseconds.
     pub instruction_budget: u32,
     /// How many states one function may have at work for callers that can wait.
     pub workers_max: usize,

@@ -10,7 +10,11 @@ use mlua::{
     ffi::{self, lua_State},
 };
 
-use super::core::{Core, Spawned, core, raise};
+use super::{
+    core::{Core, Spawned, core, raise},
+    preempt,
+    vm::{count_instructions, hook},
+};
 
 /// The functions of the `coroutine` table that differ from stock Lua's.
 pub(crate) struct Coroutines {
@@ -105,14 +109,17 @@ unsafe fn drive(l: *mut lua_State, inner: *mut lua_State, arguments: c_int, mode
         let pins = c_int::from(ffi::lua_isyieldable(l) == 0).unsigned_abs();
         core.pinned.set(core.pinned.get() + pins);
         let mut results = 0;
+        let outer = preempt::switch(inner);
         let status = ffi::lua_resume(inner, l, arguments, &raw mut results);
+        preempt::switch(outer);
         core.pinned.set(core.pinned.get() - pins);
         if status == ffi::LUA_YIELD && core.suspending.get() {
             guard(core, inner);
             return ffi::lua_yieldk(l, 0, mode, Some(continued));
         }
         if core.terminated.get() && status != ffi::LUA_OK && status != ffi::LUA_YIELD {
-            // The end of an invocation is nobody's to catch.
+            // The end of an invocation is nobody's to catch: this thread, too, goes no further.
+            ffi::lua_sethook(l, Some(hook), ffi::LUA_MASKCOUNT, 1);
             ffi::lua_xmove(inner, l, 1);
             ffi::lua_error(l);
         }
@@ -147,6 +154,7 @@ unsafe fn fail(l: *mut lua_State, inner: *mut lua_State, mode: isize) -> c_int {
         }
         let mut status = ffi::lua_status(inner);
         if status != ffi::LUA_OK && status != ffi::LUA_YIELD {
+            count_instructions(inner, core(l));
             status = ffi::lua_closethread(inner, l);
         }
         ffi::lua_xmove(inner, l, 1);
@@ -232,6 +240,8 @@ unsafe extern "C-unwind" fn close(l: *mut lua_State) -> c_int {
         if is_normal || core(l).is_guarded(inner) {
             return raise(l, "cannot close a normal coroutine");
         }
+        // What it has yet to close runs as part of this thread, which the watch does not know.
+        count_instructions(inner, core(l));
         if ffi::lua_closethread(inner, l) == ffi::LUA_OK {
             ffi::lua_pushboolean(l, 1);
             1

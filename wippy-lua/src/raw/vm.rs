@@ -20,7 +20,7 @@ use super::{
     call::stack,
     channel::{close_pumps, fail_deadlocked, turn_pump},
     core::{Core, Parked, Spawned, core, deadline_error, park_error, raise},
-    object,
+    object, preempt,
     reader::LuaReader,
     schedule::{Ready, TaskWaker},
     writer::{LuaWriter, keys_address, push_value},
@@ -96,6 +96,7 @@ impl Vm {
     /// When the memory limit does not suffice for an empty state.
     pub(crate) fn new(lua: Lua, budget: u32) -> mlua::Result<Self> {
         let core = Box::new(Core::new(budget));
+        let by_time = preempt::is_available();
         let mut threads = [(ptr::null_mut(), 0), (ptr::null_mut(), 0)];
         // SAFETY: the state is fresh, so that every thread but mlua's own reference thread, which runs no code, gets
         // a copy of the extra space and of the hook. The closure owns nothing.
@@ -108,11 +109,15 @@ impl Vm {
                 ffi::lua_settop(l, -2);
                 *ffi::lua_getextraspace(main).cast::<*const Core>() = core;
                 *ffi::lua_getextraspace(l).cast::<*const Core>() = core;
-                ffi::lua_sethook(main, Some(hook), ffi::LUA_MASKCOUNT, (*core).budget);
+                if !by_time {
+                    count_instructions(main, &*core);
+                }
                 for slot in threads {
                     let thread = ffi::lua_newthread(main);
                     *slot = (thread, ffi::luaL_ref(main, ffi::LUA_REGISTRYINDEX));
                 }
+                // Code that runs outside of a turn, such as `__tostring` of an error, is not watched over.
+                count_instructions(main, &*core);
                 ffi::lua_createtable(l, 64, 0);
                 ffi::lua_rawsetp(l, ffi::LUA_REGISTRYINDEX, keys_address(&*core));
             })?;
@@ -394,6 +399,8 @@ impl Vm {
         // SAFETY: the coroutine has ended; releasing its reference needs no memory that is not there.
         let _ = unsafe {
             self.lua.exec_raw::<()>((), |l| {
+                // What it has yet to close is code of the script, outside of a turn.
+                count_instructions(task.thread, &self.core);
                 ffi::lua_closethread(task.thread, l);
                 ffi::luaL_unref(l, ffi::LUA_REGISTRYINDEX, task.reference);
             })
@@ -555,6 +562,7 @@ fn resume(core: &Core, task: &mut Task, waker: &Waker) -> c_int {
     core.waker.set(waker);
     let arguments = std::mem::take(&mut task.arguments);
     let mut results = 0;
+    let _turn = preempt::Turn::begin(task.thread);
     // SAFETY: the coroutine is suspended or has its function and arguments on its stack, and nobody else runs the
     // state. The waker is valid until the pointer is cleared below; `lua_resume` does not raise.
     let status = unsafe { ffi::lua_resume(task.thread, ptr::null_mut(), arguments, &raw mut results) };
@@ -563,11 +571,24 @@ fn resume(core: &Core, task: &mut Task, waker: &Waker) -> c_int {
     status
 }
 
-/// Called every so many instructions: ends an invocation whose time is up, and lets others have a turn.
-unsafe extern "C-unwind" fn hook(l: *mut lua_State, _activation: *mut ffi::lua_Debug) {
+/// Has `thread` call [`hook`] every so many instructions, which costs it half of its speed.
+///
+/// # Safety
+/// `thread` is one of the state that `core` belongs to, and runs no code at the moment.
+pub(super) unsafe fn count_instructions(thread: *mut lua_State, core: &Core) {
+    // SAFETY: by the caller.
+    unsafe { ffi::lua_sethook(thread, Some(hook), ffi::LUA_MASKCOUNT, core.budget) };
+}
+
+/// Called when a script has run for long enough: ends an invocation whose time is up, and lets others have a turn.
+pub(super) unsafe extern "C-unwind" fn hook(l: *mut lua_State, _activation: *mut ffi::lua_Debug) {
     // SAFETY: nothing that needs dropping is alive here when the error is raised; a hook may yield without values.
     unsafe {
         let core = core(l);
+        // Set by a signal, it has done its work with this call.
+        if ffi::lua_gethookcount(l) == 1 {
+            ffi::lua_sethook(l, None, 0, 0);
+        }
         if !core.terminated.get()
             && core
                 .deadline

@@ -152,10 +152,10 @@ proptest! {
 
     #[test]
     fn an_annotation_changes_nothing_around_it(text in plain_lua()) {
+        // `as` and a table or string behind it on its line read as a cast, once a script is not plain.
+        let text = text.replace(" as {", " at {").replace("as 's'", "at 's'");
         let annotated = format!("{text}local last: {{[string]: number}} = {{}}\n");
         let expected = format!("{text}local last{} = {{}}\n", " ".repeat(": {[string]: number}".len()));
-        // `as` and a table or string behind it on its line read as a cast, once a script is not plain.
-        prop_assume!(!text.contains(" as {") && !text.contains("as 's'"));
         prop_assert_eq!(plain(&annotated), expected);
     }
 }

@@ -67,6 +67,59 @@ async fn a_process_that_never_blocks_can_be_dropped() {
     assert!(outcome.is_err(), "the loop let others run");
 }
 
+#[tokio::test]
+async fn a_script_that_waited_may_be_busy_afterwards() {
+    let body = "
+        local time, funcs = require('time'), require('funcs')
+        local sum = 0
+        for _ = 1, 3 do
+            time.sleep('1ms')
+            for i = 1, 1000000 do sum = sum + 1 end
+            sum = sum + funcs.call('test:sleep', 1, 1)
+            for i = 1, 1000000 do sum = sum + 1 end
+        end
+        return sum";
+    let outcome = tokio::time::timeout(Duration::from_mins(1), App::new().run(body)).await;
+    assert_eq!(outcome.unwrap().unwrap(), Value::Integer(6_000_003));
+}
+
+#[tokio::test]
+async fn a_busy_script_gives_others_their_turn_again_and_again() {
+    // The other task has to run many times while the script computes, wherever the script is when its time is up.
+    for body in [
+        "for i = 1, 30000000 do end",
+        "local f = coroutine.wrap(function() for i = 1, 30000000 do end end) f()",
+        "for i = 1, 300 do local f = coroutine.wrap(function() for i = 1, 100000 do end end) f() end",
+        "for i = 1, 3000000 do pcall(function() return i end) end",
+        "local s = 0 for i = 1, 2000000 do s = s + #tostring(i) end",
+        "local funcs = require('funcs') for i = 1, 20000 do funcs.call('test:add', i, i) end",
+        "local funcs = require('funcs') for i = 1, 100 do funcs.call('test:count', 300000) end",
+    ] {
+        let app = App::new();
+        app.add(
+            "test:count",
+            "return { main = function(n) local s = 0 for i = 1, n do s = s + i end return s end }",
+        );
+        let turns = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let counting = turns.clone();
+        let other = tokio::spawn(async move {
+            loop {
+                counting.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+        });
+        let started = Instant::now();
+        app.run(body).await.unwrap();
+        other.abort();
+        let (turns, took) = (
+            turns.load(std::sync::atomic::Ordering::Relaxed),
+            started.elapsed(),
+        );
+        let least = took.as_millis() / 200;
+        assert!(u128::from(turns) >= least, "{turns} turns in {took:?}: {body}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_busy_coroutine_lets_others_run() {
     let app = App::new();
