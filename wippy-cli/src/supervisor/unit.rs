@@ -58,6 +58,7 @@ impl Unit {
         let _ = self.state.subscribe().wait_for(is_met).await.is_ok();
     }
 
+    /// Others go on as soon as they see the state, so whatever is said about it is said before.
     fn set(&self, state: State) {
         self.state.send_replace(state);
         self.changed.send_replace(());
@@ -90,23 +91,22 @@ impl Unit {
             match self.live(&dependents, &mut stopping).await {
                 End::Told => return,
                 End::Done => {
-                    self.set(State::Exited);
                     tracing::info!(target: "wippy", id = %self.id(), "exited");
+                    self.set(State::Exited);
                     return;
                 }
                 End::Failed { error, is_final } => {
-                    self.set(State::Failed);
                     if started.elapsed() >= self.supervised.lifecycle.stable_threshold {
                         attempt = 0;
                     }
                     attempt += 1;
                     let is_last = restart.max_attempts != 0 && attempt > restart.max_attempts;
                     if is_final || is_last {
-                        self.report(&error, "failed and is not started again");
+                        self.failed(&error, "failed and is not started again");
                         return;
                     }
                     let delay = backoff::delay(restart, attempt);
-                    self.report(&error, &format!("failed; it is started again in {delay:.1?}"));
+                    self.failed(&error, &format!("failed; it is started again in {delay:.1?}"));
                     tokio::select! {
                         biased;
                         () = told(&mut stopping) => return,
@@ -143,8 +143,8 @@ impl Unit {
                 };
             }
         };
-        self.set(State::Running);
         tracing::info!(target: "wippy", id = %self.id(), "started");
+        self.set(State::Running);
         // While its dependents stop, it has to go on: they still rely on it.
         let last_dependent = async {
             told(stopping).await;
@@ -179,13 +179,14 @@ impl Unit {
     }
 
     fn stopped(&self) {
-        self.set(State::Stopped);
         tracing::info!(target: "wippy", id = %self.id(), "stopped");
+        self.set(State::Stopped);
     }
 
-    fn report(&self, error: &CallError, what: &str) {
+    fn failed(&self, error: &CallError, what: &str) {
         let (kind, stack) = (error.kind().as_str(), error.stack());
         tracing::error!(target: "wippy", id = %self.id(), kind, %error, stack, "{what}");
+        self.set(State::Failed);
     }
 }
 

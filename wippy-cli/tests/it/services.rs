@@ -112,6 +112,13 @@ impl Wippy {
     }
 }
 
+impl Drop for Wippy {
+    fn drop(&mut self) {
+        // Only matters after a failed assertion.
+        let _ = self.child.kill();
+    }
+}
+
 fn stopped(log: &str) -> Vec<&str> {
     log.lines()
         .filter_map(|line| line.split_once("stopped id="))
