@@ -234,7 +234,7 @@ impl Live {
         running.functions.remove(&id);
         running.processes.remove(&id);
         match ready {
-            Ready::LuaFunction(function) => self.dispatcher.insert(id, function as Arc<dyn Handler>),
+            Ready::LuaFunction(function) => self.dispatcher.insert(id, function),
             Ready::WasmFunction(function) => {
                 running.functions.insert(id.clone(), Arc::clone(&function));
                 self.dispatcher.insert(id, function as Arc<dyn Handler>);

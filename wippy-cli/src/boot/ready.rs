@@ -6,8 +6,9 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use wippy_lua::{LuaFunction, Services, World};
+use wippy_lua::{Services, World};
 use wippy_registry::{Diagnostic, EntryId, Linked, LinkedEntry, schema};
+use wippy_security::Handler;
 use wippy_wasm::{Engine, Error, WasmFunction, WasmProcess};
 
 use super::{Directories, Environment, LuaCommand, Resources, lua, parallel, wasm};
@@ -32,7 +33,7 @@ pub(crate) enum Process {
 
 /// One entry, ready to run.
 pub(crate) enum Ready {
-    LuaFunction(Arc<LuaFunction>),
+    LuaFunction(Arc<dyn Handler>),
     LuaProcess(LuaCommand),
     WasmFunction(Arc<WasmFunction>),
     WasmProcess(WasmProcess),

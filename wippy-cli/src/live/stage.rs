@@ -114,7 +114,9 @@ fn without_repeated((loaded, written): Files) -> Result<Files, Problems> {
     }
     let mut linked = link::link(loaded, &|_: &str| None);
     // It had no environment to find anything else wrong by.
-    linked.diagnostics.retain(|diagnostic| diagnostic.code == "duplicate-id");
+    linked
+        .diagnostics
+        .retain(|diagnostic| diagnostic.code == "duplicate-id");
     Err(Problems::new(linked.sources, linked.diagnostics))
 }
 

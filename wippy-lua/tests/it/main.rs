@@ -15,6 +15,7 @@ mod limits;
 mod loading;
 mod modules;
 mod registry;
+mod retry;
 mod store;
 mod support;
 mod values;
