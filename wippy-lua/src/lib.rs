@@ -38,7 +38,7 @@ pub use bus::{Admits, Bus, Event, Subscriber, Subscription};
 pub use check::{Required, check, required};
 pub use error::Error;
 pub use function::LuaFunction;
-pub use modules::MODULES;
+pub use modules::{HttpClients, MODULES};
 pub use process::LuaProcess;
 pub use retry::{Retry, Retrying};
 pub use services::{Services, Terminal};

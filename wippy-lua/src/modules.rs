@@ -5,6 +5,7 @@ mod env;
 mod events;
 mod fs;
 mod funcs;
+mod http_client;
 mod io;
 mod json;
 mod logger;
@@ -21,10 +22,23 @@ use wippy_registry::EntryId;
 use crate::{Services, worker::Program};
 
 pub(crate) use funcs::Tasks;
+pub use http_client::HttpClients;
 
 /// The names of the built-in modules, in order.
 pub const MODULES: &[&str] = &[
-    "ctx", "env", "errors", "events", "fs", "funcs", "io", "json", "logger", "process", "registry", "store",
+    "ctx",
+    "env",
+    "errors",
+    "events",
+    "fs",
+    "funcs",
+    "http_client",
+    "io",
+    "json",
+    "logger",
+    "process",
+    "registry",
+    "store",
     "time",
 ];
 
@@ -58,6 +72,7 @@ pub(crate) fn open(lua: &Lua, name: &str, environment: &Environment) -> mlua::Re
         "events" => events::open(lua, environment),
         "fs" => fs::open(lua, environment),
         "funcs" => funcs::open(lua),
+        "http_client" => http_client::open(lua, environment),
         "io" => io::open(lua, environment),
         "json" => json::open(lua),
         "logger" => logger::open(lua, environment),

@@ -11,6 +11,7 @@ mod coroutines;
 mod env;
 mod events;
 mod fs;
+mod http_client;
 mod limits;
 mod loading;
 mod modules;
