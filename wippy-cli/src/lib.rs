@@ -18,6 +18,7 @@ pub mod report;
 mod shutdown;
 mod telemetry;
 mod terminal;
+mod watch;
 
 use std::process::ExitCode;
 

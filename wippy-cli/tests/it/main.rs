@@ -6,6 +6,7 @@ mod app;
 mod broken;
 mod configuration;
 mod conversions;
+mod dev;
 mod directories;
 mod environment;
 mod help;
