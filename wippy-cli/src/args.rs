@@ -60,6 +60,8 @@ pub enum Command {
     Init(InitArgs),
     /// Serve the application, or run one of its commands
     Run(RunArgs),
+    /// Serve the application and follow its files as they change
+    Dev,
     /// Call a function and print its result as JSON
     Call(CallArgs),
     /// Run the application's tests

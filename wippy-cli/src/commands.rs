@@ -2,6 +2,7 @@
 
 mod call;
 mod completions;
+mod dev;
 mod init;
 mod lint;
 mod policy;
@@ -33,6 +34,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Init(args) => init::run(shared, &args),
         Command::Run(run) => run::run(args.shared, run),
         Command::Call(args) => call::run(shared, &args),
+        Command::Dev => dev::run(shared),
         Command::Test(args) => test::run(shared, &args),
         Command::Lint(args) => lint::run(shared, &args),
         Command::Registry { command } => registry::run(shared, command),

@@ -22,6 +22,7 @@ mod shutdown;
 pub mod supervisor;
 mod telemetry;
 mod terminal;
+mod watch;
 
 use std::process::ExitCode;
 

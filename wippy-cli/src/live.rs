@@ -16,7 +16,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use wippy_lua::{Bus, Event, LiveRegistry, World};
+use wippy_lua::{Event, LiveRegistry, World};
 use wippy_registry::{
     Change, ChangeSet, Entry, EntryId, Linked, Loaded, Op, Registry, Rejection, Snapshot, Validator, Version,
 };
@@ -89,8 +89,8 @@ impl Live {
                 variables: Some(environment.clone()),
                 volumes: Some(resources.clone()),
                 stores: Some(resources.clone()),
-                events: Bus::default(),
                 registry: Some(live),
+                ..World::default()
             };
             let ground = Ground::new(
                 settings.clone(),

@@ -12,6 +12,7 @@ mod funcs;
 mod future;
 mod hash;
 mod http;
+mod http_client;
 mod io;
 mod json;
 mod ledger;
@@ -38,13 +39,36 @@ use wippy_registry::EntryId;
 use crate::{Terminal, World, raw};
 
 pub(crate) use future::Tasks;
+pub use http_client::HttpClients;
 pub(crate) use ledger::Ledger;
 pub(crate) use process::{Post, Seat, Upgrade};
 
 /// The names of the built-in modules, in order.
 pub const MODULES: &[&str] = &[
-    "base64", "channel", "crypto", "ctx", "env", "errors", "events", "fs", "funcs", "hash", "http", "io",
-    "json", "logger", "payload", "process", "registry", "security", "store", "text", "time", "uuid", "yaml",
+    "base64",
+    "channel",
+    "crypto",
+    "ctx",
+    "env",
+    "errors",
+    "events",
+    "fs",
+    "funcs",
+    "hash",
+    "http",
+    "http_client",
+    "io",
+    "json",
+    "logger",
+    "payload",
+    "process",
+    "registry",
+    "security",
+    "store",
+    "text",
+    "time",
+    "uuid",
+    "yaml",
 ];
 
 /// Modules that are globals, too.
@@ -81,6 +105,7 @@ pub(crate) fn open(lua: &Lua, name: &str, environment: &Environment) -> mlua::Re
         "funcs" => funcs::open(lua),
         "hash" => hash::open(lua),
         "http" => http::open(lua),
+        "http_client" => http_client::open(lua, environment),
         "io" => io::open(lua, environment),
         "json" => json::open(lua),
         "logger" => logger::open(lua, environment),

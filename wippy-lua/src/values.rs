@@ -17,6 +17,17 @@ pub(crate) fn answer(lua: &Lua, outcome: Result<Value, CallError>) -> mlua::Resu
     }
 }
 
+/// Answers what Lua can hold as it is, or nil and the error.
+///
+/// # Errors
+/// When memory does not suffice.
+pub(crate) fn reply<T: IntoLuaMulti>(lua: &Lua, outcome: Result<T, CallError>) -> mlua::Result<MultiValue> {
+    match outcome {
+        Ok(value) => value.into_lua_multi(lua),
+        Err(error) => refuse(lua, error),
+    }
+}
+
 /// Answers nil and the error.
 ///
 /// # Errors

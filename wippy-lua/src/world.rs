@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use wippy_registry::{ChangeSet, EntryId, Registry, Version};
 use wippy_security::{CallError, ErrorKind, Permit, ValueStore};
 
-use crate::{Bus, Volume};
+use crate::{Bus, HttpClients, Volume};
 
 /// What scripts may reach outside of their state. What is missing answers `UNAVAILABLE`.
 #[derive(Clone, Default)]
@@ -24,6 +24,8 @@ pub struct World {
     pub stores: Option<Arc<dyn Stores>>,
     /// Where events pass. A bus of one's own unless it is given.
     pub events: Bus,
+    /// The connections that requests are made by.
+    pub http: HttpClients,
     /// The entries, to be read and changed. The application owns them, and is not kept by its scripts.
     pub registry: Option<Weak<dyn LiveRegistry>>,
 }

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use wippy_lua::{Error, Library, LuaFunction, LuaProcess, MODULES, Required, Source};
+use wippy_lua::{Error, Library, LuaFunction, LuaProcess, MODULES, Required, Retry, Retrying, Source};
 use wippy_registry::{
     Diagnostic, Entry, EntryId, Linked, LinkedEntry, SourceMap, SourceText,
     schema::{self, lua::Script, pool::Shape},
@@ -63,8 +63,23 @@ pub(super) fn function(
         .as_ref()
         .map_or(WORKERS_MAX, |pool| workers(&pool.shape));
     let made = LuaFunction::new(source, ground.services(), limits);
-    made.map(Ready::LuaFunction)
-        .map_err(|error| vec![blame(entry, &config.script, &error, sources)])
+    let function = made.map_err(|error| vec![blame(entry, &config.script, &error, sources)])?;
+    Ok(Ready::LuaFunction(match retry(entry, config)? {
+        Some(retry) => Retrying::new(entry.entry.id.clone(), function, retry),
+        None => function,
+    }))
+}
+
+/// What `meta.options.retry` says.
+fn retry(entry: &LinkedEntry, config: &schema::lua::LuaFunction) -> Result<Option<Retry>, Vec<Diagnostic>> {
+    let Some(options) = config.options.get("retry") else {
+        return Ok(None);
+    };
+    Retry::from_json(options).map(Some).map_err(|reason| {
+        let message = format!("`{}`: {reason}", entry.entry.id);
+        let span = entry.entry.span_at("meta.options.retry");
+        vec![Diagnostic::error("invalid-value", message).primary(span, "")]
+    })
 }
 
 /// Makes a process ready.

@@ -6,9 +6,9 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use wippy_lua::{LuaFunction, LuaProcess, Services, World};
+use wippy_lua::{LuaProcess, Services, World};
 use wippy_registry::{Diagnostic, EntryId, Linked, LinkedEntry, schema};
-use wippy_security::{Dispatcher, Policies};
+use wippy_security::{Dispatcher, Handler, Policies};
 use wippy_wasm::{Engine, Error, WasmFunction, WasmProcess};
 
 use super::{Directories, Environment, Resources, http, lua, parallel, policies, tokens, wasm};
@@ -34,7 +34,7 @@ pub(crate) enum Process {
 
 /// One entry, ready to run.
 pub(crate) enum Ready {
-    LuaFunction(Arc<LuaFunction>),
+    LuaFunction(Arc<dyn Handler>),
     LuaProcess(Arc<LuaProcess>),
     WasmFunction(Arc<WasmFunction>),
     WasmProcess(Arc<WasmProcess>),

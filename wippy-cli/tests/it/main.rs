@@ -7,6 +7,7 @@ mod broken;
 mod cached;
 mod configuration;
 mod conversions;
+mod dev;
 mod directories;
 mod environment;
 mod help;

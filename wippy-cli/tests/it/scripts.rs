@@ -132,3 +132,25 @@ entries:
     ];
     assert_transcript!(transcript(project.path(), &words));
 }
+
+#[test]
+fn an_entry_may_have_its_calls_tried_again() {
+    let index = r#"namespace: app
+entries:
+  - name: flaky
+    kind: function.lua
+    meta: { options: { retry: { max_attempts: 3, initial_delay: 1 } } }
+    source: |
+      count = 0
+      return { run = function()
+        count = count + 1
+        if count < 3 then return nil, errors.new{ message = "not yet", kind = errors.UNAVAILABLE } end
+        return count
+      end }
+    method: run
+"#;
+    let retried = project(index);
+    assert_transcript!(transcript(retried.path(), &["call", "app:flaky"]));
+    let wrong = project(&index.replace("initial_delay: 1", "delay: 1"));
+    assert_transcript!(transcript(wrong.path(), &["lint"]));
+}

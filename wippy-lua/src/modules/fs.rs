@@ -43,7 +43,7 @@ pub(crate) fn open(lua: &Lua, environment: &Environment) -> mlua::Result<Table> 
                 Ok((mounted, opening)) => blocking(opening).await.map(|_| mounted),
                 Err(error) => Err(error),
             };
-            move |lua: &Lua| answer(lua, outcome)
+            move |lua: &Lua| values::reply(lua, outcome)
         })
     })?;
     module.raw_set("get", get)?;
@@ -205,7 +205,7 @@ fn write(lua: &Lua) -> mlua::Result<Function> {
                     Ok(writing) => blocking(move || writing.run()).await,
                     Err(error) => Err(error),
                 };
-                move |lua: &Lua| answer(lua, outcome.map(|()| true))
+                move |lua: &Lua| values::reply(lua, outcome.map(|()| true))
             })
         },
     )
@@ -288,7 +288,7 @@ fn change_directory(lua: &Lua) -> mlua::Result<Function> {
                 *working.lock().unwrap_or_else(PoisonError::into_inner) = directory;
                 true
             });
-            move |lua: &Lua| answer(lua, outcome)
+            move |lua: &Lua| values::reply(lua, outcome)
         })
     })
 }
@@ -311,7 +311,7 @@ fn open_file(lua: &Lua) -> mlua::Result<Function> {
                         .map(|file| OpenFile::new(id, file, place)),
                     Err(error) => Err(error),
                 };
-                move |lua: &Lua| answer(lua, outcome)
+                move |lua: &Lua| values::reply(lua, outcome)
             })
         },
     )
@@ -338,12 +338,4 @@ fn truth(lua: &Lua, value: bool) -> mlua::Result<MultiValue> {
 
 fn done(lua: &Lua, (): ()) -> mlua::Result<MultiValue> {
     true.into_lua_multi(lua)
-}
-
-/// Answers what Lua can hold, or nil and the error.
-fn answer<T: IntoLuaMulti>(lua: &Lua, outcome: Result<T, CallError>) -> mlua::Result<MultiValue> {
-    match outcome {
-        Ok(value) => value.into_lua_multi(lua),
-        Err(error) => values::refuse(lua, error),
-    }
 }

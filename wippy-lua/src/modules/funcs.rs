@@ -8,14 +8,14 @@ use mlua::{
 };
 use wippy_registry::EntryId;
 use wippy_security::{Actor, CallError, Context, Scope, Values, authorize};
-use wippy_wit::{Value, ValueReader, ValueWriter};
+use wippy_wit::{Value, ValueReader, ValueWriter, json};
 
 use super::{
     future,
     ledger::{Charge, charge, weight},
     owned::{Owned, Owner, current},
 };
-use crate::{errors, raw, suspend::suspending, values};
+use crate::{Retry, errors, raw, suspend::suspending, values};
 
 /// Opens the module.
 ///
@@ -71,6 +71,7 @@ struct Executor {
     scope: Option<Owned<Scope>>,
     /// Who was allowed to change what calls inherit, if anybody did.
     owner: Option<Owner>,
+    retry: Option<Retry>,
 }
 
 impl Executor {
@@ -138,12 +139,18 @@ impl Executor {
         executor.into_lua_multi(lua)
     }
 
-    fn with_options(&self, options: &Table) -> mlua::Result<Self> {
+    fn with_options(&self, lua: &Lua, options: &Table) -> mlua::Result<Self> {
         let mut executor = self.clone();
         if let Some(timeout_ms) = options.raw_get::<Option<f64>>("timeout")? {
             let timeout = Duration::try_from_secs_f64(timeout_ms / 1000.0);
             executor.timeout =
                 Some(timeout.map_err(|_| mlua::Error::runtime("`timeout` is a number of milliseconds"))?);
+        }
+        if let Some(retry) = options.raw_get::<Option<Table>>("retry")? {
+            let retry =
+                raw::read_value(lua, &LuaValue::Table(retry)).and_then(|retry| json::from_value(&retry));
+            let retry = retry.map_err(|error| errors::raise(error.at_field("retry").into()))?;
+            executor.retry = Some(Retry::from_json(&retry).map_err(mlua::Error::runtime)?);
         }
         Ok(executor)
     }
@@ -168,8 +175,8 @@ impl UserData for Executor {
         methods.add_method("with_scope", |lua, this, scope: Owned<Scope>| {
             or_refuse(lua, this.with_scope(lua, scope))
         });
-        methods.add_method("with_options", |_, this, options: Table| {
-            this.with_options(&options)
+        methods.add_method("with_options", |lua, this, options: Table| {
+            this.with_options(lua, &options)
         });
         methods.add_method("async", |lua, this, request: Request| start(lua, this, request));
         methods.add_meta_method("__index", |lua, _, name: String| {
@@ -185,8 +192,8 @@ fn method(name: &str) -> String {
 
 fn register(lua: &Lua) -> mlua::Result<()> {
     let call = suspending(lua, |lua, (this, request): (UserDataRef<Executor>, Request)| {
-        let context = this.context(lua);
-        Ok(answered(async move { call(context?, request).await }))
+        let (context, retry) = (this.context(lua), this.retry);
+        Ok(answered(async move { try_call(context?, request, retry).await }))
     })?;
     lua.set_named_registry_value(&method("call"), call)?;
     future::install(lua)
@@ -199,15 +206,23 @@ async fn answered(
     move |lua: &Lua| values::answer(lua, outcome)
 }
 
+/// Calls, more than once if that is wanted and may help.
+async fn try_call(context: Context, request: Request, retry: Option<Retry>) -> Result<Value, CallError> {
+    match retry {
+        Some(retry) => retry.run(context.deadline(), || call(&context, &request)).await,
+        None => call(&context, &request).await,
+    }
+}
+
 /// Calls with owned values, for calls that outlive the frame of their caller.
-async fn call(context: Context, request: Request) -> Result<Value, CallError> {
+async fn call(context: &Context, request: &Request) -> Result<Value, CallError> {
     let id = EntryId::parse(&request.id).map_err(|error| CallError::invalid(error.to_string()))?;
     let dispatcher = context.dispatcher().clone();
     let function = dispatcher.resolve_for(&context, &id)?;
     let mut arguments = ValueReader::arguments(&request.arguments);
     let mut result = ValueWriter::default();
     dispatcher
-        .call(&context, &function, &mut arguments, &mut result)?
+        .call(context, &function, &mut arguments, &mut result)?
         .await?;
     Ok(result.finish())
 }
@@ -218,5 +233,5 @@ fn start(lua: &Lua, executor: &Executor, request: Request) -> mlua::Result<Multi
         Ok(context) => context,
         Err(error) => return values::refuse(lua, error),
     };
-    future::start(lua, call(context, request))
+    future::start(lua, try_call(context, request, executor.retry))
 }

@@ -9,7 +9,7 @@ mod versions;
 
 use std::sync::{Arc, Weak};
 
-use mlua::{IntoLuaMulti, Lua, MultiValue, Table, UserData, UserDataMethods, Value as LuaValue};
+use mlua::{Lua, Table, UserData, UserDataMethods, Value as LuaValue};
 use wippy_registry::{ChangeSet, Entry, EntryId, Query, Snapshot};
 use wippy_security::{CallError, Context, ErrorKind, allows};
 use wippy_wit::Value;
@@ -61,7 +61,7 @@ pub(crate) fn open(lua: &Lua, environment: &Environment) -> mlua::Result<Table> 
     module.raw_set(
         "snapshot",
         lua.create_function(move |lua, ()| {
-            answer(
+            values::reply(
                 lua,
                 current(&source).map(|snapshot| Taken::new(&source, snapshot)),
             )
@@ -86,7 +86,7 @@ pub(crate) fn open(lua: &Lua, environment: &Environment) -> mlua::Result<Table> 
                     Ok((live, permit, version)) => live.apply_version(permit, version).await,
                     Err(error) => Err(error),
                 };
-                move |lua: &Lua| answer(lua, outcome.map(|_| true))
+                move |lua: &Lua| values::reply(lua, outcome.map(|_| true))
             })
         })?,
     )?;
@@ -192,11 +192,4 @@ fn delta(lua: &Lua, from: &Table, to: &Table) -> Result<Value, CallError> {
     let (from, to) = (entries(from)?, entries(to)?);
     let deleted = |id: &EntryId| from.iter().find(|entry| entry.id == *id).cloned();
     changes::shown(ChangeSet::between(&from, &to).ops(), deleted)
-}
-
-fn answer<T: IntoLuaMulti>(lua: &Lua, outcome: Result<T, CallError>) -> mlua::Result<MultiValue> {
-    match outcome {
-        Ok(value) => value.into_lua_multi(lua),
-        Err(error) => values::refuse(lua, error),
-    }
 }

@@ -54,9 +54,208 @@ const FUNCTIONS: &[Guarded] = &[
         "app:tokens",
         "return answer(security.token_store('app:tokens'))",
     ),
+    ("env.get", "env.get", "COLOR", "return env.get('COLOR')"),
+    ("env.set", "env.set", "COLOR", "return env.set('COLOR', 'red')"),
+    (
+        "events.send",
+        "events.send",
+        "orders",
+        "return events.send('orders', 'placed', '/1')",
+    ),
+    (
+        "events.subscribe",
+        "events.subscribe",
+        "orders",
+        "return answer(events.subscribe('orders'))",
+    ),
+    (
+        "fs.get",
+        "fs.get",
+        "app:folder",
+        "return answer(fs.get('app:folder'))",
+    ),
+    (
+        "store.get",
+        "store.get",
+        "app:kept",
+        "return answer(store.get('app:kept'))",
+    ),
+    (
+        "registry.get",
+        "registry.get",
+        "app:target",
+        "return answer(registry.get('app:target'))",
+    ),
+    (
+        "registry.apply_version",
+        "registry.apply_version",
+        "1",
+        "return answer(registry.apply_version(registry.current_version()))",
+    ),
+    (
+        "process.spawn",
+        "process.spawn",
+        "app:doing",
+        "return process.spawn('app:doing', 'app:host')",
+    ),
+    (
+        "process.spawn_monitored",
+        "process.spawn.monitored",
+        "app:doing",
+        "return process.spawn_monitored('app:doing', 'app:host')",
+    ),
+    (
+        "process.spawn_linked",
+        "process.spawn.linked",
+        "app:doing",
+        "return process.spawn_linked('app:doing', 'app:host')",
+    ),
+    (
+        "process.spawn_linked_monitored",
+        "process.host",
+        "app:host",
+        "return process.exec('app:doing', 'app:host', 'spawn_linked_monitored', 'app:doing', 'app:host')",
+    ),
+    (
+        "process.exec",
+        "process.exec",
+        "app:doing",
+        "return process.exec('app:doing', 'app:host')",
+    ),
+    (
+        "process.send",
+        "process.send",
+        "nobody",
+        "return process.send('nobody', 'x')",
+    ),
+    (
+        "process.terminate",
+        "process.terminate",
+        "nobody",
+        "return process.terminate('nobody')",
+    ),
+    (
+        "process.cancel",
+        "process.cancel",
+        "nobody",
+        "return process.cancel('nobody')",
+    ),
+    (
+        "process.monitor",
+        "process.monitor",
+        "nobody",
+        "return process.exec('app:doing', 'app:host', 'monitor', 'nobody')",
+    ),
+    (
+        "process.unmonitor",
+        "process.unmonitor",
+        "nobody",
+        "return process.exec('app:doing', 'app:host', 'unmonitor', 'nobody')",
+    ),
+    (
+        "process.link",
+        "process.link",
+        "nobody",
+        "return process.exec('app:doing', 'app:host', 'link', 'nobody')",
+    ),
+    (
+        "process.unlink",
+        "process.unlink",
+        "nobody",
+        "return process.exec('app:doing', 'app:host', 'unlink', 'nobody')",
+    ),
+    (
+        "process.upgrade",
+        "process.spawn",
+        "app:other",
+        "return process.exec('app:doing', 'app:host', 'upgrade', 'app:other')",
+    ),
+    (
+        "process.registry.register",
+        "process.registry.register",
+        "mine",
+        "return process.registry.register('mine')",
+    ),
+    (
+        "process.registry.unregister",
+        "process.registry.unregister",
+        "mine",
+        "return process.registry.unregister('mine')",
+    ),
+    (
+        "process.with_context",
+        "process.context",
+        "context",
+        "return process.with_context({ a = 1 }):spawn('app:doing', 'app:host')",
+    ),
+    (
+        "http_client.get",
+        "http_client.request",
+        URL,
+        "return answer(http_client.get('http://127.0.0.1:9/'))",
+    ),
+    (
+        "http_client.head",
+        "http_client.request",
+        URL,
+        "return answer(http_client.head('http://127.0.0.1:9/'))",
+    ),
+    (
+        "http_client.post",
+        "http_client.request",
+        URL,
+        "return answer(http_client.post('http://127.0.0.1:9/'))",
+    ),
+    (
+        "http_client.put",
+        "http_client.request",
+        URL,
+        "return answer(http_client.put('http://127.0.0.1:9/'))",
+    ),
+    (
+        "http_client.patch",
+        "http_client.request",
+        URL,
+        "return answer(http_client.patch('http://127.0.0.1:9/'))",
+    ),
+    (
+        "http_client.delete",
+        "http_client.request",
+        URL,
+        "return answer(http_client.delete('http://127.0.0.1:9/'))",
+    ),
+    (
+        "http_client.request",
+        "http_client.request",
+        URL,
+        "return answer(http_client.request('GET', 'http://127.0.0.1:9/'))",
+    ),
+    (
+        "http_client.request_batch",
+        "http_client.request",
+        URL,
+        "local _, errors = http_client.request_batch({{'GET', 'http://127.0.0.1:9/'}}) return nil, errors[1]",
+    ),
 ];
 
+/// An address where nobody listens.
+const URL: &str = "http://127.0.0.1:9/";
+
 const METHODS: &[Guarded] = &[
+    ("registry/changes:apply", "registry.apply", "app:target", "
+        local changes = registry.snapshot():changes()
+        changes:delete('app:target')
+        return answer(changes:apply())"),
+    ("process/spawner:exec", "process.exec", "app:doing",
+        "return process.with_options({}):exec('app:doing', 'app:host')"),
+    ("process/spawner:with_context", "process.context", "context",
+        "return process.with_options({}):with_context({ a = 1 }):spawn('app:doing', 'app:host')"),
+    ("process/spawner:with_actor", "process.security", "security",
+        "return process.with_options({}):with_actor(security.actor()):spawn('app:doing', 'app:host')"),
+    ("process/spawner:with_scope", "process.security", "security",
+        "return process.with_options({}):with_scope(security.scope()):spawn('app:doing', 'app:host')"),
+    ("process/spawner:with_name", "process.registry.register", "named",
+        "return process.with_options({}):with_name('named'):spawn('app:doing', 'app:host')"),
     ("funcs:call", "funcs.call", "app:target", "return funcs.new():call('app:target')"),
     ("funcs:async", "funcs.call", "app:target", "return funcs.new():async('app:target'):await()"),
     ("funcs:with_actor", "funcs.security", "security", "return answer(funcs.new():with_actor(security.actor()))"),
@@ -77,6 +276,51 @@ const METHODS: &[Guarded] = &[
 
 /// What needs no permission: it works on its arguments, or on what the call or the entry has anyway.
 const HARMLESS_FUNCTIONS: &[&str] = &[
+    // They work on their arguments.
+    "base64.*",
+    "crypto.*",
+    "hash.*",
+    "json.validate",
+    "json.validate_string",
+    "payload.new",
+    "text.*",
+    "uuid.*",
+    "yaml.*",
+    "http_client.encode_uri",
+    "http_client.decode_uri",
+    "registry.parse_id",
+    // Between the coroutines of one state.
+    "channel.*",
+    // They show only what `env.get` and `registry.get` allow.
+    "env.get_all",
+    "registry.find",
+    "registry.snapshot",
+    "registry.snapshot_at",
+    // Numbers and times of versions, and differences of what a script has already.
+    "registry.build_delta",
+    "registry.current_version",
+    "registry.history",
+    "registry.versions",
+    // The request that the running call answers.
+    "http.request",
+    "http.response",
+    // What was sent to the process that runs, and how that behaves.
+    "process.events",
+    "process.get_options",
+    "process.inbox",
+    "process.listen",
+    "process.set_options",
+    "process.unlisten",
+    // A name is no secret: what is done by it is asked about.
+    "process.registry.lookup",
+    // A builder that does nothing by itself.
+    "process.with_options",
+    // Points in time.
+    "time.after",
+    "time.fixed_zone",
+    "time.load_location",
+    "time.ticker",
+    "time.timer",
     // Lua's own.
     "assert",
     "error",
@@ -145,18 +389,34 @@ const HARMLESS_FUNCTIONS: &[&str] = &[
 ];
 
 const HARMLESS_METHODS: &[&str] = &[
+    // What was given by a function that asked; volumes and files ask again, each time.
+    "events:*",
+    "fs:*",
+    "fs/*",
+    "store:*",
+    "registry:*",
+    "registry/changes:create",
+    "registry/changes:delete",
+    "registry/changes:ops",
+    "registry/changes:update",
+    "registry/versions:*",
+    "http_client:*",
+    "http_client/*",
+    // A call that was allowed.
+    "future:*",
+    // The request that the running call answers.
+    "http/*",
+    // What arrived.
+    "message:*",
+    "payload:*",
+    // A builder that does nothing by itself.
+    "process/spawner:with_message",
+    "process/spawner:with_options",
+    "text/*",
+    "time/*",
+    "timers:*",
     // Only ever nearer.
     "funcs:with_options",
-    // A call that was allowed.
-    "funcs:await",
-    "funcs:cancel",
-    "funcs:channel",
-    "funcs:error",
-    "funcs:is_canceled",
-    "funcs:is_complete",
-    "funcs:receive",
-    "funcs:response",
-    "funcs:result",
     "logger:*",
     // What was given already, and what it would decide.
     "security/objects:contains",
@@ -245,7 +505,12 @@ fn read_methods(folder: &Path, prefix: &str, found: &mut BTreeSet<String>) {
             .split("&method")
             .skip(1)
             .map(|text| ("", text.trim_start_matches('(')));
-        for (_, text) in defined.chain(blocking) {
+        let installed = text
+            .split("methods::install(")
+            .skip(1)
+            .filter_map(|text| text.split_once("])"));
+        let installed = installed.flat_map(|(list, _)| list.split('(').skip(1).map(|text| ("", text)));
+        for (_, text) in defined.chain(blocking).chain(installed) {
             let literal = text.trim_start().strip_prefix('"');
             let method = literal.and_then(|text| text.split('"').next());
             if let Some(method) = method.filter(|method| !method.starts_with("__")) {
@@ -261,6 +526,18 @@ fn what_is_guarded_is_refused_without_its_permission() {
 entries:
   - { name: kept, kind: store.memory }
   - { name: tokens, kind: security.token_store, store: kept }
+  - { name: vars, kind: env.storage.memory }
+  - { name: color, kind: env.variable, variable: COLOR, storage: vars }
+  - { name: folder, kind: fs.directory, directory: data, auto_init: true }
+  - { name: host, kind: process.host }
+  - name: doing
+    kind: process.lua
+    method: main
+    source: return { main = function(what, ...) if what then return process[what](...) end return true end }
+  - name: other
+    kind: process.lua
+    method: main
+    source: return { main = function() return true end }
   - name: any
     kind: security.policy
     policy: { actions: none, resources: none, effect: allow }

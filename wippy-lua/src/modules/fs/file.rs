@@ -14,7 +14,6 @@ use wippy_registry::EntryId;
 use wippy_security::{CallError, ErrorKind, Permit};
 use wippy_wit::Value;
 
-use super::answer;
 use crate::{
     errors, methods,
     permission::permit,
@@ -145,14 +144,14 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
                             Ok(true)
                         });
                         let outcome = outcome.await;
-                        move |lua: &Lua| answer(lua, outcome)
+                        move |lua: &Lua| values::reply(lua, outcome)
                     })
                 })?,
             ),
             (
                 "scanner",
                 lua.create_function(|lua, (this, split): (UserDataRef<OpenFile>, Option<String>)| {
-                    answer(lua, scanner(lua, &this, split.as_deref()))
+                    values::reply(lua, scanner(lua, &this, split.as_deref()))
                 })?,
             ),
             (
@@ -210,7 +209,7 @@ fn write(lua: &Lua) -> mlua::Result<Function> {
                 Ok(_now) => blocking(move || file.write(&data).map(|()| data.len())).await,
                 Err(error) => Err(error),
             };
-            move |lua: &Lua| answer(lua, outcome)
+            move |lua: &Lua| values::reply(lua, outcome)
         })
     })
 }
@@ -227,7 +226,7 @@ fn seek(lua: &Lua) -> mlua::Result<Function> {
                     Ok(place) => blocking(move || file.seek(place)).await,
                     Err(error) => Err(error),
                 };
-                move |lua: &Lua| answer(lua, outcome)
+                move |lua: &Lua| values::reply(lua, outcome)
             })
         },
     )

@@ -7,7 +7,7 @@ use wippy_registry::{ChangeSet, Entry, EntryId, Op};
 use wippy_security::{CallError, Permit};
 use wippy_wit::Value;
 
-use super::{Source, answer, form, versions::VersionNumber};
+use super::{Source, form, versions::VersionNumber};
 use crate::{LiveRegistry, methods, permission::permit, suspend::suspending, values};
 
 /// One set of changes has no more operations than this.
@@ -102,7 +102,7 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
                 Err(error) => Err(error),
             };
             let outcome = outcome.map(|version| VersionNumber::new(&source, version));
-            move |lua: &Lua| answer(lua, outcome)
+            move |lua: &Lua| values::reply(lua, outcome)
         })
     })?;
     methods::install(lua, CHANGES, [("apply", apply)])

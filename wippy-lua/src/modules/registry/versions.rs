@@ -4,7 +4,8 @@ use mlua::{Lua, Table, UserData, UserDataMethods, Value as LuaValue};
 use wippy_registry::Version;
 use wippy_security::{CallError, ErrorKind};
 
-use super::{Source, Taken, answer};
+use super::{Source, Taken};
+use crate::values;
 
 /// Adds what the module says about versions.
 pub(super) fn install(lua: &Lua, module: &Table, source: &Source) -> mlua::Result<()> {
@@ -13,23 +14,23 @@ pub(super) fn install(lua: &Lua, module: &Table, source: &Source) -> mlua::Resul
         "current_version",
         lua.create_function(move |lua, ()| {
             let version = world.live().map(|live| live.registry().version());
-            answer(lua, version.map(|version| VersionNumber::new(&world, version)))
+            values::reply(lua, version.map(|version| VersionNumber::new(&world, version)))
         })?,
     )?;
     let world = source.clone();
     module.raw_set(
         "versions",
-        lua.create_function(move |lua, ()| answer(lua, versions(&world)))?,
+        lua.create_function(move |lua, ()| values::reply(lua, versions(&world)))?,
     )?;
     let world = source.clone();
     module.raw_set(
         "snapshot_at",
-        lua.create_function(move |lua, version: LuaValue| answer(lua, snapshot_at(&world, &version)))?,
+        lua.create_function(move |lua, version: LuaValue| values::reply(lua, snapshot_at(&world, &version)))?,
     )?;
     let world = source.clone();
     module.raw_set(
         "history",
-        lua.create_function(move |lua, ()| answer(lua, world.live().map(|_| History(world.clone()))))?,
+        lua.create_function(move |lua, ()| values::reply(lua, world.live().map(|_| History(world.clone()))))?,
     )
 }
 
@@ -90,11 +91,11 @@ impl UserData for VersionNumber {
         methods.add_method("string", |_, this, ()| Ok(format!("v{}", this.version)));
         methods.add_method("previous", |lua, this, ()| {
             let before = this.neighbour(|all| all.into_iter().rfind(|version| *version < this.version));
-            answer(lua, before)
+            values::reply(lua, before)
         });
         methods.add_method("next", |lua, this, ()| {
             let after = this.neighbour(|all| all.into_iter().find(|version| *version > this.version));
-            answer(lua, after)
+            values::reply(lua, after)
         });
         methods.add_meta_method("__tostring", |_, this, ()| Ok(format!("v{}", this.version)));
     }
@@ -105,12 +106,12 @@ pub(super) struct History(Source);
 
 impl UserData for History {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        methods.add_method("versions", |lua, this, ()| answer(lua, versions(&this.0)));
+        methods.add_method("versions", |lua, this, ()| values::reply(lua, versions(&this.0)));
         methods.add_method("get_version", |lua, this, version: LuaValue| {
-            answer(lua, get_version(&this.0, &version))
+            values::reply(lua, get_version(&this.0, &version))
         });
         methods.add_method("snapshot_at", |lua, this, version: LuaValue| {
-            answer(lua, snapshot_at(&this.0, &version))
+            values::reply(lua, snapshot_at(&this.0, &version))
         });
     }
 }
