@@ -17,6 +17,7 @@ mod access;
 mod answer;
 mod body;
 mod connection;
+mod dispatch;
 mod endpoint;
 mod files;
 mod inbound;

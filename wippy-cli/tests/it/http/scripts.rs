@@ -168,14 +168,14 @@ async fn an_error_after_the_beginning_breaks_the_response() {
 
 #[tokio::test]
 async fn a_body_is_read_whole_or_in_pieces() {
-    let body = r#"
+    let body = r"
 local whole, again = req:body(), req:body()
 local stream = req:stream()
 local pieces = { stream:read(2), stream:read(0), tostring(stream:read(2)) }
 local late, err = req:body()
 stream:close()
 local closed, why = stream:read()
-res:write_json({ whole, again, pieces, err:kind(), why:kind() })"#;
+res:write_json({ whole, again, pieces, err:kind(), why:kind() })";
     let reply = Site::of_script(body)
         .await
         .send("POST / HTTP/1.1", "abcdef")
