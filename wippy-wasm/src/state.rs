@@ -74,7 +74,7 @@ impl GuestState {
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|store| match store.data().deadline {
             Some((deadline, exceeded)) if Instant::now() >= deadline => Err(exceeded.into()),
-            _ => Ok(UpdateDeadline::Yield(1)),
+            _ => Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))),
         });
         Ok(store)
     }

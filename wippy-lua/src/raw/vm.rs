@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     ffi::{CStr, c_int},
+    pin::pin,
     ptr,
     sync::Arc,
     task::{Context as Waking, Poll, Waker},
@@ -259,7 +260,9 @@ impl Vm {
             Turn::Waiting => false,
         };
         if is_alone && self.is_alone() {
-            if preempted || self.end_deadlock() {
+            if preempted {
+                let_others(waking);
+            } else if self.end_deadlock() {
                 waking.waker().wake_by_ref();
             }
             return Poll::Pending;
@@ -305,7 +308,10 @@ impl Vm {
             }
         }
         let is_due = !self.due.is_empty() || !self.core.woken.borrow().is_empty();
-        if self.core.queue.end() | is_due | preempted || self.end_deadlock() {
+        let is_due = self.core.queue.end() | is_due;
+        if preempted {
+            let_others(waking);
+        } else if is_due || self.end_deadlock() {
             waking.waker().wake_by_ref();
         }
         Poll::Pending
@@ -517,6 +523,14 @@ impl Drop for Vm {
 /// A function that a [`Vm`] keeps.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kept(c_int);
+
+/// Wakes the task again after everybody else had a turn, clocks and sockets among them: a plain wake would have the
+/// scheduler look at those only after many more turns of this script.
+fn let_others(waking: &mut Waking<'_>) {
+    let mut others = pin!(tokio::task::yield_now());
+    // It is pending once, and has then seen to the wake.
+    let _ = others.as_mut().poll(waking);
+}
 
 /// Gives a coroutine its turn: polls what it waits for, and runs it when that is done.
 fn turn(core: &Core, task: &mut Task, waker: &Waker) -> Turn {

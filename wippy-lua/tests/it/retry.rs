@@ -89,7 +89,7 @@ async fn callers_may_ask_for_it() {
         local exec = funcs.new():with_options{ retry = { max_attempts = 5, initial_delay = 10, backoff_factor = 1 } }
         local first = exec:call('test:flaky', 4)
         local future = exec:async('test:flaky', 7)
-        local second = future:response():receive()
+        local second = future:response():receive():data()
         local ok, wrong = pcall(exec.with_options, exec, { retry = { attempts = 3 } })
         return { first, second, ok, tostring(wrong):match('`retry.attempts`') }";
     let begin = Instant::now();

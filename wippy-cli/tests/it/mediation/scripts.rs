@@ -90,7 +90,7 @@ const FUNCTIONS: &[Guarded] = &[
         "registry.apply_version",
         "registry.apply_version",
         "1",
-        "return answer(registry.apply_version(registry.current_version()))",
+        "return answer(registry.apply_version(1))",
     ),
     (
         "process.spawn",
@@ -246,8 +246,6 @@ const METHODS: &[Guarded] = &[
         local changes = registry.snapshot():changes()
         changes:delete('app:target')
         return answer(changes:apply())"),
-    ("process/spawner:exec", "process.exec", "app:doing",
-        "return process.with_options({}):exec('app:doing', 'app:host')"),
     ("process/spawner:with_context", "process.context", "context",
         "return process.with_options({}):with_context({ a = 1 }):spawn('app:doing', 'app:host')"),
     ("process/spawner:with_actor", "process.security", "security",
@@ -400,7 +398,6 @@ const HARMLESS_METHODS: &[&str] = &[
     "registry/changes:ops",
     "registry/changes:update",
     "registry/versions:*",
-    "http_client:*",
     "http_client/*",
     // A call that was allowed.
     "future:*",
@@ -425,7 +422,6 @@ const HARMLESS_METHODS: &[&str] = &[
     "security/objects:meta",
     "security/objects:policies",
     "security/tokens:close",
-    "time:*",
 ];
 
 /// All modules, the globals, and the functions in them, by name.
