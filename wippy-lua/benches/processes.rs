@@ -120,7 +120,7 @@ async fn main() {
         }
     }
     // All have started when the last of them has answered.
-    while ask(&context, &pids[count - 1..]).await != Value::Integer(1) {
+    while ask(&context, pids.get(count - 1..).unwrap()).await != Value::Integer(1) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let elapsed = begun.elapsed();

@@ -73,6 +73,10 @@ impl FromIterator<TokenStore> for TokenStores {
     }
 }
 
+#[expect(
+    clippy::unused_async,
+    reason = "the stores that there are answer at once; one on a disk will not"
+)]
 impl TokenStore {
     /// The token store `id`, which keeps its records in `store`. Without a `token_key` a key is made up, and its tokens
     /// end with it.

@@ -218,7 +218,7 @@ async fn try_call(context: Context, request: Request, retry: Option<Retry>) -> R
 async fn call(context: &Context, request: &Request) -> Result<Value, CallError> {
     let id = EntryId::parse(&request.id).map_err(|error| CallError::invalid(error.to_string()))?;
     let dispatcher = context.dispatcher().clone();
-    let function = dispatcher.resolve_for(&context, &id)?;
+    let function = dispatcher.resolve_for(context, &id)?;
     let mut arguments = ValueReader::arguments(&request.arguments);
     let mut result = ValueWriter::default();
     dispatcher

@@ -202,13 +202,11 @@ async fn the_store_never_holds_a_token_and_cannot_change_what_one_is_good_for() 
     tokens.create(&context, &theirs, None).await.unwrap();
 
     let (secret, signature) = mine.split_once('.').unwrap();
-    let everything: String = store
-        .kept
-        .lock()
-        .unwrap()
-        .iter()
-        .map(|(key, record)| format!("{key} {} ", String::from_utf8_lossy(record)))
-        .collect();
+    let mut everything = String::new();
+    for (key, record) in store.kept.lock().unwrap().iter() {
+        everything += key;
+        everything += &String::from_utf8_lossy(record);
+    }
     assert!(!everything.contains(secret) && !everything.contains(signature));
 
     // Another's record in the place of one's own, and one's own record with another actor.
