@@ -133,7 +133,14 @@ impl<'a> Compiler<'a> {
             fuel: self.limit(own.max_fuel, "max_fuel"),
             // The configuration's holds for all calls, those between scripts too: the dispatcher knows it.
             call_depth: own.max_call_depth,
-            ..defaults
+            http_header_bytes: size(
+                own.max_http_header_bytes,
+                "max_http_header_bytes",
+                defaults.http_header_bytes,
+            ),
+            http_body_bytes: self
+                .limit(own.max_http_body_bytes, "max_http_body_bytes")
+                .unwrap_or(defaults.http_body_bytes),
         }
     }
 

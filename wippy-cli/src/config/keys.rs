@@ -37,6 +37,8 @@ const KEYS: &[(&str, Form)] = &[
     ("wasm.limits.max_stdout_bytes", Form::Size),
     ("wasm.limits.max_resources", Form::Size),
     ("wasm.limits.max_host_bytes", Form::Size),
+    ("wasm.limits.max_http_header_bytes", Form::Size),
+    ("wasm.limits.max_http_body_bytes", Form::Size),
     ("wasm.cache.enabled", Form::Flag),
     ("wasm.cache.dir", Form::Text),
     ("wasm.cache.max_bytes", Form::Size),

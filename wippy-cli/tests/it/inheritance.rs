@@ -85,6 +85,35 @@ const ROWS: &[Row] = &[
         path: "app:row|app:wasm|app:lua|test:probe",
         script: "return funcs.new():with_options({ timeout = 3600000 }):call(target, rest)",
     },
+    Row {
+        name: "process.exec",
+        path: "app:row|app:wasm|app:lua|test:probe",
+        script: "return process.exec('app:worker', 'app:host', target, rest)",
+    },
+];
+
+/// Ways to start a process. It has the identity and the values of who started it, and otherwise lives on its own.
+const SPAWNS: &[Row] = &[
+    Row {
+        name: "process.spawn",
+        path: "app:row|app:wasm|app:lua|test:probe",
+        script: "return process.exec('app:parent', 'app:host', 'spawn_monitored', target, rest)",
+    },
+    Row {
+        name: "process.spawn_linked",
+        path: "app:row|app:wasm|app:lua|test:probe",
+        script: "return process.exec('app:parent', 'app:host', 'spawn_linked_monitored', target, rest)",
+    },
+    Row {
+        name: "a message",
+        path: "app:row|app:wasm|app:lua|test:probe",
+        script: "return process.exec('app:parent', 'app:host', 'message', target, rest)",
+    },
+    Row {
+        name: "a spawner",
+        path: "app:row|app:wasm|app:lua|test:probe",
+        script: "return process.exec('app:parent', 'app:host', 'spawner', target, rest)",
+    },
 ];
 
 /// Whether what is seen at the end is what the call began with.
@@ -127,6 +156,31 @@ fn every_way_to_call_hands_everything_on() {
     assert!(wrong.is_empty(), "not handed on:\n  {}", wrong.join("\n  "));
 }
 
+#[test]
+fn every_way_to_spawn_hands_identity_and_values_on() {
+    let mut wrong = Vec::new();
+    for row in SPAWNS {
+        let way = Way::new(row.script);
+        way.stage.runtime.block_on(async {
+            let began = way.context();
+            let seen = way
+                .look(&began, row.path)
+                .await
+                .unwrap_or_else(|error| panic!("{}: {error}", row.name));
+            for (column, holds) in COLUMNS {
+                let is_own = matches!(*column, "deadline" | "depth");
+                if !is_own && !holds(&began, &seen) {
+                    wrong.push(format!("{} / {column}", row.name));
+                }
+            }
+            if seen.deadline().is_some() {
+                wrong.push(format!("{} / a deadline of somebody else", row.name));
+            }
+        });
+    }
+    assert!(wrong.is_empty(), "not handed on:\n  {}", wrong.join("\n  "));
+}
+
 /// What a script changes for its callees, and the column that shows it.
 const CHANGES: &[(&str, &str)] = &[
     (
@@ -164,7 +218,7 @@ fn what_a_builder_changes_is_handed_on_and_the_rest_stays() {
 
 #[test]
 fn what_the_caller_may_not_do_its_callees_may_not_either() {
-    for row in ROWS {
+    for row in ROWS.iter().chain(SPAWNS) {
         let way = Way::new(row.script);
         way.stage.runtime.block_on(async {
             let policies = way.stage.app.dispatcher().policies();
@@ -212,7 +266,7 @@ impl Way {
             )
         };
         let index = format!(
-            "{index}  - name: wasm\n    kind: function.wasm\n    method: pass-on\n    imports: [funcs]\n{wasm}{}{}{POLICIES}",
+            "{index}  - name: wasm\n    kind: function.wasm\n    method: pass-on\n    imports: [funcs]\n{wasm}{}{}{PROCESSES}{POLICIES}",
             lua("lua", "return funcs.call(target, rest)"),
             lua("row", script),
         );
@@ -288,6 +342,42 @@ impl Way {
         tokio::time::timeout(PATIENCE, ended.recv()).await.is_ok()
     }
 }
+
+const PROCESSES: &str = "  - { name: host, kind: process.host }
+  - name: worker
+    kind: process.lua
+    method: main
+    modules: [funcs]
+    source: |
+      local funcs = require('funcs')
+      local function main(target, rest)
+        if not target then
+          local message = process.inbox():receive():payload():data()
+          target, rest = message.target, message.rest
+        end
+        return funcs.call(target, rest)
+      end
+      return { main = main }
+  - name: parent
+    kind: process.lua
+    method: main
+    source: |
+      local function main(how, target, rest)
+        process.set_options({ trap_links = true })
+        if how == 'message' then
+          local pid = assert(process.spawn_monitored('app:worker', 'app:host'))
+          process.send(pid, 'work', { target = target, rest = rest })
+        elseif how == 'spawner' then
+          assert(process.with_options({}):spawn_monitored('app:worker', 'app:host', target, rest))
+        else
+          assert(process[how]('app:worker', 'app:host', target, rest))
+        end
+        repeat local event = process.events():receive()
+          if event.kind == process.event.EXIT then return event.result.value, event.result.error end
+        until false
+      end
+      return { main = main }
+";
 
 const POLICIES: &str = "  - name: everything
     kind: security.policy

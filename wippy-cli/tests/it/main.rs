@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail like tests")]
 
 mod app;
+mod apps;
 mod broken;
 mod cached;
 mod configuration;

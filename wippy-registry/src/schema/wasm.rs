@@ -102,6 +102,10 @@ pub struct Limits {
     pub max_resources: Option<u32>,
     /// Bytes that one crossing may make the host copy.
     pub max_host_bytes: Option<u64>,
+    /// Bytes of the head of one HTTP message.
+    pub max_http_header_bytes: Option<u64>,
+    /// Bytes of the body of one HTTP message.
+    pub max_http_body_bytes: Option<u64>,
     /// Memory above which a pooled instance is not kept; 0 keeps any.
     pub max_retained_memory_bytes: Option<u64>,
     /// Calls between looks at the memory of a pooled instance.
@@ -240,6 +244,8 @@ fn limits(limits: &mut Fields<'_>, decoder: &mut Decoder<'_>) -> Option<Limits> 
         max_stdout_bytes: limits.optional(decoder, "max_stdout_bytes", count),
         max_resources: limits.optional(decoder, "max_resources", count),
         max_host_bytes: limits.optional(decoder, "max_host_bytes", positive),
+        max_http_header_bytes: limits.optional(decoder, "max_http_header_bytes", positive),
+        max_http_body_bytes: limits.optional(decoder, "max_http_body_bytes", positive),
         max_retained_memory_bytes: limits.optional(decoder, "max_retained_memory_bytes", count),
         retained_memory_check_interval: limits.optional(decoder, "retained_memory_check_interval", positive),
         max_open_sockets: limits.optional(decoder, "max_open_sockets", count),

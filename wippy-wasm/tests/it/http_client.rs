@@ -284,6 +284,17 @@ async fn heads_and_bodies_have_limits() {
     );
     let outcome = get(&limited, &server.url("/flood")).await;
     assert_eq!(message(outcome), "HttpResponseHeaderSectionSize(None)");
+    let flood: Vec<_> = (0..10)
+        .map(|index| Value::array([Value::from(format!("x-{index}")), Value::from("x".repeat(6_000))]))
+        .collect();
+    let arguments = [
+        Value::from("GET"),
+        Value::from(server.url("/")),
+        Value::array(flood),
+        Value::Nil,
+    ];
+    let outcome = message(call(&limited, &arguments).await);
+    assert!(outcome.contains("size"), "{outcome}");
     let outcome = get(&limited, &server.url("/body")).await;
     assert_eq!(message(outcome), "HttpResponseBodySize(Some(100000))");
     let outcome = request(&limited, "POST", &server.url("/"), Some(&"x".repeat(100_001))).await;
