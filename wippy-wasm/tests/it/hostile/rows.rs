@@ -129,7 +129,24 @@ fn crossing() -> Vec<Row> {
         Row::new("random bytes without end", "greedy", "random")
             .imports(STDIO)
             .given(1_u64 << 63),
+        flood_of_headers(),
     ]
+}
+
+/// A head that no request may have: ten thousand headers of a hundred bytes.
+fn flood_of_headers() -> Row {
+    let header = |index| {
+        let name = Value::from(format!("x-{index}"));
+        Value::array([name, Value::from("x".repeat(100))])
+    };
+    let headers = Value::array((0..10_000).map(header));
+    let url = Value::from("http://127.0.0.1:9/");
+    let mut row =
+        Row::new("header flood", "http-client", "client#request").imports(&["wasi:http", "wasi:io"]);
+    row.arguments = vec![Value::from("GET"), url, headers, Value::Nil];
+    row.limits.memory_bytes = 16 << 20;
+    row.limits.host_bytes = 16 << 20;
+    row
 }
 
 /// They break the canonical ABI.
