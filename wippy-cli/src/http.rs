@@ -27,6 +27,7 @@ mod plan;
 mod routes;
 mod script;
 mod server;
+mod stream;
 mod tls;
 
 pub use self::{

@@ -60,6 +60,13 @@ pub struct Function {
     failures: AtomicU64,
 }
 
+/// A function as it was at one moment. Calls go to that handler, whatever stands in its place meanwhile.
+#[derive(Clone)]
+pub struct Held {
+    function: Arc<Function>,
+    handler: Arc<dyn Handler>,
+}
+
 impl Dispatcher {
     /// An empty table.
     pub fn new(config: DispatcherConfig) -> Arc<Self> {
@@ -137,17 +144,23 @@ impl Dispatcher {
     ) -> Result<Calling<'a>, CallError> {
         let permit = admit(context, &function.id)?;
         let handler = function.handler()?;
-        let call = Call {
-            context,
-            arguments,
-            result,
-        };
-        let future = handler.invoke(permit, call);
-        Ok(Calling::new(
-            future,
-            context.deadline(),
-            Callee::Function(function.clone()),
-        ))
+        Ok(begin(permit, context, function, handler, arguments, result))
+    }
+
+    /// Calls a function as it was when it was taken hold of; otherwise as [`call`](Self::call).
+    ///
+    /// # Errors
+    /// [`ErrorKind::PermissionDenied`], or [`ErrorKind::Unavailable`] when calls are nested too deeply.
+    pub fn call_held<'a>(
+        &self,
+        context: &'a Context,
+        held: &Held,
+        arguments: &'a mut dyn Reader,
+        result: &'a mut dyn Writer,
+    ) -> Result<Calling<'a>, CallError> {
+        let permit = admit(context, &held.function.id)?;
+        let handler = Arc::clone(&held.handler);
+        Ok(begin(permit, context, &held.function, handler, arguments, result))
     }
 
     /// Calls a method of an object for `context`; the permission is that for the function that made the object.
@@ -207,6 +220,26 @@ impl Dispatcher {
     }
 }
 
+fn begin<'a>(
+    permit: Permit,
+    context: &'a Context,
+    function: &Arc<Function>,
+    handler: Arc<dyn Handler>,
+    arguments: &'a mut dyn Reader,
+    result: &'a mut dyn Writer,
+) -> Calling<'a> {
+    let call = Call {
+        context,
+        arguments,
+        result,
+    };
+    Calling::new(
+        handler.invoke(permit, call),
+        context.deadline(),
+        Callee::Function(function.clone()),
+    )
+}
+
 /// What every call passes: may the actor of `context` call `id`, and is there room for one more level?
 pub(crate) fn admit(context: &Context, id: &EntryId) -> Result<Permit, CallError> {
     let permit = guard::authorize(context, "funcs.call", id.as_str())?;
@@ -249,6 +282,17 @@ impl Function {
         &self.id
     }
 
+    /// The function as it is now.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when it has gone.
+    pub fn hold(self: &Arc<Self>) -> Result<Held, CallError> {
+        Ok(Held {
+            handler: self.handler()?,
+            function: Arc::clone(self),
+        })
+    }
+
     /// The handler that stands here now.
     pub(crate) fn handler(&self) -> Result<Arc<dyn Handler>, CallError> {
         self.handler
@@ -285,6 +329,14 @@ impl Function {
             self.calls.load(Ordering::Relaxed),
             self.failures.load(Ordering::Relaxed),
         )
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held")
+            .field("id", &self.function.id)
+            .finish_non_exhaustive()
     }
 }
 

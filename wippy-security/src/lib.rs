@@ -35,7 +35,7 @@ pub use actor::Actor;
 pub use binding::{Binding, Bound};
 pub use calling::{CallFuture, Calling};
 pub use context::{Attachment, Context, Execution, Lease, Values};
-pub use dispatcher::{Dispatcher, DispatcherConfig, Function};
+pub use dispatcher::{Dispatcher, DispatcherConfig, Function, Held};
 pub use error::{CallError, ErrorKind};
 pub use guard::{Permit, allows, authorize, authorize_with};
 pub use handler::{Call, Handler};

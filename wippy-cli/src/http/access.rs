@@ -15,11 +15,13 @@ use wippy_registry::EntryId;
 use super::{
     body::{Aborted, Body},
     connection::Activity,
+    stream::Pace,
 };
 
 /// What is recorded of a request. Dropping it records it, and tells the connection that the request is over.
 pub(super) struct Access {
     pub(super) activity: Arc<Activity>,
+    pub(super) pace: Option<Arc<Pace>>,
     pub(super) record: Option<Record>,
 }
 
@@ -40,7 +42,7 @@ pub(super) struct Record {
 impl Access {
     /// Whether anybody wants to have records.
     pub(super) fn is_logged() -> bool {
-        tracing::enabled!(target: "wippy::http", tracing::Level::INFO)
+        tracing::enabled!(target: "wippy::http::access", tracing::Level::INFO)
     }
 }
 
@@ -63,7 +65,7 @@ impl Record {
             (None, false) => "request, its client gone",
         };
         tracing::info!(
-            target: "wippy::http",
+            target: "wippy::http::access",
             call_id = &*self.call_id,
             client = &*self.client,
             method = self.method.as_str(),
@@ -78,7 +80,7 @@ impl Record {
     }
 }
 
-/// A response's body, which counts for the log.
+/// A response's body, which counts for the log, and keeps its stream informed.
 pub(super) struct Counted {
     body: Body,
     access: Access,
@@ -102,7 +104,13 @@ impl HttpBody for Counted {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         let this = &mut *self;
+        if let Some(pace) = &this.access.pace {
+            pace.ask();
+        }
         let frame = Pin::new(&mut this.body).poll_frame(cx);
+        if let (Some(pace), Poll::Ready(Some(Ok(_)))) = (&this.access.pace, &frame) {
+            pace.give();
+        }
         if let Some(record) = &mut this.access.record {
             match &frame {
                 Poll::Ready(Some(Ok(frame))) => {

@@ -60,6 +60,9 @@ const LINGER: Duration = Duration::from_secs(1);
 /// How much of that.
 const LINGER_MAX: usize = 256 << 10;
 
+/// More bytes at once than a frame of HTTP/2 has that only keeps a connection alive.
+const KEEPING_ALIVE_MAX: usize = 64;
+
 /// A connection that fails when it takes too long.
 pub(super) struct Timed<S> {
     stream: S,
@@ -131,6 +134,18 @@ impl<S> Timed<S> {
         }
     }
 
+    /// What a write of bytes came to. The end of a response may be on its way long after the request is over, and its
+    /// client is not idle then.
+    fn sent(&mut self, outcome: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = outcome
+            && bytes > KEEPING_ALIVE_MAX
+            && self.phase == Phase::Idle
+        {
+            self.reading.clear();
+        }
+        self.written(outcome, cx)
+    }
+
     /// What a write came to, unless it takes too long.
     fn written<T>(&mut self, outcome: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
@@ -174,7 +189,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Timed<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let outcome = Pin::new(&mut this.stream).poll_write(cx, buf);
-        this.written(outcome, cx)
+        this.sent(outcome, cx)
     }
 
     fn poll_write_vectored(
@@ -184,7 +199,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Timed<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let outcome = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
-        this.written(outcome, cx)
+        this.sent(outcome, cx)
     }
 
     fn is_write_vectored(&self) -> bool {

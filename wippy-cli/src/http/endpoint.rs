@@ -9,7 +9,7 @@ use std::{
 
 use http::{Request, Response, StatusCode};
 use wippy_registry::EntryId;
-use wippy_security::{CallError, Context, ErrorKind, Function, Permit, authorize};
+use wippy_security::{CallError, Context, Dispatcher, ErrorKind, Held, Permit, authorize};
 use wippy_wit::{Value, ValueReader, ValueWriter};
 
 use super::{
@@ -33,8 +33,8 @@ pub(super) struct Endpoint {
     pub(super) router: Arc<Router>,
     pub(super) function: EntryId,
     pub(super) target: Target,
-    /// The function's place in the table, once it was found.
-    pub(super) place: OnceLock<Arc<Function>>,
+    /// The function as it was when the routes came into force.
+    pub(super) held: OnceLock<Held>,
 }
 
 /// How a function takes a request.
@@ -82,7 +82,7 @@ impl Endpoint {
     pub(super) async fn answer(&self, inbound: Inbound) -> Response<Body> {
         let call_id = Arc::clone(&inbound.call_id);
         let outcome = match &self.target {
-            Target::Script => match self.place(&inbound.context) {
+            Target::Script => match self.function(&inbound.context) {
                 Ok(function) => return script::answer(function, inbound).await,
                 Err(error) => Err(error),
             },
@@ -92,18 +92,24 @@ impl Endpoint {
         outcome.unwrap_or_else(|error| answer::error(&error, &call_id))
     }
 
-    /// The function. It may come and go while the application runs, and that it is not there is not the client's fault.
-    fn place(&self, context: &Context) -> Result<Arc<Function>, CallError> {
-        if let Some(function) = self.place.get() {
-            return Ok(Arc::clone(function));
+    /// Takes hold of the function: requests that have this endpoint get that one, even if it changes or goes while they
+    /// are under way.
+    pub(super) fn hold(&self, dispatcher: &Dispatcher) -> Option<Held> {
+        if let Some(held) = self.held.get() {
+            return Some(held.clone());
         }
-        match context.dispatcher().resolve(&self.function) {
-            Ok(function) => Ok(Arc::clone(self.place.get_or_init(|| function))),
-            Err(_) => Err(CallError::new(
+        let held = dispatcher.resolve(&self.function).ok()?.hold().ok()?;
+        Some(self.held.get_or_init(|| held).clone())
+    }
+
+    /// The function. That there is none is not the client's fault.
+    fn function(&self, context: &Context) -> Result<Held, CallError> {
+        self.hold(context.dispatcher()).ok_or_else(|| {
+            CallError::new(
                 ErrorKind::Unavailable,
                 "there is nobody who could answer this request now",
-            )),
-        }
+            )
+        })
     }
 
     async fn answer_mapped(
@@ -119,7 +125,7 @@ impl Endpoint {
         } else {
             bytes::Bytes::new()
         };
-        let function = self.place(&inbound.context)?;
+        let function = self.function(&inbound.context)?;
         let arguments = mapping.arguments(&inbound, &body)?;
         match call(&inbound.context, &function, &arguments).await {
             Ok(value) => mapping.response(&value),
@@ -159,14 +165,14 @@ impl Endpoint {
 /// Whatever it or the way to it says.
 pub(super) async fn call(
     context: &Context,
-    function: &Arc<Function>,
+    function: &Held,
     arguments: &[Value],
 ) -> Result<Value, CallError> {
     let mut arguments = ValueReader::arguments(arguments);
     let mut result = ValueWriter::default();
     context
         .dispatcher()
-        .call(context, function, &mut arguments, &mut result)?
+        .call_held(context, function, &mut arguments, &mut result)?
         .await?;
     Ok(result.finish())
 }

@@ -182,7 +182,7 @@ impl Draft {
             router: Arc::clone(router),
             function: declared.func.clone(),
             target,
-            place: OnceLock::new(),
+            held: OnceLock::new(),
         };
         Some((methods, Arc::new(endpoint)))
     }

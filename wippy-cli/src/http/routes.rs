@@ -8,6 +8,7 @@ use std::sync::Arc;
 use http::Method;
 use percent_encoding::percent_decode_str;
 use wippy_registry::EntryId;
+use wippy_security::Dispatcher;
 
 use super::{
     endpoint::Endpoint,
@@ -181,6 +182,13 @@ impl Routes {
         {
             Some(router) => Found::Prefix(router),
             None => Found::Nothing,
+        }
+    }
+
+    /// Takes hold of the functions behind all endpoints, as they are now.
+    pub(super) fn hold(&self, dispatcher: &Dispatcher) {
+        for (_, endpoint) in self.entries.iter().flat_map(|path| &path.by_method) {
+            endpoint.hold(dispatcher);
         }
     }
 

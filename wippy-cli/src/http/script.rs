@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body::{Body as HttpBody, Frame};
 use wippy_lua::http::{Answer, Exchange, Progress, Request};
-use wippy_security::{CallError, Function};
+use wippy_security::{CallError, Held};
 use wippy_wit::{Value, json};
 
 use super::{
@@ -25,7 +25,7 @@ use super::{
 type Running = Pin<Box<dyn Future<Output = Result<Value, CallError>> + Send>>;
 
 /// Calls a script and answers with what it writes.
-pub(super) async fn answer(function: Arc<Function>, inbound: Inbound) -> Response<Body> {
+pub(super) async fn answer(function: Held, inbound: Inbound) -> Response<Body> {
     let Inbound {
         parts,
         body,

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use http::{Method, Request, Response, StatusCode};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto,
 };
 use tokio::{
@@ -33,6 +33,7 @@ use super::{
     dispatch::{Trace, dispatch, finish},
     inbound::{Client, Inbound},
     routes::Routes,
+    stream::{Pace, Streams},
     tls,
 };
 
@@ -134,6 +135,7 @@ impl HttpServer {
             None => None,
         };
         let (listener, address) = listen(service).await?;
+        routes.hold((config.context)().dispatcher());
         let timeouts = &service.timeouts;
         let or = |given: Option<Duration>, default| match given {
             Some(Duration::ZERO) => None,
@@ -166,8 +168,9 @@ impl HttpServer {
         Ok(running)
     }
 
-    /// Serves other routes from now on. Requests that have begun keep theirs.
+    /// Serves other routes from now on. Requests that have begun keep theirs, and the functions behind them.
     pub fn set_routes(&self, routes: Arc<Routes>) {
+        routes.hold((self.config.context)().dispatcher());
         routes.continue_from(&self.routes.load());
         self.routes.store(routes);
     }
@@ -333,7 +336,7 @@ impl Connection {
             let activity = Arc::clone(&activity);
             async move { Ok::<_, Infallible>(server.handle(request, client, activity).await) }
         });
-        let protocol = protocol();
+        let protocol = protocol(server.limits.stall);
         let connection = protocol.serve_connection(TokioIo::new(timed), service);
         let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {
@@ -350,8 +353,8 @@ impl Connection {
 }
 
 /// Both versions of HTTP, told apart by how a client begins.
-fn protocol() -> auto::Builder<TokioExecutor> {
-    let mut protocol = auto::Builder::new(TokioExecutor::new());
+fn protocol(stall: Option<Duration>) -> auto::Builder<Streams> {
+    let mut protocol = auto::Builder::new(Streams { stall });
     // Time is kept by `Timed`.
     protocol
         .http1()
@@ -382,6 +385,7 @@ impl HttpServer {
         let mut access = Access {
             record: Access::is_logged().then(|| record(&request, &client, &call_id)),
             activity,
+            pace: Pace::current(),
         };
         let is_head = request.method() == Method::HEAD;
         let mut trace = Trace::default();

@@ -1,7 +1,10 @@
 //! HTTP services from outside: real sockets, real clients, some of them hostile.
 
+mod docs;
 mod example;
 mod hostile;
+mod hostile_guests;
+mod hostile_http2;
 mod idle;
 mod live;
 mod log;
@@ -12,3 +15,4 @@ mod protocol;
 mod routes;
 mod scripts;
 mod site;
+mod toolchains;

@@ -1,6 +1,6 @@
 //! `endpoint_firewall` and `resource_firewall`: who may go on, now that it is known where to.
 
-use http::{Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode, header};
 use wippy_registry::{EntryId, Namespace};
 use wippy_security::{ErrorKind, authorize};
 
@@ -49,12 +49,14 @@ impl Firewall {
         let context = &inbound.context;
         if context.actor().is_none() {
             let message = "who asks is not known: a valid token is needed";
-            let response = answer::refusal(
+            let mut response = answer::refusal(
                 StatusCode::UNAUTHORIZED,
                 ErrorKind::PermissionDenied,
                 message,
                 &inbound.call_id,
             );
+            let scheme = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
             return Some(response);
         }
         let resource = self.resource.as_ref().or(endpoint)?;

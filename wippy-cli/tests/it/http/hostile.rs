@@ -10,10 +10,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use wippy_cli::{App, Config};
 use wippy_security::{Call, CallError, Handler, Permit};
 
 use super::site::{Site, index, script};
+use crate::shell::project;
 
 /// A site with short limits; `POST /echo` answers, and `/forever` and `/endless` are as they say.
 async fn impatient() -> Site {
@@ -84,6 +86,24 @@ async fn an_idle_connection_is_closed() {
     client.send("POST /echo HTTP/1.1", "x").await;
     assert_eq!(client.reply(false).await.status, 200);
     assert_eq!(client.rest().await, "");
+}
+
+#[tokio::test]
+async fn a_slow_reader_is_not_idle() {
+    let large = script("large", "GET /large", "return ('x'):rep(8 << 20)");
+    let site = Site::new(&index("    timeouts: { idle: 300ms }\n", &large)).await;
+    let mut client = site.connect().await;
+    client.send("GET /large HTTP/1.1", "").await;
+    client.until("\r\n\r\n").await;
+    // The rest is read bit by bit, for longer than a connection may be idle.
+    let mut received = 0;
+    let mut piece = vec![0; 128 << 10];
+    while received < 7 << 20 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let bytes = client.stream.read(&mut piece).await.unwrap();
+        assert!(bytes > 0, "it was cut off after {received} bytes");
+        received += bytes;
+    }
 }
 
 #[tokio::test]
@@ -234,10 +254,19 @@ async fn a_client_that_goes_away_ends_its_call() {
             "res:write('begun') res:flush() funcs.call('app:wait')",
         ),
     ];
-    let site = Site::new(&index("", &entries.concat())).await;
+    let directory = project(&index("", &entries.concat()));
+    let app = App::load(directory.path(), &Config::default())
+        .unwrap_or_else(|problems| panic!("{}", problems.render()));
     let waiting = Arc::new(AtomicUsize::new(0));
     let handler = Arc::new(Waiting(waiting.clone()));
-    site.app.dispatcher().insert("app:wait".parse().unwrap(), handler);
+    // Before it listens: routes hold the functions that are there when they come into force.
+    app.dispatcher().insert("app:wait".parse().unwrap(), handler);
+    let running = app.listen().await.unwrap().remove(0);
+    let site = Site {
+        app,
+        running,
+        directory: Some(directory),
+    };
     for path in ["/", "/begun", "/wait"] {
         let mut client = site.connect().await;
         client.send(&format!("GET {path} HTTP/1.1"), "").await;

@@ -16,7 +16,7 @@ fn record(program: &Program) -> Value {
         let line = program.log.recv_timeout(Duration::from_mins(1)).unwrap();
         let record: Value = serde_json::from_str(&line).unwrap();
         let is = |field: &str, value: &str| record.get(field).is_some_and(|known| known == value);
-        if is("target", "wippy::http") && is("level", "INFO") {
+        if is("target", "wippy::http::access") && is("level", "INFO") {
             return record;
         }
     }

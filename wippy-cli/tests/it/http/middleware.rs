@@ -164,7 +164,9 @@ async fn a_firewall_lets_nobody_pass_who_is_not_known() {
     ]
     .concat();
     let site = Site::new(&index("", &entries)).await;
-    assert_eq!(site.get("/").await.error().0, 401);
+    let unknown = site.get("/").await;
+    assert_eq!(unknown.error().0, 401);
+    assert_eq!(unknown.header("www-authenticate"), Some("Bearer"));
     // What is behind no route is not the firewall's business.
     assert_eq!(site.get("/nothing").await.status, 404);
 

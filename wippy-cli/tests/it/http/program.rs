@@ -12,6 +12,8 @@ use std::{
 pub(crate) struct Program {
     child: Child,
     pub(crate) address: SocketAddr,
+    /// The line of its log that says so.
+    pub(crate) listening: String,
     /// The lines of its log since it listens.
     pub(crate) log: mpsc::Receiver<String>,
 }
@@ -30,10 +32,17 @@ impl Program {
         let mut lines = BufReader::new(child.stderr.take().unwrap())
             .lines()
             .map_while(Result::ok);
-        let address = lines.find_map(|line| address(&line)).expect("it listens");
+        let (address, listening) = lines
+            .find_map(|line| Some((address(&line)?, line)))
+            .expect("it listens");
         let (sender, log) = mpsc::channel();
         std::thread::spawn(move || lines.for_each(|line| drop(sender.send(line))));
-        Self { child, address, log }
+        Self {
+            child,
+            address,
+            listening,
+            log,
+        }
     }
 
     pub(crate) fn id(&self) -> u32 {
