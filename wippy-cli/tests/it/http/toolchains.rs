@@ -1,4 +1,4 @@
-//! Components of the proxy world as three toolchains make them, none of them made for Wippy: rustc, clang, and ComponentizeJS.
+//! Components of the proxy world as three toolchains make them, none of them made for Wippy: rustc, clang, and `ComponentizeJS`.
 
 use std::io::Read as _;
 
