@@ -22,12 +22,12 @@ const TURNS: usize = 7;
 const CONNECTIONS: [usize; 3] = [1, 16, 128];
 
 /// Something that answers.
-pub struct Subject {
-    pub name: &'static str,
-    pub address: SocketAddr,
-    pub path: &'static str,
+pub(crate) struct Subject {
+    pub(crate) name: &'static str,
+    pub(crate) address: SocketAddr,
+    pub(crate) path: &'static str,
     /// How its answers begin.
-    pub expected: &'static str,
+    pub(crate) expected: &'static str,
 }
 
 /// One turn.
@@ -38,7 +38,7 @@ struct Turn {
 }
 
 /// Loads the subjects in turns and prints a table; ratios are to the first of them.
-pub fn compare(subjects: &[Subject]) {
+pub(crate) fn compare(subjects: &[Subject]) {
     let clients = Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
