@@ -14,10 +14,32 @@ pub enum Binary<'a> {
     /// A binary, with the hash it must have: `sha256:` and 64 hexadecimal digits.
     Wasm {
         /// The file's content.
-        bytes: &'a [u8],
+        content: &'a Content<'a>,
         /// The hash that the entry gives.
         hash: &'a str,
     },
+}
+
+/// A file's content and its hash, which takes longer to find than all the rest when compiled code is at hand: entries that
+/// name one file share it.
+#[derive(Debug, Clone)]
+pub struct Content<'a> {
+    bytes: Cow<'a, [u8]>,
+    digest: [u8; 32],
+}
+
+impl<'a> Content<'a> {
+    /// Hashes `bytes`.
+    pub fn new(bytes: impl Into<Cow<'a, [u8]>>) -> Self {
+        let bytes = bytes.into();
+        let digest = Sha256::digest(&bytes).into();
+        Self { bytes, digest }
+    }
+
+    /// The hash as entries write it.
+    pub fn hash(&self) -> String {
+        hash_text(&self.digest)
+    }
 }
 
 impl<'a> Binary<'a> {
@@ -26,9 +48,12 @@ impl<'a> Binary<'a> {
     /// # Errors
     /// [`Error::HashMismatch`].
     pub(crate) fn source(self, wit: Option<&str>) -> Result<[u8; 32], Error> {
-        let (form, content) = match self {
-            Self::Wat(text) => (0, text.as_bytes()),
-            Self::Wasm { .. } => (1, &*self.bytes()?),
+        let (form, content): (u8, [u8; 32]) = match self {
+            Self::Wat(text) => (0, Sha256::digest(text).into()),
+            Self::Wasm { content, .. } => {
+                self.bytes()?;
+                (1, content.digest)
+            }
         };
         let wit = wit.map_or([0; 32], |wit| Sha256::digest(wit).into());
         let source = Sha256::new_with_prefix([form])
@@ -46,10 +71,10 @@ impl<'a> Binary<'a> {
             Self::Wat(text) => wat::parse_str(text)
                 .map(Cow::Owned)
                 .map_err(|error| wat_error(text, &error)),
-            Self::Wasm { bytes, hash } => {
-                let actual = sha256(bytes);
+            Self::Wasm { content, hash } => {
+                let actual = content.hash();
                 if actual.eq_ignore_ascii_case(hash) {
-                    Ok(Cow::Borrowed(bytes))
+                    Ok(Cow::Borrowed(&*content.bytes))
                 } else {
                     Err(Error::HashMismatch {
                         expected: hash.to_owned(),
@@ -63,9 +88,13 @@ impl<'a> Binary<'a> {
 
 /// The hash of a file as entries write it.
 pub fn sha256(bytes: &[u8]) -> String {
+    hash_text(&Sha256::digest(bytes).into())
+}
+
+fn hash_text(digest: &[u8; 32]) -> String {
     use std::fmt::Write as _;
     let mut text = "sha256:".to_owned();
-    for byte in Sha256::digest(bytes) {
+    for byte in digest {
         let _ = write!(text, "{byte:02x}");
     }
     text

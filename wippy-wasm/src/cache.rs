@@ -7,7 +7,8 @@
 //! # Safety
 //!
 //! What is loaded here is machine code that will run with all rights of this process, and the engine cannot check
-//! code: loading is `unsafe` because it trusts the bytes. They are trusted for four reasons, each of them checked:
+//! code: loading is `unsafe` because it trusts the bytes. Bytes from the folder are trusted for four reasons, each of them
+//! checked; those that [`copy`] loads come from the engine of this process and never leave it:
 //!
 //! * **Nobody else could have written them.** The folder and every file that is loaded belong to the user that this
 //!   process runs as, and neither its group nor others may write to them. That is read from the open files, not from
@@ -210,6 +211,16 @@ impl Cache {
         }
         Ok(())
     }
+}
+
+/// The same code on another engine of the same settings.
+///
+/// # Errors
+/// When the engines differ after all.
+pub(crate) fn copy(component: &Component, engine: &wasmtime::Engine) -> wasmtime::Result<Component> {
+    let code = component.serialize()?;
+    // SAFETY: these are the bytes that the engine itself gave a line before, and nobody else has seen them.
+    unsafe { Component::deserialize(engine, code) }
 }
 
 impl std::fmt::Debug for Cache {

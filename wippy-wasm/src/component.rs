@@ -13,6 +13,7 @@ use wippy_wit::{Kind, Node, Plan};
 
 use crate::{
     Error,
+    engine::Purpose,
     exports::{ExportedFunction, Surface},
 };
 
@@ -20,6 +21,8 @@ use crate::{
 pub(crate) struct Component {
     pub(crate) compiled: wasmtime::component::Component,
     pub(crate) surface: Surface,
+    /// What it was compiled for.
+    pub(crate) purpose: Purpose,
     methods: Box<[Arc<Method>]>,
 }
 
@@ -35,7 +38,11 @@ pub(crate) struct Method {
 
 impl Component {
     /// Brings together a compiled component and its surface.
-    pub(crate) fn new(compiled: wasmtime::component::Component, surface: Surface) -> Result<Self, Error> {
+    pub(crate) fn new(
+        compiled: wasmtime::component::Component,
+        surface: Surface,
+        purpose: Purpose,
+    ) -> Result<Self, Error> {
         let method = |function: &ExportedFunction| {
             Ok(Arc::new(Method {
                 index: export_index(&compiled, function)?,
@@ -50,6 +57,7 @@ impl Component {
         Ok(Self {
             compiled,
             surface,
+            purpose,
             methods,
         })
     }

@@ -16,7 +16,12 @@ use std::{
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::{
-    CacheConfig, Error, Limits, cache::Cache, component::Component, exports::Surface, http::Client,
+    CacheConfig, Error, Limits,
+    cache::Cache,
+    component::Component,
+    exports::Surface,
+    http::Client,
+    reserve::{FIRST, Reserve},
     slots::Slots,
 };
 
@@ -80,6 +85,7 @@ pub struct Engine {
     config: EngineConfig,
     cache: Option<Cache>,
     slots: Arc<Slots>,
+    reserve: Arc<Reserve>,
     compilations: AtomicU64,
     loads: AtomicU64,
     plain: wasmtime::Engine,
@@ -112,7 +118,7 @@ impl Counting {
 
 /// What an engine is built for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Purpose {
+pub(crate) enum Purpose {
     Plain,
     Concurrent,
     Counting,
@@ -127,10 +133,20 @@ impl Engine {
     /// # Errors
     /// When the machine refuses the reservations even for a small pool.
     pub fn new(config: EngineConfig) -> Result<Arc<Self>, Error> {
-        let (plain, instances) = build(&config, Purpose::Plain)?;
+        let instances_max = config.instances_max.max(INSTANCES_MIN);
+        let wanted = instances_max.min(FIRST);
+        let (plain, first) = build(&config, Purpose::Plain, wanted)?;
+        // A machine that does not have room for the first pool has none for a larger one.
+        let all = if first < wanted { first } else { instances_max };
+        let first = match config.allocator {
+            Allocator::Pooling => first,
+            Allocator::OnDemand => all,
+        };
+        let count = |instances| usize::try_from(instances).unwrap_or(usize::MAX);
+        let slots = Slots::new(count(all), count(first));
         let cache = config.cache.as_ref().and_then(Cache::open);
-        let slots = Slots::new(usize::try_from(instances).unwrap_or(usize::MAX));
         Ok(Arc::new(Self {
+            reserve: Reserve::new(config.clone()),
             config,
             cache,
             slots,
@@ -175,12 +191,18 @@ impl Engine {
             .exports
             .iter()
             .any(|export| export.signature.needs_async_engine());
-        let engine = match (counting, asynchronous) {
-            (Counting::Fuel, _) => self.lazily(&self.counting, Purpose::Counting)?,
-            (Counting::Nothing, true) => self.lazily(&self.concurrent, Purpose::Concurrent)?,
-            (Counting::Nothing, false) => &self.plain,
+        let (purpose, engine) = match (counting, asynchronous) {
+            (Counting::Fuel, _) => {
+                let purpose = Purpose::Counting;
+                (purpose, self.lazily(&self.counting, purpose)?)
+            }
+            (Counting::Nothing, true) => {
+                let purpose = Purpose::Concurrent;
+                (purpose, self.lazily(&self.concurrent, purpose)?)
+            }
+            (Counting::Nothing, false) => (Purpose::Plain, &self.plain),
         };
-        Component::new(self.code(engine, bytes)?, surface)
+        Component::new(self.code(engine, bytes)?, surface, purpose)
     }
 
     pub(crate) fn http_client(&self) -> &Arc<Client> {
@@ -210,6 +232,11 @@ impl Engine {
         Arc::clone(&self.slots)
     }
 
+    /// Room for more instances than the first pools have.
+    pub(crate) fn reserve(&self) -> Arc<Reserve> {
+        Arc::clone(&self.reserve)
+    }
+
     /// How components were made ready so far.
     pub fn prepared(&self) -> Prepared {
         Prepared {
@@ -226,7 +253,7 @@ impl Engine {
         if let Some(engine) = cell.get() {
             return Ok(engine);
         }
-        let (engine, _) = build(&self.config, purpose)?;
+        let (engine, _) = build(&self.config, purpose, self.config.instances_max.min(FIRST))?;
         Ok(cell.get_or_init(|| engine))
     }
 }
@@ -251,24 +278,27 @@ pub(crate) fn first_line(error: &wasmtime::Error) -> String {
     text.lines().next().unwrap_or_default().trim().to_owned()
 }
 
-/// Tries smaller pools where the machine limits address space, down to one that any machine grants. Returns how many
-/// instances there can be, too.
-fn build(config: &EngineConfig, purpose: Purpose) -> Result<(wasmtime::Engine, u32), Error> {
-    let mut instances = config.instances_max.max(16);
+/// Pools are never smaller than this.
+const INSTANCES_MIN: u32 = 16;
+
+/// An engine with slots for `wanted` instances. Tries smaller pools where the machine limits address space, down to one
+/// that any machine grants. Returns how many instances there can be, too.
+pub(crate) fn build(
+    config: &EngineConfig,
+    purpose: Purpose,
+    wanted: u32,
+) -> Result<(wasmtime::Engine, u32), Error> {
+    let mut instances = wanted.max(INSTANCES_MIN);
     loop {
         match wasmtime::Engine::new(&engine_config(config, instances, purpose)) {
             Ok(engine) => {
                 beat(&engine)?;
-                if instances < config.instances_max {
-                    tracing::warn!(
-                        instances,
-                        wanted = config.instances_max,
-                        "address space is short: smaller pool"
-                    );
+                if instances < wanted {
+                    tracing::warn!(instances, wanted, "address space is short: smaller pool");
                 }
                 return Ok((engine, instances));
             }
-            Err(_) if instances > 16 => instances = (instances / 4).max(16),
+            Err(_) if instances > INSTANCES_MIN => instances = (instances / 4).max(INSTANCES_MIN),
             Err(error) => {
                 return Err(Error::Engine {
                     message: first_line(&error),

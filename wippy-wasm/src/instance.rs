@@ -18,7 +18,7 @@ use crate::{
     limits::Exceeded,
     module::Module,
     resource::{Keeper, Resource},
-    slots::Alive,
+    slots::{Alive, Place},
     state::GuestState,
     trap,
     wasi::{self, Stdio},
@@ -56,34 +56,30 @@ impl Instance {
         args: &[String],
         stdio: Stdio,
     ) -> Result<Self, CallError> {
-        let journal = module.journal();
-        let wasi = match &module.wasi {
-            Some(config) => Some(wasi::instance(
-                &module.id,
-                config,
-                args,
-                stdio,
-                &module.limits,
-                journal.as_ref(),
-            )?),
-            None => None,
-        };
-        let http = module.http.as_ref();
-        let http = http.map(|client| Http::new(client.clone(), &module.limits));
         let no_slot = || trap::no_slot(module.id.as_str());
-        let alive = module.slots.take().ok_or_else(no_slot)?;
-        let mut store = GuestState::store(module, wasi, journal, http)?;
-        store.data_mut().deadline = deadline;
-        let making = deadline::within(deadline, module.pre.instantiate_async(&mut store)).await;
-        let instance = making
-            .map_err(|exceeded| trap::exceeded(exceeded, module.id.as_str(), &module.method_name))?
-            .map_err(|error| trap::classify(&error, module, &module.method_name))?;
-        let (export, found) = look_up(&mut store, &instance, &module.method)?;
+        let mut alive = module.slots.take().ok_or_else(no_slot)?;
+        let (mut store, inner) = loop {
+            let pre = module.instances(alive.place()).await?;
+            let mut store = store(module, pre.engine(), args, stdio)?;
+            store.data_mut().deadline = deadline;
+            let making = deadline::within(deadline, pre.instantiate_async(&mut store)).await;
+            let making = making
+                .map_err(|exceeded| trap::exceeded(exceeded, module.id.as_str(), &module.method_name))?;
+            match making {
+                Ok(inner) => break (store, inner),
+                // It may need several memories, of which there are as many as slots.
+                Err(error) if alive.place() == Place::First && trap::is_crowded(&error) => {
+                    alive.move_to_reserve();
+                }
+                Err(error) => return Err(trap::classify(&error, module, &module.method_name)),
+            }
+        };
+        let export = look_up(&mut store, &inner, &module.method, alive.place())?;
         Ok(Self {
             store,
-            inner: instance,
+            inner,
             export,
-            found,
+            found: address(&module.method),
             alive,
         })
     }
@@ -150,7 +146,8 @@ impl Instance {
     /// Looks the method up, unless it is the one that was looked up last.
     fn find(&mut self, method: &Method) -> Result<(), CallError> {
         if self.found != address(method) {
-            (self.export, self.found) = look_up(&mut self.store, &self.inner, method)?;
+            self.export = look_up(&mut self.store, &self.inner, method, self.alive.place())?;
+            self.found = address(method);
         }
         Ok(())
     }
@@ -212,14 +209,54 @@ fn trapped(module: &Module, method: &Method, error: &wasmtime::Error) -> CallFai
     CallFailure::Trapped(failure, trap::exit_code(error))
 }
 
+/// A store for a fresh instance.
+fn store(
+    module: &Module,
+    engine: &wasmtime::Engine,
+    args: &[String],
+    stdio: Stdio,
+) -> Result<Store<GuestState>, CallError> {
+    let journal = module.journal();
+    let wasi = match &module.wasi {
+        Some(config) => Some(wasi::instance(
+            &module.id,
+            config,
+            args,
+            stdio,
+            &module.limits,
+            journal.as_ref(),
+        )?),
+        None => None,
+    };
+    let http = module.http.as_ref();
+    let http = http.map(|client| Http::new(client.clone(), &module.limits));
+    GuestState::store(engine, module, wasi, journal, http)
+}
+
 fn look_up(
     store: &mut Store<GuestState>,
     instance: &wasmtime::component::Instance,
     method: &Method,
-) -> Result<(Export, usize), CallError> {
-    let function = instance.get_func(&mut *store, method.index);
-    let function = function.ok_or_else(|| CallError::internal("the function belongs to another module"))?;
-    Ok((Export::new(function), address(method)))
+    place: Place,
+) -> Result<Export, CallError> {
+    let foreign = || CallError::internal("the function belongs to another module");
+    let index = match place {
+        Place::First => Some(method.index),
+        // The same code, but on another engine, and indices belong to one.
+        Place::Reserve => {
+            let function = &method.function;
+            let parent = match &function.interface {
+                Some(name) => {
+                    let parent = instance.get_export_index(&mut *store, None, name);
+                    Some(parent.ok_or_else(foreign)?)
+                }
+                None => None,
+            };
+            instance.get_export_index(&mut *store, parent.as_ref(), &function.signature.name)
+        }
+    };
+    let function = index.and_then(|index| instance.get_func(&mut *store, index));
+    function.map(Export::new).ok_or_else(foreign)
 }
 
 /// Methods are shared and never move, so the address names one.

@@ -31,13 +31,14 @@ mod module;
 mod output;
 mod pool;
 mod process;
+mod reserve;
 mod resource;
 mod slots;
 mod state;
 mod trap;
 mod wasi;
 
-pub use artifact::{Binary, sha256};
+pub use artifact::{Binary, Content, sha256};
 pub use cache::CacheConfig;
 pub use engine::{Allocator, EPOCH_TICK, Engine, EngineConfig, Prepared};
 pub use error::Error;

@@ -2,19 +2,22 @@
 
 use std::{borrow::Cow, sync::Arc};
 
+use tokio::sync::OnceCell;
 use wasmtime::component::InstancePre;
 use wippy_registry::EntryId;
+use wippy_security::{CallError, ErrorKind};
 use wippy_wit::{Plan, Signature};
 
 use crate::{
     Binary, Engine, Error, Limits, WasiConfig, artifact,
     component::{Component, Method},
-    engine::Counting,
+    engine::{Counting, Purpose},
     exports::Surface,
     hosts,
     http::Client,
     output::Journal,
-    slots::Slots,
+    reserve::Reserve,
+    slots::{Place, Slots},
     state::GuestState,
 };
 
@@ -53,6 +56,14 @@ pub struct Module {
     /// Only for entries that declare `wasi:http`.
     pub(crate) http: Option<Arc<Client>>,
     pub(crate) slots: Arc<Slots>,
+    more: Arc<More>,
+}
+
+/// The module where the engine has more room, once it is needed.
+struct More {
+    reserve: Arc<Reserve>,
+    imports: Box<[String]>,
+    pre: OnceCell<Result<InstancePre<GuestState>, Error>>,
 }
 
 impl Engine {
@@ -103,6 +114,11 @@ impl Engine {
             acts: granted.acts,
             http: granted.http.then(|| self.http_client().clone()),
             slots: self.slots(),
+            more: Arc::new(More {
+                reserve: self.reserve(),
+                imports: spec.imports.into(),
+                pre: OnceCell::new(),
+            }),
             component,
         })
     }
@@ -133,6 +149,31 @@ fn supported(plan: &Plan) -> Result<(), Error> {
 }
 
 impl Module {
+    /// What instances are made from that live in `place`.
+    ///
+    /// # Errors
+    /// When the machine has no room there.
+    pub(crate) async fn instances(&self, place: Place) -> Result<&InstancePre<GuestState>, CallError> {
+        // Guests whose work is counted live in no pool.
+        if place == Place::First || self.component.purpose == Purpose::Counting {
+            return Ok(&self.pre);
+        }
+        let pre = self.more.pre.get_or_init(async || {
+            let (more, component) = (Arc::clone(&self.more), Arc::clone(&self.component));
+            // A large pool is reserved when it is the first module that needs more.
+            let making = tokio::task::spawn_blocking(move || more.make(&component));
+            making.await.unwrap_or_else(|_| {
+                Err(Error::Engine {
+                    message: "it is stopping".to_owned(),
+                })
+            })
+        });
+        pre.await.as_ref().map_err(|error| {
+            let message = format!("{}: no room for more instances: {error}", self.id);
+            CallError::new(ErrorKind::Unavailable, message)
+        })
+    }
+
     /// What a fresh instance writes to, if it can write at all.
     pub(crate) fn journal(&self) -> Option<Arc<Journal>> {
         (self.acts || self.wasi.is_some())
@@ -179,6 +220,22 @@ impl Module {
             .interface
             .as_deref()
             .is_some_and(|name| name.starts_with("wasi:cli/run@"))
+    }
+}
+
+impl More {
+    fn make(&self, component: &Component) -> Result<InstancePre<GuestState>, Error> {
+        let link = |engine: &wasmtime::Engine| {
+            let granted = hosts::grant(engine, &self.imports, &component.surface);
+            // It was granted before.
+            granted.map(|granted| granted.linker).map_err(|errors| {
+                let first = errors.into_iter().next();
+                first.unwrap_or_else(|| Error::Link {
+                    message: "an import is missing".to_owned(),
+                })
+            })
+        };
+        self.reserve.instances_of(component, link)
     }
 }
 

@@ -43,8 +43,9 @@ pub(crate) struct Wasi {
 }
 
 impl GuestState {
-    /// A store for one instance of `module`.
+    /// A store for one instance of `module` on `engine`.
     pub(crate) fn store(
+        engine: &wasmtime::Engine,
         module: &Module,
         wasi: Option<Wasi>,
         journal: Option<Arc<Journal>>,
@@ -62,7 +63,7 @@ impl GuestState {
             wasi: wasi.map(Box::new),
             http: http.map(Box::new),
         };
-        let mut store = Store::new(module.pre.engine(), state);
+        let mut store = Store::new(engine, state);
         store.limiter(|state| &mut state.meter);
         store.set_hostcall_fuel(limits.host_bytes);
         store.set_max_component_handles(limits.resources);

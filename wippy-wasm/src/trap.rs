@@ -30,7 +30,7 @@ pub(crate) fn classify(error: &wasmtime::Error, module: &Module, method: &str) -
         let details = details(method, error, [("trap", Value::string(trap_name(*trap)))]);
         return CallError::internal(format!("{id}: the guest trapped: {trap}")).with_details(details);
     }
-    if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
+    if is_crowded(error) {
         return no_slot(id);
     }
     let reason = crate::engine::first_line(error);
@@ -39,6 +39,11 @@ pub(crate) fn classify(error: &wasmtime::Error, module: &Module, method: &str) -
         error,
         [("trap", Value::string("abi"))],
     ))
+}
+
+/// Whether the pool of an engine lacked something.
+pub(crate) fn is_crowded(error: &wasmtime::Error) -> bool {
+    error.downcast_ref::<PoolConcurrencyLimitError>().is_some()
 }
 
 /// The error for a call that found no room for an instance.

@@ -1,9 +1,18 @@
 //! WebAssembly entries: from settings to compiled, checked and linked modules.
 
-use std::{borrow::Cow, env, io, num::NonZero, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    env, io,
+    num::NonZero,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
 
 use wippy_registry::{
-    Diagnostic, Linked, LinkedEntry, SourceMap,
+    Diagnostic, EntryId, Linked, LinkedEntry, SourceMap,
     schema::{
         self,
         pool::{Pool, Reuse, Shape},
@@ -11,8 +20,8 @@ use wippy_registry::{
     },
 };
 use wippy_wasm::{
-    Allocator, Binary, CacheConfig, Engine, EngineConfig, EnvironmentVariable, Error, Limits, Module, Mount,
-    PoolConfig, Ready, Spec, WasiConfig, WasmFunction, WasmProcess,
+    Allocator, Binary, CacheConfig, Content, Engine, EngineConfig, EnvironmentVariable, Error, Limits,
+    Module, Mount, PoolConfig, Ready, Spec, WasiConfig, WasmFunction, WasmProcess,
 };
 
 use super::{Directories, blame, ready::Ground};
@@ -26,7 +35,15 @@ pub(super) struct Compiler<'a> {
     linked: &'a Linked,
     directories: &'a Directories,
     ground: &'a Ground,
+    files: Files,
 }
+
+/// The files of guests. Entries that name the same one share it, so that it is read and hashed once.
+#[derive(Default)]
+struct Files(Mutex<HashMap<(EntryId, String), Read>>);
+
+/// A file that was read, once it was.
+type Read = Arc<Mutex<Option<Arc<Content<'static>>>>>;
 
 impl<'a> Compiler<'a> {
     pub(super) fn new(linked: &'a Linked, directories: &'a Directories, ground: &'a Ground) -> Self {
@@ -34,6 +51,7 @@ impl<'a> Compiler<'a> {
             linked,
             directories,
             ground,
+            files: Files::default(),
         }
     }
 
@@ -58,7 +76,7 @@ impl<'a> Compiler<'a> {
 
     fn module(&self, entry: &LinkedEntry, guest: &Guest) -> Result<Module, Vec<Diagnostic>> {
         let blame = |error: &Error| blame::wasm(&entry.entry, guest, error, &self.linked.sources);
-        let (bytes, hash) = file(entry, &guest.code, self.directories)?;
+        let file = self.files.of(entry, &guest.code, self.directories)?;
         let engine = self
             .ground
             .engine
@@ -66,7 +84,7 @@ impl<'a> Compiler<'a> {
         let engine = engine.as_ref().map_err(|error| vec![blame(error)])?;
         let spec = Spec {
             id: entry.entry.id.clone(),
-            binary: binary(&guest.code, &bytes, &hash),
+            binary: file.binary(),
             wit: guest.wit.as_ref().map(|wit| wit.text.as_ref()),
             method: &guest.method,
             imports: &guest.imports,
@@ -192,40 +210,70 @@ pub(super) fn bytes(
     directories: &Directories,
     sources: &SourceMap,
 ) -> Result<Vec<u8>, Vec<Diagnostic>> {
-    let (bytes, hash) = file(entry, &guest.code, directories)?;
-    let binary = binary(&guest.code, &bytes, &hash).bytes();
-    binary
+    let file = Files::default().of(entry, &guest.code, directories)?;
+    let bytes = file.binary().bytes();
+    bytes
         .map(Cow::into_owned)
         .map_err(|error| vec![blame::wasm(&entry.entry, guest, &error, sources)])
 }
 
-fn binary<'b>(code: &'b Code, bytes: &'b [u8], hash: &'b str) -> Binary<'b> {
-    match code {
-        Code::Text(text) => Binary::Wat(&text.text),
-        Code::Binary { .. } => Binary::Wasm { bytes, hash },
+/// The code of one guest, and the hash that its entry gives.
+enum File<'a> {
+    Text(&'a str),
+    Binary(Arc<Content<'static>>, String),
+}
+
+impl File<'_> {
+    fn binary(&self) -> Binary<'_> {
+        match self {
+            Self::Text(text) => Binary::Wat(text),
+            Self::Binary(content, hash) => Binary::Wasm {
+                content: content.as_ref(),
+                hash,
+            },
+        }
     }
 }
 
-/// The content and the hash of a guest's file; nothing for text.
-fn file(
-    entry: &LinkedEntry,
-    code: &Code,
-    directories: &Directories,
-) -> Result<(Vec<u8>, String), Vec<Diagnostic>> {
-    let Code::Binary { fs, path, hash } = code else {
-        return Ok((Vec::new(), String::new()));
-    };
-    if directories.is_unusable(fs) {
-        return Err(Vec::new());
-    }
-    match directories.read(fs, path) {
-        Ok(bytes) => Ok((bytes, hash.to_string())),
-        Err(error) => {
-            let missing = error.kind() == io::ErrorKind::NotFound;
-            let near = directories.nearest(fs, path).filter(|_| missing);
-            let diagnostic = blame::unreadable(&entry.entry, fs, path, &error);
-            Err(vec![diagnostic.did_you_mean(near.as_deref())])
+impl Files {
+    /// The code of `entry`.
+    fn of<'c>(
+        &self,
+        entry: &LinkedEntry,
+        code: &'c Code,
+        directories: &Directories,
+    ) -> Result<File<'c>, Vec<Diagnostic>> {
+        let (fs, path, hash) = match code {
+            Code::Text(text) => return Ok(File::Text(&text.text)),
+            Code::Binary { fs, path, hash } => (fs, path, hash),
+        };
+        if directories.is_unusable(fs) {
+            return Err(Vec::new());
         }
+        match self.read(fs, path, directories) {
+            Ok(content) => Ok(File::Binary(content, hash.to_string())),
+            Err(error) => {
+                let missing = error.kind() == io::ErrorKind::NotFound;
+                let near = directories.nearest(fs, path).filter(|_| missing);
+                let diagnostic = blame::unreadable(&entry.entry, fs, path, &error);
+                Err(vec![diagnostic.did_you_mean(near.as_deref())])
+            }
+        }
+    }
+
+    fn read(&self, fs: &EntryId, path: &str, directories: &Directories) -> io::Result<Arc<Content<'static>>> {
+        let read = {
+            let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(files.entry((fs.clone(), path.to_owned())).or_default())
+        };
+        // Whoever wants the same file waits here, others do not.
+        let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(content) = &*read {
+            return Ok(Arc::clone(content));
+        }
+        let content = Arc::new(Content::new(directories.read(fs, path)?));
+        *read = Some(Arc::clone(&content));
+        Ok(content)
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, rustls};
 use wippy_security::{CallError, Context};
-use wippy_wasm::{Binary, Engine, EngineConfig, Limits, Spec, WasiConfig, sha256};
+use wippy_wasm::{Binary, Content, Engine, EngineConfig, Limits, Spec, WasiConfig};
 use wippy_wit::Value;
 
 use crate::{
@@ -334,12 +334,12 @@ async fn https_trusts_whom_it_should() {
         ..EngineConfig::default()
     })
     .unwrap();
-    let bytes = std::fs::read(fixtures::wasm("http-client")).unwrap();
+    let content = Content::new(std::fs::read(fixtures::wasm("http-client")).unwrap());
     let module = engine.prepare(Spec {
         id: id("f"),
         binary: Binary::Wasm {
-            bytes: &bytes,
-            hash: &sha256(&bytes),
+            content: &content,
+            hash: &content.hash(),
         },
         wit: None,
         method: "client#request",

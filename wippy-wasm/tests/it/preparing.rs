@@ -1,6 +1,6 @@
 //! Mistakes that are found before anything runs.
 
-use wippy_wasm::{Binary, Error, Limits, Module, Spec, WasiConfig, sha256};
+use wippy_wasm::{Binary, Content, Error, Limits, Module, Spec, WasiConfig};
 use wippy_wit::Value;
 
 use crate::support::{Wants, call, context, engine, id, prepare, prepare_text};
@@ -16,12 +16,12 @@ fn only(result: Result<Module, Vec<Error>>) -> (String, String) {
 
 #[test]
 fn a_wrong_hash_names_both() {
-    let bytes = std::fs::read(fixtures::wasm("compute")).unwrap();
+    let content = Content::new(std::fs::read(fixtures::wasm("compute")).unwrap());
     let hash = format!("sha256:{}", "0".repeat(64));
     let spec = Spec {
         id: id("f"),
         binary: Binary::Wasm {
-            bytes: &bytes,
+            content: &content,
             hash: &hash,
         },
         wit: None,
@@ -35,10 +35,10 @@ fn a_wrong_hash_names_both() {
         message,
         format!(
             "the file has the hash `{}`, the entry says `{hash}`",
-            sha256(&bytes)
+            content.hash()
         )
     );
-    assert!(help.contains(&sha256(&bytes)));
+    assert!(help.contains(&content.hash()));
 }
 
 #[test]
@@ -152,12 +152,12 @@ fn truncated_and_corrupt_binaries() {
     let mut tried = 0;
     for cut in (0..bytes.len()).step_by(bytes.len() / 40) {
         let part = &bytes[..cut];
-        let hash = sha256(part);
+        let content = Content::new(part);
         let spec = Spec {
             id: id("f"),
             binary: Binary::Wasm {
-                bytes: part,
-                hash: &hash,
+                content: &content,
+                hash: &content.hash(),
             },
             wit: None,
             method: "transform-users",
@@ -209,10 +209,13 @@ async fn binaries_with_a_wrong_byte_are_refused_or_run() {
 }
 
 fn prepare_bytes(bytes: &[u8], method: &str) -> Result<Module, Vec<Error>> {
-    let hash = sha256(bytes);
+    let content = Content::new(bytes);
     engine().prepare(Spec {
         id: id("bytes"),
-        binary: Binary::Wasm { bytes, hash: &hash },
+        binary: Binary::Wasm {
+            content: &content,
+            hash: &content.hash(),
+        },
         wit: None,
         method,
         imports: &[],

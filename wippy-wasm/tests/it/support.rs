@@ -8,7 +8,7 @@ use std::{
 use wippy_registry::EntryId;
 use wippy_security::{CallError, Context, Dispatcher, DispatcherConfig};
 use wippy_wasm::{
-    Binary, Engine, EngineConfig, Error, Limits, Module, PoolConfig, Spec, WasiConfig, WasmFunction, sha256,
+    Binary, Content, Engine, EngineConfig, Error, Limits, Module, PoolConfig, Spec, WasiConfig, WasmFunction,
 };
 use wippy_wit::{Value, ValueReader, ValueWriter};
 
@@ -65,13 +65,12 @@ pub fn prepare(guest: &str, method: &str, wants: Wants) -> Result<Module, Vec<Er
 
 /// Prepares the committed guest `guest` on an engine of the test's own.
 pub fn prepare_on(engine: &Engine, guest: &str, method: &str, wants: Wants) -> Result<Module, Vec<Error>> {
-    let bytes = std::fs::read(fixtures::wasm(guest)).unwrap();
-    let hash = sha256(&bytes);
+    let content = Content::new(std::fs::read(fixtures::wasm(guest)).unwrap());
     engine.prepare(Spec {
         id: id(method.rsplit(['#', ']']).next().unwrap()),
         binary: Binary::Wasm {
-            bytes: &bytes,
-            hash: &hash,
+            content: &content,
+            hash: &content.hash(),
         },
         wit: None,
         method,

@@ -20,7 +20,7 @@ use tokio::runtime::{Builder, Runtime};
 use wippy_lua::{LuaFunction, Services, Source};
 use wippy_registry::EntryId;
 use wippy_security::{CallError, Context, Dispatcher, DispatcherConfig, Handler};
-use wippy_wasm::{Binary, Engine, EngineConfig, Limits, PoolConfig, Spec, WasiConfig, WasmFunction, sha256};
+use wippy_wasm::{Binary, Content, Engine, EngineConfig, Limits, PoolConfig, Spec, WasiConfig, WasmFunction};
 use wippy_wit::{Document, Value, ValueReader, ValueWriter};
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::abi::{AbiVariant, WasmType};
@@ -176,10 +176,10 @@ impl Rig {
 
     /// Puts `method` of `component` behind `test:name`; its guest may have sixteen megabytes of memory.
     pub(crate) fn guest(&self, name: &str, component: &[u8], method: &str, imports: &[String]) {
-        let hash = sha256(component);
+        let content = Content::new(component);
         let binary = Binary::Wasm {
-            bytes: component,
-            hash: &hash,
+            content: &content,
+            hash: &content.hash(),
         };
         let module = engine().prepare(Spec {
             id: id(name),
