@@ -35,5 +35,6 @@ mod services;
 mod shell;
 mod signals;
 mod stage;
+mod storms;
 mod supervisor;
 mod world;

@@ -29,5 +29,6 @@ mod resources;
 mod server;
 mod sleepers;
 mod sockets;
+mod storms;
 mod support;
 mod waiting;
