@@ -28,8 +28,7 @@ mod support;
 use std::hint::black_box;
 
 use mlua::{Lua, ffi};
-use support::{Rig, Row, Typed, User, allocations, users};
-use wippy_wit::Value;
+use support::{Rig, Row, Typed, User, users};
 
 fn main() {
     let filter = std::env::args()
@@ -182,32 +181,6 @@ impl LuaTables {
                     .unwrap();
             }
         })
-    }
-}
-
-impl Rig {
-    /// Nanoseconds for one round of the script's loop `name`.
-    fn run(&self, name: &str, loops: u64) -> f64 {
-        self.call_script(name, loops)
-    }
-
-    /// Heap allocations for one round: what the thousand rounds between two counts differ by.
-    fn allocations(&self, name: &str) -> f64 {
-        let count = |loops| {
-            let before = allocations();
-            self.call_script(name, loops);
-            allocations() - before
-        };
-        count(10);
-        let (few, many) = (count(10), count(1_010));
-        (many.saturating_sub(few)) as f64 / 1_000.0
-    }
-
-    fn call_script(&self, name: &str, loops: u64) -> f64 {
-        let begun = std::time::Instant::now();
-        let result = self.call("bench:run", &[Value::from(name), Value::Integer(loops as i64)]);
-        black_box(result);
-        begun.elapsed().as_nanos() as f64 / loops as f64
     }
 }
 

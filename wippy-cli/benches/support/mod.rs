@@ -1,4 +1,9 @@
 //! The rig of the benchmarks: an application in one process, the floors beside it, and how both are timed.
+#![allow(
+    dead_code,
+    unused_must_use,
+    reason = "each benchmark uses a part of it, and no results of guests"
+)]
 
 use std::{
     alloc::{GlobalAlloc, Layout},
@@ -21,7 +26,7 @@ use wasmtime::{
 use wippy_lua::{LuaFunction, Services, Source};
 use wippy_registry::EntryId;
 use wippy_security::{Context, Dispatcher, DispatcherConfig};
-use wippy_wasm::{Binary, Engine, EngineConfig, Limits, PoolConfig, Spec, WasiConfig, WasmFunction, sha256};
+use wippy_wasm::{Binary, Content, Engine, EngineConfig, Limits, PoolConfig, Spec, WasiConfig, WasmFunction};
 use wippy_wit::{Value, ValueReader, ValueWriter};
 
 /// Counts allocations, and leaves them to the allocator that the program has.
@@ -103,70 +108,150 @@ end
 return {run = function(name, n) return loops[name](n) end}
 "#;
 
-/// An application in this process: the `bench` guest, and a script that calls it.
+/// An application in this process: guests, and scripts that call them.
 pub struct Rig {
     pub runtime: Runtime,
     context: Context,
+    engine: Arc<Engine>,
 }
 
 impl Rig {
+    /// The `bench` guest, and a script that calls it in loops.
     pub fn new() -> Self {
-        let engine = Engine::new(EngineConfig {
-            instances_max: 64,
-            ..EngineConfig::default()
-        })
-        .unwrap();
-        let dispatcher = Dispatcher::new(DispatcherConfig::default());
-        let bytes = std::fs::read(fixtures::wasm("bench")).unwrap();
-        let hash = sha256(&bytes);
+        let rig = Self::empty(64);
         for name in ["add", "div", "echo_string", "echo_bytes", "echo_users"] {
-            let id = EntryId::parse(&format!("bench:{name}")).unwrap();
-            let module = engine.prepare(Spec {
-                id: id.clone(),
-                binary: Binary::Wasm {
-                    bytes: &bytes,
-                    hash: &hash,
-                },
-                wit: None,
-                method: name,
-                imports: &[],
-                wasi: WasiConfig::default(),
-                limits: Limits::default(),
-            });
-            dispatcher.insert(
-                id,
-                Arc::new(WasmFunction::new(module.unwrap(), PoolConfig::default())),
+            rig.guest(
+                &format!("bench:{name}"),
+                "bench",
+                name,
+                &[],
+                PoolConfig::default(),
             );
         }
-        let id = EntryId::parse("bench:run").unwrap();
+        rig.script("bench:run", SCRIPT);
+        rig
+    }
+
+    /// Nothing yet, and room for so many instances.
+    pub fn empty(instances_max: u32) -> Self {
+        let engine = Engine::new(EngineConfig {
+            instances_max,
+            ..EngineConfig::default()
+        });
+        let dispatcher = Dispatcher::new(DispatcherConfig::default());
+        Self {
+            runtime: Builder::new_current_thread().enable_all().build().unwrap(),
+            context: Context::root(dispatcher),
+            engine: engine.unwrap(),
+        }
+    }
+
+    /// Makes the method of a committed guest callable as `name`.
+    pub fn guest(
+        &self,
+        name: &str,
+        guest: &str,
+        method: &str,
+        imports: &[&str],
+        pool: PoolConfig,
+    ) -> Arc<WasmFunction> {
+        let content = Content::new(std::fs::read(fixtures::wasm(guest)).unwrap());
+        let id = EntryId::parse(name).unwrap();
+        let module = self.engine.prepare(Spec {
+            id: id.clone(),
+            binary: Binary::Wasm {
+                content: &content,
+                hash: &content.hash(),
+            },
+            wit: None,
+            method,
+            imports: &imports
+                .iter()
+                .map(|&import| import.to_owned())
+                .collect::<Vec<_>>(),
+            wasi: WasiConfig::default(),
+            limits: Limits::default(),
+        });
+        let function = Arc::new(WasmFunction::new(module.unwrap(), pool));
+        self.context.dispatcher().insert(id, function.clone());
+        function
+    }
+
+    /// Makes the function `run` of a script callable as `name`.
+    pub fn script(&self, name: &str, text: &str) {
+        let id = EntryId::parse(name).unwrap();
         let source = Source {
             id: id.clone(),
             name: "bench.lua".into(),
-            text: SCRIPT.into(),
+            text: text.into(),
             method: "run".into(),
             modules: BTreeSet::from(["funcs".to_owned()]),
             imports: BTreeMap::new(),
         };
         let function = LuaFunction::new(source, Services::default(), wippy_lua::Config::default()).unwrap();
-        dispatcher.insert(id, function);
-        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        Self {
-            runtime,
-            context: Context::root(dispatcher),
-        }
+        self.context.dispatcher().insert(id, function);
+    }
+
+    /// A context for calls from outside.
+    pub fn context(&self) -> Context {
+        self.context.with_own_execution()
     }
 
     /// Calls `name` and waits for it.
     pub fn call(&self, name: &str, arguments: &[Value]) -> Value {
-        let dispatcher = self.context.dispatcher();
-        let function = dispatcher.resolve(&EntryId::parse(name).unwrap()).unwrap();
-        let (mut reader, mut writer) = (ValueReader::arguments(arguments), ValueWriter::default());
-        let calling = dispatcher
-            .call(&self.context, &function, &mut reader, &mut writer)
-            .unwrap();
-        self.runtime.block_on(calling).unwrap();
-        writer.finish()
+        self.runtime.block_on(call(&self.context, name, arguments))
     }
+
+    /// Nanoseconds for one round of the loop `name` in `bench:run`.
+    pub fn run(&self, name: &str, loops: u64) -> f64 {
+        let begun = Instant::now();
+        let result = self.call("bench:run", &[Value::from(name), Value::Integer(loops as i64)]);
+        black_box(result);
+        begun.elapsed().as_nanos() as f64 / loops as f64
+    }
+
+    /// Heap allocations for one round: what the thousand rounds between two counts differ by.
+    pub fn allocations(&self, name: &str) -> f64 {
+        let count = |loops| {
+            let before = allocations();
+            self.run(name, loops);
+            allocations() - before
+        };
+        count(10);
+        let (few, many) = (count(10), count(1_010));
+        (many.saturating_sub(few)) as f64 / 1_000.0
+    }
+}
+
+/// Calls `name` for `context`.
+pub async fn call(context: &Context, name: &str, arguments: &[Value]) -> Value {
+    let dispatcher = context.dispatcher();
+    let function = dispatcher.resolve(&EntryId::parse(name).unwrap()).unwrap();
+    let (mut reader, mut writer) = (ValueReader::arguments(arguments), ValueWriter::default());
+    let calling = dispatcher.call(context, &function, &mut reader, &mut writer);
+    calling.unwrap().await.unwrap();
+    writer.finish()
+}
+
+/// The engine alone, set as it has to be for what we promise: a pool of slots, and guests that can be interrupted.
+pub fn bare_engine(instances: u32) -> wasmtime::Engine {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances)
+        .total_core_instances(instances * 4)
+        .total_memories(instances)
+        .total_tables(instances)
+        .total_stacks(instances);
+    if PoolingAllocationConfig::is_pagemap_scan_available() {
+        pool.pagemap_scan(Enabled::Yes)
+            .linear_memory_keep_resident(2 << 20);
+    }
+    let mut config = Config::new();
+    config
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .epoch_interruption(true)
+        .concurrency_support(false)
+        .wasm_component_model_async(false);
+    wasmtime::Engine::new(&config).unwrap()
 }
 
 /// A user of the `bench` guest, for the engine's statically typed calls.
@@ -204,21 +289,7 @@ pub struct Typed<'a> {
 
 impl<'a> Typed<'a> {
     pub fn new(rig: &'a Rig, name: &str) -> Self {
-        let mut pool = PoolingAllocationConfig::new();
-        pool.total_component_instances(8)
-            .total_memories(8)
-            .total_stacks(8);
-        if PoolingAllocationConfig::is_pagemap_scan_available() {
-            pool.pagemap_scan(Enabled::Yes)
-                .linear_memory_keep_resident(2 << 20);
-        }
-        let mut config = Config::new();
-        config
-            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
-            .epoch_interruption(true)
-            .concurrency_support(false)
-            .wasm_component_model_async(false);
-        let engine = wasmtime::Engine::new(&config).unwrap();
+        let engine = bare_engine(8);
         let component = Component::from_file(&engine, fixtures::wasm("bench")).unwrap();
         let mut store = Store::new(&engine, ());
         store.set_epoch_deadline(1 << 40);
@@ -311,7 +382,8 @@ pub fn lua_c_call() -> f64 {
     median(&mut samples)
 }
 
-fn median(samples: &mut [f64]) -> f64 {
+/// The median.
+pub fn median(samples: &mut [f64]) -> f64 {
     samples.sort_by(f64::total_cmp);
     samples[samples.len() / 2]
 }
