@@ -28,13 +28,27 @@ pub(crate) struct Stock {
     target: AtomicUsize,
     /// Whether the target follows the load.
     follows: bool,
-    /// The most calls that ran at once since the target was last looked at.
+    /// The most calls that ran or waited at once since the load was last looked at.
     peak: AtomicUsize,
+    load: Mutex<Load>,
     used: Mutex<Vec<Used>>,
     most: usize,
     /// Somebody took something.
     pub(super) taken: Notify,
 }
+
+/// The load of the last moments.
+struct Load {
+    peaks: [usize; MOMENTS],
+    moment: usize,
+    looked: Instant,
+}
+
+/// How long a moment is, in which only the peak counts.
+const MOMENT: Duration = Duration::from_millis(250);
+
+/// As many moments are looked back at, so that gusts with a calm of less than two seconds between them are one load.
+const MOMENTS: usize = 8;
 
 /// An instance that ran calls.
 struct Used {
@@ -54,6 +68,11 @@ impl Stock {
             target: AtomicUsize::new(target),
             follows: ready == Ready::Following,
             peak: AtomicUsize::new(0),
+            load: Mutex::new(Load {
+                peaks: [0; MOMENTS],
+                moment: 0,
+                looked: Instant::now(),
+            }),
             used: Mutex::default(),
             most,
             taken: Notify::new(),
@@ -136,22 +155,35 @@ impl Stock {
         left > 0 || target > 0
     }
 
-    /// The target rises to the peak at once and falls by a part of the difference, so that it does not swing with every
-    /// gust.
+    /// The target rises to the peak at once. Once a moment it falls by a part of what it is above the load of the last
+    /// moments, so that it does not swing with every gust.
     fn follow(&self, running: usize) {
-        let peak = self.peak.swap(running, Ordering::Relaxed).min(self.most);
-        let target = self.target.load(Ordering::Relaxed);
-        let next = if peak >= target {
-            peak
-        } else {
-            target - (target - peak).div_ceil(4)
-        };
-        self.target.store(next, Ordering::Relaxed);
+        let peak = self.peak.load(Ordering::Relaxed).min(self.most);
+        let target = self.target.fetch_max(peak, Ordering::Relaxed).max(peak);
+        let mut load = lock(&self.load);
+        if load.looked.elapsed() < MOMENT {
+            return;
+        }
+        load.looked = Instant::now();
+        load.remember(peak);
+        self.peak.store(running, Ordering::Relaxed);
+        let lately = load.peaks.iter().copied().max().unwrap_or_default();
+        let surplus = target.saturating_sub(lately);
+        self.target.store(target - surplus.div_ceil(4), Ordering::Relaxed);
     }
 
     /// Unused and used instances.
     pub(super) fn counts(&self) -> (usize, usize) {
         (lock(&self.unused).len(), lock(&self.used).len())
+    }
+}
+
+impl Load {
+    fn remember(&mut self, peak: usize) {
+        self.moment = (self.moment + 1) % MOMENTS;
+        if let Some(oldest) = self.peaks.get_mut(self.moment) {
+            *oldest = peak;
+        }
     }
 }
 

@@ -316,6 +316,38 @@ async fn an_adaptive_pool_follows_the_load() {
     .await;
 }
 
+/// Gusts of four calls with a calm between them, then nothing: the pool rises once and falls once.
+#[tokio::test(start_paused = true)]
+async fn an_adaptive_pool_does_not_swing_with_every_gust() {
+    let pool = PoolConfig {
+        max_size: 16,
+        reuse: Reuse::Never,
+        ready: Ready::Following,
+        ..PoolConfig::default()
+    };
+    let (context, function) = sleeper(pool);
+    let mut sizes = Vec::new();
+    for _ in 0..10 {
+        for call in sleep(&context, 4, 50) {
+            call.await.unwrap().unwrap();
+        }
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            sizes.push(function.stocked().0);
+        }
+    }
+    let in_gusts = sizes.len();
+    for _ in 0..80 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        sizes.push(function.stocked().0);
+    }
+    sizes.dedup();
+    println!("a second apart, {in_gusts} looks, then eight seconds of calm: {sizes:?}");
+    assert_eq!(sizes.first(), Some(&4));
+    assert_eq!(sizes.last(), Some(&0));
+    assert!(sizes.is_sorted_by(|earlier, later| earlier > later), "{sizes:?}");
+}
+
 /// What executions keep is theirs while there is room: most slots may be idle, never all of them.
 #[tokio::test]
 async fn idle_instances_leave_slots_for_others() {
