@@ -2,6 +2,7 @@
 
 mod change;
 mod http;
+mod metrics;
 mod process;
 mod services;
 

@@ -4,6 +4,7 @@
 //! end, in one report. Nothing of the application runs before all of it is prepared.
 
 mod blame;
+mod classes;
 mod directories;
 mod environment;
 mod http;
@@ -23,7 +24,7 @@ use wippy_registry::{Diagnostic, EntryId, Linked, LinkedEntry, Loaded, link, loa
 use wippy_security::{Dispatcher, DispatcherConfig};
 use wippy_wasm::WasmFunction;
 
-use crate::{config::Config, live::Live, report::Problems};
+use crate::{config::Config, live::Live, otel::tracer, report::Problems};
 
 pub(crate) use self::{
     directories::Directories,
@@ -77,6 +78,7 @@ fn dispatcher(config: &Config) -> Arc<Dispatcher> {
     Dispatcher::new(DispatcherConfig {
         depth_max: depth.unwrap_or(defaults.depth_max),
         strict: config.strict,
+        tracer: tracer(config),
         ..defaults
     })
 }

@@ -20,6 +20,7 @@ use std::{
 use crate::{
     App, Config, Failure,
     args::{Args, Command, Shared},
+    cores::Cores,
     output,
     telemetry::{self, LogConfig, Occasion},
 };
@@ -83,11 +84,20 @@ fn with_app<T>(
     body: impl AsyncFnOnce(&App) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let runtime = runtime(config)?;
+    let mut tracer = None;
     let outcome = runtime.block_on(async {
         let app = App::load(directory, config)?;
         warn(&app);
+        if let Some(cores) = Cores::divide(config) {
+            // This thread does what the others do from now on. Before, it compiled, on all processors.
+            cores.scheduler.bind();
+        }
+        tracer = app.dispatcher().tracer().cloned();
         body(&app).await
     });
+    if let Some(tracer) = tracer {
+        tracer.finish();
+    }
     // A thread that waits for input cannot be woken, and must not keep the program.
     runtime.shutdown_background();
     outcome
@@ -103,6 +113,11 @@ fn warn(app: &App) {
 
 fn runtime(config: &Config) -> Result<tokio::runtime::Runtime, Failure> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(cores) = Cores::divide(config) {
+        let own = cores.scheduler;
+        builder.worker_threads(own.len());
+        builder.on_thread_start(move || own.bind());
+    }
     if let Some(workers) = config.workers.filter(|workers| *workers > 0) {
         builder.worker_threads(workers);
     }

@@ -12,6 +12,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     str::FromStr as _,
+    time::Duration,
 };
 
 use wippy_registry::{Diagnostic, Node, SourceId, SourceMap, Span, yaml::Map};
@@ -41,10 +42,16 @@ pub struct Config {
     pub strict: bool,
     /// How many threads run the application; the number of cores when unset.
     pub workers: Option<usize>,
+    /// Whether guests with a `worker_class` have processors of their own.
+    pub wasm_isolation: Option<IsolationConfig>,
     /// How Lua runs.
     pub lua: LuaConfig,
     /// How WebAssembly runs.
     pub wasm: WasmConfig,
+    /// Where metrics are read; nothing is counted if absent.
+    pub prometheus: Option<PrometheusConfig>,
+    /// Where traces are sent; nothing is traced if absent.
+    pub otel: Option<OtelConfig>,
 }
 
 /// What log lines look like.
@@ -55,6 +62,33 @@ pub enum LogEncoding {
     Console,
     /// One JSON object a line.
     Json,
+}
+
+/// The `otel` section of a run that is traced.
+#[derive(Debug, Clone, Default)]
+pub struct OtelConfig {
+    /// The URL of the collector; a port of this machine when unset.
+    pub endpoint: Option<String>,
+    /// What the application is called there.
+    pub service_name: Option<String>,
+    /// The part of traces that begin here and are recorded; all when unset.
+    pub sample_rate: Option<f64>,
+    /// How long spans may wait to be sent together.
+    pub export_interval: Option<Duration>,
+}
+
+/// The `prometheus` section of a run that is measured.
+#[derive(Debug, Clone, Default)]
+pub struct PrometheusConfig {
+    /// The address to listen on; a port of this machine when unset.
+    pub address: Option<String>,
+}
+
+/// The `scheduler.wasm_isolation` section of a run that has it enabled.
+#[derive(Debug, Clone, Default)]
+pub struct IsolationConfig {
+    /// How many processors; half of them when unset.
+    pub reserved_cores: Option<usize>,
 }
 
 /// The `lua` section.
@@ -141,6 +175,12 @@ impl Config {
             },
             strict: flag(root, "security.strict_mode").unwrap_or(false),
             workers: size(root, "scheduler.workers").and_then(|workers| usize::try_from(workers).ok()),
+            wasm_isolation: flag(root, "scheduler.wasm_isolation.enabled")
+                .unwrap_or(false)
+                .then(|| IsolationConfig {
+                    reserved_cores: size(root, "scheduler.wasm_isolation.reserved_cores")
+                        .and_then(|cores| usize::try_from(cores).ok()),
+                }),
             lua: LuaConfig {
                 memory_limit: size(root, "lua.memory_limit"),
                 instruction_budget: size(root, "lua.instruction_budget"),
@@ -152,6 +192,36 @@ impl Config {
                 cache,
                 allocator: text(root, "wasm.allocator").map(ToOwned::to_owned),
             },
+            otel: flag(root, "otel.enabled")
+                .unwrap_or(false)
+                .then(|| Self::otel_of(root)),
+            prometheus: flag(root, "prometheus.enabled")
+                .unwrap_or(false)
+                .then(|| PrometheusConfig {
+                    address: text(root, "prometheus.address").map(ToOwned::to_owned),
+                }),
+        }
+    }
+
+    fn otel_of(root: &Node) -> OtelConfig {
+        let scheme = if flag(root, "otel.insecure") == Some(false) {
+            "https"
+        } else {
+            "http"
+        };
+        // The usual form is a URL; the older one is a host and a port.
+        let url = |endpoint: &str| {
+            if endpoint.contains("://") {
+                endpoint.to_owned()
+            } else {
+                format!("{scheme}://{endpoint}")
+            }
+        };
+        OtelConfig {
+            endpoint: text(root, "otel.endpoint").map(url),
+            service_name: text(root, "otel.service_name").map(ToOwned::to_owned),
+            sample_rate: root.at("otel.sample_rate").and_then(form::share),
+            export_interval: text(root, "otel.export_interval").and_then(form::duration),
         }
     }
 

@@ -11,10 +11,13 @@ mod arguments;
 mod boot;
 mod commands;
 pub mod config;
+mod cores;
 mod failure;
 mod host;
 pub mod http;
 mod live;
+mod metrics;
+mod otel;
 mod output;
 pub mod report;
 mod service;
@@ -28,7 +31,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-pub use crate::{app::App, config::Config, failure::Failure};
+pub use crate::{app::App, config::Config, failure::Failure, metrics::MetricsEndpoint};
 
 /// Runs the command line of this process; the exit code is 0 when it went well, 1 when something failed, 2 when it
 /// was asked for wrongly or the project has problems, 130 when a signal ended it.

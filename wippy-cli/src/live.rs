@@ -20,7 +20,7 @@ use wippy_lua::{Event, LiveRegistry, World};
 use wippy_registry::{
     Change, ChangeSet, Entry, EntryId, Linked, Loaded, Op, Registry, Rejection, Snapshot, Validator, Version,
 };
-use wippy_security::{CallError, Dispatcher, ErrorKind, Handler, Permit, Policies};
+use wippy_security::{CallError, Dispatcher, ErrorKind, Handler, Permit, Policies, traced};
 use wippy_wit::Value;
 
 use self::stage::Staged;
@@ -236,6 +236,9 @@ impl Live {
             self.dispatcher.remove(id);
         }
         running.functions.retain(|id, _| runs(id));
+        if let Some(metrics) = &self.ground.metrics {
+            metrics.retain(runs);
+        }
         running.processes.retain(|id, _| {
             if !runs(id) {
                 self.dispatcher.processes().remove(id);
@@ -300,12 +303,12 @@ impl Live {
         match ready {
             Ready::LuaFunction(function) => {
                 if let Some(identity) = identity() {
-                    self.dispatcher.insert(id, identity.around(function));
+                    self.insert(id, identity.around(function));
                 }
             }
             Ready::WasmFunction(function) => {
                 running.functions.insert(id.clone(), Arc::clone(&function));
-                self.dispatcher.insert(id, function as Arc<dyn Handler>);
+                self.insert(id, function);
             }
             Ready::LuaProcess(process) => {
                 if let Some(identity) = identity() {
@@ -318,6 +321,19 @@ impl Live {
                 running.processes.insert(id, Arc::new(Process::Wasm(process)));
             }
         }
+    }
+
+    /// Puts a function into the table, traced and counted if anybody traces and counts.
+    fn insert(&self, id: EntryId, function: Arc<dyn Handler>) {
+        let function = match self.dispatcher.tracer() {
+            Some(_) => traced(id.clone(), function),
+            None => function,
+        };
+        let function = match &self.ground.metrics {
+            Some(metrics) => metrics.calls(&id).around(function),
+            None => function,
+        };
+        self.dispatcher.insert(id, function);
     }
 
     /// Tells whoever listens what changed.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use wippy_security::{Call, CallError, Handler, Permit};
+use wippy_security::{Call, CallError, Handler, Permit, PoolCounts};
 
 use crate::{Config, Error, Services, Source, pool::Pool, worker::Program};
 
@@ -37,5 +37,9 @@ impl Handler for LuaFunction {
         let outcome = lease.worker.call(context, call.arguments, call.result).await;
         lease.end();
         outcome
+    }
+
+    fn pool(&self) -> Option<PoolCounts> {
+        Some(self.pool.counts())
     }
 }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use serde_json::Value as Json;
 use tokio::time::Instant;
 use wippy_registry::EntryId;
-use wippy_security::{Call, CallError, Context, Handler, Permit, authorize};
+use wippy_security::{Call, CallError, Context, Handler, Permit, PoolCounts, authorize};
 
 /// How often and when a call is tried again.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -173,6 +173,10 @@ impl Handler for Retrying {
             }
             permit = again(context, &self.id)?;
         }
+    }
+
+    fn pool(&self) -> Option<PoolCounts> {
+        self.function.pool()
     }
 }
 

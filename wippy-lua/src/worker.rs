@@ -116,6 +116,11 @@ impl Worker {
         self.is_clean && self.vm.is_reusable()
     }
 
+    /// What the state holds.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.vm.lua().used_memory()
+    }
+
     /// Forgets the call that ended.
     pub(crate) fn reset(&mut self) {
         if let Some(tasks) = self.vm.lua().app_data_ref::<modules::Tasks>() {

@@ -11,7 +11,7 @@ use std::{
 use tokio::time::Instant;
 use wippy_wit::Value;
 
-use crate::{Actor, Dispatcher, Record, Scope};
+use crate::{Actor, Dispatcher, Record, Scope, TracePlace};
 
 /// Request values, readable by guests through `ctx.get`.
 pub type Values = BTreeMap<Arc<str>, Value>;
@@ -38,6 +38,8 @@ struct Shared {
     /// The process on whose behalf everything is done.
     process: Option<Arc<Record>>,
     attachment: Option<Attachment>,
+    /// Where it stands in a trace.
+    trace: Option<TracePlace>,
 }
 
 /// Something that an edge hands along with a request, for those behind it who know its type.
@@ -55,6 +57,7 @@ impl Context {
                 call_id: None,
                 process: None,
                 attachment: None,
+                trace: None,
             }),
             execution: Arc::default(),
             deadline: None,
@@ -94,6 +97,15 @@ impl Context {
         })
     }
 
+    /// With another place in a trace. Whatever is called from here is a part of that.
+    #[must_use]
+    pub fn with_trace(&self, trace: TracePlace) -> Self {
+        self.with_shared(Shared {
+            trace: Some(trace),
+            ..Shared::clone(&self.shared)
+        })
+    }
+
     /// What a process starts with that is spawned from here: this identity and these values, unless others are given.
     /// It is an execution of its own. Its deadline and depth are those of the caller only if that waits for it, which
     /// is the business of [`Processes::exec`](crate::Processes::exec).
@@ -109,6 +121,8 @@ impl Context {
         shared.process = Some(Arc::clone(record));
         // What an edge attached belongs to its request.
         shared.attachment = None;
+        // And so does what is done for it, unless somebody waits for that.
+        shared.trace = shared.trace.filter(|_| awaited);
         if !added.is_empty() {
             let mut values = Values::clone(&shared.values);
             values.extend(added);
@@ -210,6 +224,17 @@ impl Context {
     /// The name of the request that it belongs to, if an edge gave one.
     pub fn call_id(&self) -> Option<&str> {
         self.shared.call_id.as_deref()
+    }
+
+    /// Itself, if what is done under it is traced and recorded.
+    pub fn traced(&self) -> Option<&Self> {
+        let is_sampled = self.shared.trace.is_some_and(|place| place.is_sampled());
+        (is_sampled && self.dispatcher().tracer().is_some()).then_some(self)
+    }
+
+    /// Where it stands in a trace, if it is traced.
+    pub fn trace(&self) -> Option<TracePlace> {
+        self.shared.trace
     }
 
     /// The process that it belongs to: the one that runs under it, or that made the call.

@@ -15,11 +15,11 @@ use wippy_wit::{Reader, Writer};
 
 use crate::{
     Call, CallError, Calling, Context, ErrorKind, Handler, MailboxLimits, Object, Permit, Policies,
-    Processes, TokenStores, calling::Callee, guard,
+    PoolCounts, Processes, TokenStores, Tracer, calling::Callee, guard,
 };
 
 /// What holds for every call.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct DispatcherConfig {
     /// Calls may be nested this deep; deeper ones are refused, so that recursion between guests ends in an error.
     pub depth_max: u32,
@@ -27,6 +27,18 @@ pub struct DispatcherConfig {
     pub strict: bool,
     /// How much may wait for one process.
     pub mailbox: MailboxLimits,
+    /// Who is told of what is done on whose behalf, if anybody wants to know.
+    pub tracer: Option<Arc<dyn Tracer>>,
+}
+
+impl fmt::Debug for DispatcherConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DispatcherConfig")
+            .field("depth_max", &self.depth_max)
+            .field("strict", &self.strict)
+            .field("mailbox", &self.mailbox)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for DispatcherConfig {
@@ -35,6 +47,7 @@ impl Default for DispatcherConfig {
             depth_max: 64,
             strict: false,
             mailbox: MailboxLimits::default(),
+            tracer: None,
         }
     }
 }
@@ -48,6 +61,7 @@ pub struct Dispatcher {
     token_stores: ArcSwap<TokenStores>,
     /// Serialises changes of the table.
     changing: Mutex<()>,
+    refusals: AtomicU64,
 }
 
 /// A place in the function table. It stays valid when the function behind it changes or goes away.
@@ -77,6 +91,7 @@ impl Dispatcher {
             policies: ArcSwap::default(),
             token_stores: ArcSwap::default(),
             changing: Mutex::default(),
+            refusals: AtomicU64::new(0),
         })
     }
 
@@ -128,6 +143,18 @@ impl Dispatcher {
                 Err(refused) => refused,
             },
         )
+    }
+
+    /// Every place that has a function now, in the order of their ids.
+    pub fn functions(&self) -> Vec<Arc<Function>> {
+        let table = self.table.load();
+        let mut functions: Vec<_> = table
+            .values()
+            .filter(|function| function.handler.load().is_some())
+            .cloned()
+            .collect();
+        functions.sort_by(|a, b| a.id.cmp(&b.id));
+        functions
     }
 
     /// Calls `function` for `context`: checks the permission and the depth, and begins the call.
@@ -212,6 +239,20 @@ impl Dispatcher {
     /// Puts other token stores in place. Who holds one already keeps it.
     pub fn set_token_stores(&self, token_stores: TokenStores) {
         self.token_stores.store(Arc::new(token_stores));
+    }
+
+    /// How often the guard refused anything to anybody.
+    pub fn refusals(&self) -> u64 {
+        self.refusals.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_refusal(&self) {
+        self.refusals.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Who is told of what is done on whose behalf.
+    pub fn tracer(&self) -> Option<&Arc<dyn Tracer>> {
+        self.config.tracer.as_ref()
     }
 
     /// Whether an execution without actor or scope is refused.
@@ -321,6 +362,11 @@ impl Function {
             .load()
             .as_ref()
             .and_then(|handler| handler.signature())
+    }
+
+    /// What the pool of the function holds now, if it has one.
+    pub fn pool(&self) -> Option<PoolCounts> {
+        self.handler.load().as_ref().and_then(|handler| handler.pool())
     }
 
     /// Calls so far, and how many of them failed.

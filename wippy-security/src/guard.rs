@@ -124,6 +124,7 @@ fn decide(context: &Context, asked: Asked<'_>) -> Result<Permit, CallError> {
         Ok(Permit { _private: () })
     } else {
         audit::refused(context, asked, verdict);
+        context.dispatcher().count_refusal();
         Err(refusal(context, asked))
     }
 }

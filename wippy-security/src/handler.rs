@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use wippy_wit::{Reader, Writer};
 
-use crate::{Bound, CallError, Context, Permit};
+use crate::{Bound, CallError, Context, Permit, PoolCounts};
 
 /// One call: who calls, with what, and where the result goes.
 pub struct Call<'a> {
@@ -35,6 +35,11 @@ pub trait Handler: Send + Sync {
 
     /// The signature, if the callee has a fixed one, in Lua form.
     fn signature(&self) -> Option<String> {
+        None
+    }
+
+    /// What its pool holds now, if it has one.
+    fn pool(&self) -> Option<PoolCounts> {
         None
     }
 }

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use wippy_registry::schema::lifecycle::SecurityContext;
 
 use crate::{
-    Actor, Call, CallError, Context, Handler, Permit, Policies, Process, ProcessFuture, Scope, Start,
+    Actor, Call, CallError, Context, Handler, Permit, Policies, PoolCounts, Process, ProcessFuture, Scope,
+    Start,
 };
 
 /// An actor and a scope that an entry declares. Both may be missing; what is missing is inherited.
@@ -120,5 +121,9 @@ impl Handler for ActsFor {
 
     fn signature(&self) -> Option<String> {
         self.handler.signature()
+    }
+
+    fn pool(&self) -> Option<PoolCounts> {
+        self.handler.pool()
     }
 }

@@ -22,6 +22,7 @@ mod error;
 mod guard;
 mod handler;
 mod identity;
+mod metrics;
 mod network;
 mod object;
 mod policies;
@@ -30,6 +31,7 @@ mod process;
 mod scope;
 mod store;
 mod token;
+mod trace;
 
 pub use actor::Actor;
 pub use binding::{Binding, Bound};
@@ -40,6 +42,7 @@ pub use error::{CallError, ErrorKind};
 pub use guard::{Permit, allows, authorize, authorize_with};
 pub use handler::{Call, Handler};
 pub use identity::Identity;
+pub use metrics::{CallMetrics, DurationCounts, Durations, PoolCounts, Watch};
 pub use network::is_private_address;
 pub use object::{Handle, Object};
 pub use policies::Policies;
@@ -51,3 +54,4 @@ pub use process::{
 pub use scope::{Decision, Explanation, Scope, Verdict};
 pub use store::{Condition, MemoryStore, Page, Stored, ValueStore};
 pub use token::{Grant, TokenStore, TokenStores};
+pub use trace::{Span, SpanKind, SpanRecord, TracePlace, Tracer, traced};

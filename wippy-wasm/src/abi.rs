@@ -29,6 +29,7 @@
 
 mod lift;
 mod lower;
+mod phases;
 
 use std::{
     cell::Cell,
@@ -51,6 +52,7 @@ use wippy_wit::{MAX_FLAT_PARAMS, Reader, Value, Writer};
 use self::{
     lift::{Lifter, lift_result},
     lower::{Lowerer, lower_arguments},
+    phases::Phases,
 };
 use crate::{instance::Invocation, state::GuestState};
 
@@ -102,6 +104,7 @@ pub(crate) fn call<'a>(
         invocation,
         writer: erase_writer(result),
         failed: Cell::new(None),
+        phases: invocation.trace.map(|_| Box::new(Phases::new())),
     };
     Running {
         future: export.0.call_async(store, params),
@@ -125,9 +128,13 @@ impl<F: Future<Output = wasmtime::Result<Outcome>>> Future for Running<F> {
         let this = self.project();
         // The job does not move between here and the end of the poll, when the thread forgets it again.
         let _entered = Entered::new(this.job);
-        this.future
-            .poll(cx)
-            .map_ok(|Outcome| this.job.failed.take().map_or(Returned::Value, Returned::Failed))
+        let polled = this.future.poll(cx);
+        if let (Poll::Ready(outcome), Some(phases)) = (&polled, &this.job.phases)
+            && let Some(context) = this.job.invocation.trace
+        {
+            phases.tell(context, outcome.is_err());
+        }
+        polled.map_ok(|Outcome| this.job.failed.take().map_or(Returned::Value, Returned::Failed))
     }
 }
 
@@ -161,6 +168,8 @@ pub(crate) struct Job {
     invocation: Invocation<'static>,
     writer: *mut (dyn Writer + 'static),
     failed: Cell<Option<Value>>,
+    /// Only for calls that are traced.
+    phases: Option<Box<Phases>>,
 }
 
 // SAFETY: see the module's third point.
@@ -223,7 +232,15 @@ unsafe impl Lower for Arguments {
         // SAFETY: see the module's second point.
         let (invocation, reader) = unsafe { (&self.invocation, &mut *self.reader) };
         let slots = dst.write([ValRaw::u64(0); MAX_FLAT_PARAMS]);
-        lower_arguments(&mut Lowerer { cx, invocation, ty }, reader, slots)
+        lower_arguments(&mut Lowerer { cx, invocation, ty }, reader, slots)?;
+        if invocation.trace.is_some()
+            // SAFETY: see the module's second point.
+            && let Some(job) = unsafe { JOB.get().as_ref() }
+            && let Some(phases) = &job.phases
+        {
+            phases.lowered();
+        }
+        Ok(())
     }
 
     fn linear_lower_to_memory<T>(
@@ -268,6 +285,9 @@ unsafe impl Lift for Outcome {
         }
         // SAFETY: see the module's second point.
         let (job, invocation, writer) = unsafe { (&*job, &(*job).invocation, &mut *(*job).writer) };
+        if let Some(phases) = &job.phases {
+            phases.ran();
+        }
         let [slot] = src;
         lift_result(Lifter::new(cx, invocation, ty), *slot, writer, &job.failed)?;
         Ok(Self)

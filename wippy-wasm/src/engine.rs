@@ -18,6 +18,7 @@ use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationCon
 use crate::{
     CacheConfig, Error, Limits,
     cache::Cache,
+    census::Census,
     component::Component,
     exports::Surface,
     http::Client,
@@ -45,6 +46,8 @@ pub struct EngineConfig {
     pub allocator: Allocator,
     /// Where compiled code is kept for the next start; nowhere if absent.
     pub cache: Option<CacheConfig>,
+    /// Whether the instances of each entry and their memory are counted, for an operator.
+    pub counts_instances: bool,
 }
 
 /// Where instances live.
@@ -76,6 +79,7 @@ impl Default for EngineConfig {
             extra_roots: Vec::new(),
             allocator: Allocator::Pooling,
             cache: None,
+            counts_instances: false,
         }
     }
 }
@@ -97,6 +101,26 @@ pub struct Engine {
     compiled: Mutex<HashMap<Key, Arc<Mutex<Weak<Component>>>>>,
     /// Makes the requests of all guests: made for the first module that may make any.
     http: OnceLock<Arc<Client>>,
+}
+
+/// Where the code of a component came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Compiled,
+    Cached,
+    /// Another entry has the same one.
+    Shared,
+}
+
+impl Origin {
+    /// As metrics have it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Compiled => "compiled",
+            Self::Cached => "cache",
+            Self::Shared => "shared",
+        }
+    }
 }
 
 /// What tells compiled components apart.
@@ -169,7 +193,7 @@ impl Engine {
         source: Hash,
         counting: Counting,
         bytes: impl FnOnce() -> Result<Cow<'a, [u8]>, Error>,
-    ) -> Result<Arc<Component>, Error> {
+    ) -> Result<(Arc<Component>, Origin), Error> {
         // Two entries of one binary that are prepared at the same time wait for each other here, not for others.
         let cell = {
             let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
@@ -178,14 +202,15 @@ impl Engine {
         };
         let mut compiled = cell.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(component) = compiled.upgrade() {
-            return Ok(component);
+            return Ok((component, Origin::Shared));
         }
-        let component = Arc::new(self.compile(&bytes()?, counting)?);
+        let (component, origin) = self.compile(&bytes()?, counting)?;
+        let component = Arc::new(component);
         *compiled = Arc::downgrade(&component);
-        Ok(component)
+        Ok((component, origin))
     }
 
-    fn compile(&self, bytes: &[u8], counting: Counting) -> Result<Component, Error> {
+    fn compile(&self, bytes: &[u8], counting: Counting) -> Result<(Component, Origin), Error> {
         let surface = Surface::read(bytes)?;
         let asynchronous = surface
             .exports
@@ -202,7 +227,8 @@ impl Engine {
             }
             (Counting::Nothing, false) => (Purpose::Plain, &self.plain),
         };
-        Component::new(self.code(engine, bytes)?, surface, purpose)
+        let (code, origin) = self.code(engine, bytes)?;
+        Ok((Component::new(code, surface, purpose)?, origin))
     }
 
     pub(crate) fn http_client(&self) -> &Arc<Client> {
@@ -211,11 +237,15 @@ impl Engine {
     }
 
     /// Machine code for `bytes`: what was kept, or freshly compiled.
-    fn code(&self, engine: &wasmtime::Engine, bytes: &[u8]) -> Result<wasmtime::component::Component, Error> {
+    fn code(
+        &self,
+        engine: &wasmtime::Engine,
+        bytes: &[u8],
+    ) -> Result<(wasmtime::component::Component, Origin), Error> {
         let cache = self.cache.as_ref();
         if let Some(code) = cache.and_then(|cache| cache.load(engine, bytes)) {
             self.loads.fetch_add(1, Ordering::Relaxed);
-            return Ok(code);
+            return Ok((code, Origin::Cached));
         }
         let code = wasmtime::component::Component::new(engine, bytes).map_err(|error| Error::Invalid {
             message: first_line(&error),
@@ -224,7 +254,17 @@ impl Engine {
         if let Some(cache) = cache {
             cache.store(engine, bytes, &code);
         }
-        Ok(code)
+        Ok((code, Origin::Compiled))
+    }
+
+    /// Where the instances of one entry are counted, if they are.
+    pub(crate) fn census(&self) -> Option<Arc<Census>> {
+        self.config.counts_instances.then(Arc::default)
+    }
+
+    /// How many instances are alive, and how many there may be.
+    pub fn instances(&self) -> (usize, usize) {
+        self.slots.counts()
     }
 
     /// The instances that are alive.

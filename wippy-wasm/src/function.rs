@@ -8,10 +8,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use wippy_security::{Bound, Call, CallError, CallFuture, Context, Handler, Permit};
+use wippy_security::{Bound, Call, CallError, CallFuture, Context, Handler, Permit, PoolCounts, Span};
 use wippy_wit::{Reader, Signature, Writer};
 
 use crate::{
+    census::Census,
     deadline,
     instance::{self, CallFailure, Deadline, Instance, Invocation},
     module::Module,
@@ -95,11 +96,18 @@ impl WasmFunction {
         self.look_after_stock();
         let mut instance = match kept.take().or_else(|| self.pool.at_hand(context)) {
             Some(instance) => instance,
-            None => Box::new(Instance::new(module, deadline, &[], Stdio::Log).await?),
+            None => Box::new(self.instantiate(context, deadline).await?),
         };
         instance.renew(module);
         let outcome = instance
-            .call(module, self.invocation(), context, deadline, arguments, result)
+            .call(
+                module,
+                self.invocation(context),
+                context,
+                deadline,
+                arguments,
+                result,
+            )
             .await;
         if is_good(&outcome) {
             *kept = self.pool.put_back(context, instance);
@@ -114,11 +122,25 @@ impl WasmFunction {
         }
     }
 
-    fn invocation(&self) -> Invocation<'_> {
+    pub(crate) async fn instantiate(
+        &self,
+        context: &Context,
+        deadline: Deadline,
+    ) -> Result<Instance, CallError> {
+        let span = Span::begin(context, "instantiate");
+        let made = Instance::new(&self.module, deadline, &[], Stdio::Log).await;
+        if let Some(span) = span {
+            span.end(made.as_ref().err().map(CallError::kind));
+        }
+        made
+    }
+
+    fn invocation<'a>(&'a self, context: &'a Context) -> Invocation<'a> {
         Invocation {
             method: &self.module.method,
             keeper: None,
             receiver: None,
+            trace: context.traced(),
         }
     }
 
@@ -132,7 +154,7 @@ impl WasmFunction {
                 return Err(CallError::invalid(message));
             }
             None => {
-                let instance = Instance::new(&self.module, deadline, &[], Stdio::Log).await?;
+                let instance = self.instantiate(call.context, deadline).await?;
                 Keeper::new(self.module.clone(), instance)
             }
         };
@@ -143,12 +165,21 @@ impl WasmFunction {
 #[async_trait]
 impl Handler for WasmFunction {
     async fn invoke<'a>(self: Arc<Self>, _permit: Permit, call: Call<'a>) -> Result<(), CallError> {
-        self.run(call).await
+        match self.module.class.clone() {
+            None => self.run(call).await,
+            Some(class) => {
+                let this = self;
+                class
+                    .call(call, move |call| Box::pin(async move { this.run(call).await }))
+                    .await
+            }
+        }
     }
 
     fn bind(self: Arc<Self>) -> Option<Box<dyn Bound>> {
         // Only what is the execution's own is worth holding for it.
-        let is_held = self.pool.is_callers_own() && !self.module.method.has_resources();
+        let is_here = self.module.class.is_none();
+        let is_held = is_here && self.pool.is_callers_own() && !self.module.method.has_resources();
         is_held.then(|| {
             Box::new(BoundFunction {
                 function: self,
@@ -160,6 +191,20 @@ impl Handler for WasmFunction {
 
     fn signature(&self) -> Option<String> {
         Some(self.module.signature().to_lua())
+    }
+
+    fn pool(&self) -> Option<PoolCounts> {
+        let (running, waiting) = self.pool.calls();
+        let census = self.module.census.as_deref();
+        Some(PoolCounts {
+            running,
+            waiting,
+            idle: census.map_or(0, Census::alive).saturating_sub(running),
+            created: census.map_or(0, Census::created),
+            memory_bytes: census.map_or(0, Census::memory_bytes),
+            waits: self.pool.waits(),
+            origin: Some(self.module.origin.name()),
+        })
     }
 }
 
@@ -206,7 +251,7 @@ impl Bound for BoundFunction {
             let module = &function.module;
             let deadline = deadline::of(context, &module.limits);
             instance.renew(module);
-            let invocation = function.invocation();
+            let invocation = function.invocation(context);
             if let Err(failure) = instance.prepare(module, invocation, context, deadline, arguments) {
                 return Box::pin(std::future::ready(Err(failure.into())));
             }

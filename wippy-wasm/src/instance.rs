@@ -46,6 +46,8 @@ pub(crate) struct Invocation<'a> {
     pub(crate) keeper: Option<&'a Arc<Keeper>>,
     /// The resource whose method it is, if it is one.
     pub(crate) receiver: Option<&'a Resource>,
+    /// The context of the call, if it is traced.
+    pub(crate) trace: Option<&'a Context>,
 }
 
 impl Instance {

@@ -16,6 +16,7 @@
 mod abi;
 mod artifact;
 mod cache;
+mod census;
 mod component;
 mod core_module;
 mod deadline;
@@ -37,6 +38,7 @@ mod slots;
 mod state;
 mod trap;
 mod wasi;
+mod worker;
 
 pub use artifact::{Binary, Content, sha256};
 pub use cache::CacheConfig;
@@ -51,3 +53,4 @@ pub use module::{Module, Spec};
 pub use pool::{PoolConfig, Ready, Reuse};
 pub use process::WasmProcess;
 pub use wasi::{EnvironmentLookup, EnvironmentVariable, Mount, WasiConfig};
+pub use worker::{ThreadStart, WorkerClass};

@@ -4,6 +4,8 @@ use std::{fmt, time::Duration};
 
 use wasmtime::ResourceLimiter;
 
+use crate::census::Resident;
+
 /// What one instance may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -119,6 +121,8 @@ pub(crate) struct TooMuch;
 pub(crate) struct Meter {
     memory: Account,
     table: Account,
+    /// Only where somebody counts instances.
+    resident: Option<Resident>,
 }
 
 /// One thing that an instance takes more and more of.
@@ -146,10 +150,11 @@ impl Account {
 }
 
 impl Meter {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &Limits, resident: Option<Resident>) -> Self {
         Self {
             memory: Account::new(limits.memory_bytes),
             table: Account::new(limits.table_elements),
+            resident,
         }
     }
 }
@@ -172,6 +177,9 @@ impl ResourceLimiter for Meter {
             return Ok(false);
         }
         if self.memory.grow(current, desired) {
+            if let Some(resident) = &mut self.resident {
+                resident.grow(desired.saturating_sub(current));
+            }
             return Ok(true);
         }
         Err(Exceeded::Memory(self.memory.limit).into())

@@ -9,9 +9,10 @@ use wippy_security::{CallError, ErrorKind};
 use wippy_wit::{Plan, Signature};
 
 use crate::{
-    Binary, Engine, Error, Limits, WasiConfig, artifact,
+    Binary, Engine, Error, Limits, WasiConfig, WorkerClass, artifact,
+    census::Census,
     component::{Component, Method},
-    engine::{Counting, Purpose},
+    engine::{Counting, Origin, Purpose},
     exports::Surface,
     hosts,
     http::Client,
@@ -57,6 +58,11 @@ pub struct Module {
     pub(crate) http: Option<Arc<Client>>,
     pub(crate) slots: Arc<Slots>,
     more: Arc<More>,
+    /// Where its instances are counted, if they are.
+    pub(crate) census: Option<Arc<Census>>,
+    pub(crate) origin: Origin,
+    /// The threads that its calls run on, if they have their own.
+    pub(crate) class: Option<Arc<WorkerClass>>,
 }
 
 /// The module where the engine has more room, once it is needed.
@@ -76,7 +82,7 @@ impl Engine {
         let one = |error: Error| vec![error];
         let source = spec.binary.source(spec.wit).map_err(one)?;
         let bytes = || artifact::component(spec.binary.bytes()?, spec.wit, spec.method);
-        let component = self
+        let (component, origin) = self
             .component(source, Counting::of(&spec.limits), bytes)
             .map_err(one)?;
         let found = component.surface.find(spec.method);
@@ -119,6 +125,9 @@ impl Engine {
                 imports: spec.imports.into(),
                 pre: OnceCell::new(),
             }),
+            census: self.census(),
+            origin,
+            class: None,
             component,
         })
     }
@@ -178,6 +187,13 @@ impl Module {
     pub(crate) fn journal(&self) -> Option<Arc<Journal>> {
         (self.acts || self.wasi.is_some())
             .then(|| Arc::new(Journal::new(self.id.as_str(), self.limits.output_bytes)))
+    }
+
+    /// The same, with calls that run on the threads of `class`.
+    #[must_use]
+    pub fn on(mut self, class: Arc<WorkerClass>) -> Self {
+        self.class = Some(class);
+        self
     }
 
     /// The entry that it belongs to.

@@ -10,11 +10,12 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Instant,
 };
 
 use tokio::sync::Notify;
 use wippy_registry::EntryId;
-use wippy_security::{CallError, Context, ErrorKind};
+use wippy_security::{CallError, Context, DurationCounts, Durations, ErrorKind};
 
 use self::{owner::Owner, stock::Stock};
 use crate::instance::Instance;
@@ -80,6 +81,8 @@ pub(crate) struct Pool {
     running: AtomicUsize,
     waiting: AtomicUsize,
     freed: Notify,
+    /// How long those calls waited that had to.
+    waits: Durations,
     stock: Stock,
     /// Whether a task looks after the stock.
     tended: AtomicBool,
@@ -95,6 +98,7 @@ impl Pool {
             running: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             freed: Notify::new(),
+            waits: Durations::default(),
             stock: Stock::new(config.ready, max_size),
             tended: AtomicBool::new(false),
         })
@@ -145,7 +149,10 @@ impl Pool {
     fn wait(&self, id: &EntryId) -> Result<Waiting<'_>, CallError> {
         let before = self.waiting.fetch_add(1, Ordering::SeqCst);
         self.stock.note(self.config.max_size);
-        let waiting = Waiting(self);
+        let waiting = Waiting {
+            pool: self,
+            since: Instant::now(),
+        };
         if before < self.config.queue {
             return Ok(waiting);
         }
@@ -219,6 +226,17 @@ impl Pool {
         self.stock.makes_ahead() || matches!(self.config.reuse, Reuse::Actor | Reuse::Always)
     }
 
+    /// Calls that run, and calls that wait.
+    pub(crate) fn calls(&self) -> (usize, usize) {
+        let (running, waiting) = (&self.running, &self.waiting);
+        (running.load(Ordering::Relaxed), waiting.load(Ordering::Relaxed))
+    }
+
+    /// How long those calls waited that had to.
+    pub(crate) fn waits(&self) -> DurationCounts {
+        self.waits.counts()
+    }
+
     /// Unused and used instances that wait for a call.
     pub(crate) fn stocked(&self) -> (usize, usize) {
         self.stock.counts()
@@ -238,14 +256,18 @@ impl Drop for Slot<'_> {
 }
 
 /// Counts a waiting call for as long as it waits.
-struct Waiting<'a>(&'a Pool);
+struct Waiting<'a> {
+    pool: &'a Pool,
+    since: Instant,
+}
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let others = self.0.waiting.fetch_sub(1, Ordering::SeqCst) > 1;
+        let others = self.pool.waiting.fetch_sub(1, Ordering::SeqCst) > 1;
         // A call that was woken and then dropped must not swallow the word that a slot is free.
         if others {
-            self.0.freed.notify_one();
+            self.pool.freed.notify_one();
         }
+        self.pool.waits.add(self.since.elapsed());
     }
 }

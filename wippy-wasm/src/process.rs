@@ -54,6 +54,7 @@ impl WasmProcess {
             method: &module.method,
             keeper: None,
             receiver: None,
+            trace: context.traced(),
         };
         let outcome = instance
             .call(module, invocation, &context, deadline, &mut reader, &mut writer)

@@ -85,6 +85,7 @@ impl Keeper {
             method,
             keeper: Some(self),
             receiver,
+            trace: context.traced(),
         };
         let outcome = instance
             .call(module, invocation, context, deadline, arguments, result)
@@ -280,6 +281,14 @@ impl fmt::Debug for Resource {
     }
 }
 
+impl Resource {
+    /// Runs one of its methods.
+    async fn run(&self, method: &Method, call: Call<'_>) -> Result<(), CallError> {
+        let deadline = deadline::of(call.context, &self.keeper.module.limits);
+        self.keeper.run(method, Some(self), call, deadline).await
+    }
+}
+
 #[async_trait]
 impl Object for Resource {
     fn entry(&self) -> &EntryId {
@@ -303,15 +312,25 @@ impl Object for Resource {
         method: &'a str,
         call: Call<'a>,
     ) -> Result<(), CallError> {
-        let component = self.keeper.module.component.clone();
-        let Some(method) = component.resource_method(self.interface.as_deref(), &self.name, method) else {
+        let component = &self.keeper.module.component;
+        let found = component.resource_method(self.interface.as_deref(), &self.name, method);
+        let Some(method) = found.cloned() else {
             return Err(CallError::invalid(format!(
                 "the {} has no method `{method}`",
                 self.type_name
             )));
         };
-        let deadline = deadline::of(call.context, &self.keeper.module.limits);
-        self.keeper.run(method, Some(&self), call, deadline).await
+        match self.keeper.module.class.clone() {
+            None => self.run(&method, call).await,
+            Some(class) => {
+                let this = self;
+                class
+                    .call(call, move |call| {
+                        Box::pin(async move { this.run(&method, call).await })
+                    })
+                    .await
+            }
+        }
     }
 
     async fn close(self: Arc<Self>) -> Result<(), CallError> {

@@ -62,6 +62,11 @@ impl Slots {
         Some(alive)
     }
 
+    /// How many are alive, and how many there may be.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.alive.load(Ordering::Relaxed), self.max)
+    }
+
     /// Whether an instance may be kept although nobody uses it.
     pub(crate) fn has_room(&self) -> bool {
         self.alive.load(Ordering::Relaxed) <= self.keep_max

@@ -9,6 +9,7 @@ use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 use wippy_security::{CallError, Context, Mailbox};
 
 use crate::{
+    census::Census,
     http::Http,
     limits::{Exceeded, Meter},
     module::Module,
@@ -53,7 +54,7 @@ impl GuestState {
     ) -> Result<Store<Self>, CallError> {
         let limits = &module.limits;
         let state = Self {
-            meter: Meter::new(limits),
+            meter: Meter::new(limits, module.census.as_ref().map(Census::enter)),
             context: None,
             mailbox: None,
             deadline: None,

@@ -31,6 +31,12 @@ impl HttpService {
             id: self.id.clone(),
             service: self.config.clone(),
             context: Box::new(move || context.clone()),
+            metrics: self
+                .live
+                .ground()
+                .metrics
+                .as_ref()
+                .map(|metrics| metrics.service(&self.id)),
         };
         let routes = self.live.routes(&self.id);
         let endpoints = routes.len();

@@ -11,8 +11,10 @@ use wippy_registry::{Diagnostic, EntryId, Linked, LinkedEntry, schema};
 use wippy_security::{Dispatcher, Handler, Policies};
 use wippy_wasm::{Engine, Error, WasmFunction, WasmProcess};
 
-use super::{Directories, Environment, Resources, http, lua, parallel, policies, tokens, wasm};
-use crate::{config::Config, http::Plan, terminal::StandardTerminal};
+use super::{
+    Directories, Environment, Resources, classes::WorkerClasses, http, lua, parallel, policies, tokens, wasm,
+};
+use crate::{config::Config, http::Plan, metrics::Metrics, terminal::StandardTerminal};
 
 /// What entries are made ready on. It stays the same while they change.
 pub(crate) struct Ground {
@@ -22,8 +24,12 @@ pub(crate) struct Ground {
     pub(crate) resources: Arc<Resources>,
     /// Made for the first module: an application without any starts faster.
     pub(super) engine: OnceLock<Result<Arc<Engine>, Error>>,
+    /// The threads of functions that have their own.
+    pub(super) classes: WorkerClasses,
     /// What scripts may reach.
     pub(crate) world: World,
+    /// What is counted, if anything is.
+    pub(crate) metrics: Option<Arc<Metrics>>,
 }
 
 /// A process that can be started.
@@ -65,6 +71,8 @@ impl Ground {
         world: World,
     ) -> Self {
         Self {
+            classes: WorkerClasses::new(&settings),
+            metrics: settings.prometheus.is_some().then(Arc::default),
             settings,
             dispatcher,
             environment,
@@ -72,6 +80,11 @@ impl Ground {
             engine: OnceLock::new(),
             world,
         }
+    }
+
+    /// The engine, if there is a module.
+    pub(crate) fn engine(&self) -> Option<&Arc<Engine>> {
+        self.engine.get()?.as_ref().ok()
     }
 
     /// What scripts are given.
@@ -157,7 +170,14 @@ pub(crate) fn make_ready(
         }
     }
     let functions = which.functions(linked, &entries);
-    let http = http::plan(linked, &functions, &directories, &ground.dispatcher, diagnostics);
+    let http = http::plan(
+        linked,
+        &functions,
+        &directories,
+        &ground.dispatcher,
+        ground.metrics.as_ref(),
+        diagnostics,
+    );
     MadeReady {
         entries,
         libraries,

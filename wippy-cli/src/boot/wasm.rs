@@ -4,10 +4,8 @@ use std::{
     borrow::Cow,
     collections::HashMap,
     env, io,
-    num::NonZero,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    thread,
     time::Duration,
 };
 
@@ -24,8 +22,8 @@ use wippy_wasm::{
     Module, Mount, PoolConfig, Ready, Spec, WasiConfig, WasmFunction, WasmProcess,
 };
 
-use super::{Directories, blame, ready::Ground};
-use crate::config::{self, WasmConfig};
+use super::{Directories, blame, classes::WorkerClasses, ready::Ground};
+use crate::config::{self, Config};
 
 /// Calls of an entry without a bound of its own that run at once.
 const CALLS_MAX: usize = 10_000;
@@ -60,8 +58,14 @@ impl<'a> Compiler<'a> {
         entry: &LinkedEntry,
         config: &schema::wasm::WasmFunction,
     ) -> Result<super::Ready, Vec<Diagnostic>> {
-        let module = self.module(entry, &config.guest)?;
-        let function = WasmFunction::new(module, pool(&config.pool, &config.guest.limits));
+        let mut module = self.module(entry, &config.guest)?;
+        let classes = &self.ground.classes;
+        let (pool, class) = (&config.pool, classes.of(&config.pool, self.linked));
+        let pool = pool_config(pool, &config.guest.limits, classes);
+        if let Some(class) = class {
+            module = module.on(class);
+        }
+        let function = WasmFunction::new(module, pool);
         Ok(super::Ready::WasmFunction(Arc::new(function)))
     }
 
@@ -80,7 +84,7 @@ impl<'a> Compiler<'a> {
         let engine = self
             .ground
             .engine
-            .get_or_init(|| Engine::new(engine_config(&self.ground.settings.wasm)));
+            .get_or_init(|| Engine::new(engine_config(&self.ground.settings)));
         let engine = engine.as_ref().map_err(|error| vec![blame(error)])?;
         let spec = Spec {
             id: entry.entry.id.clone(),
@@ -168,8 +172,10 @@ impl<'a> Compiler<'a> {
     }
 }
 
-fn engine_config(config: &WasmConfig) -> EngineConfig {
+fn engine_config(settings: &Config) -> EngineConfig {
+    let config = &settings.wasm;
     EngineConfig {
+        counts_instances: settings.prometheus.is_some(),
         allocator: match config.allocator.as_deref() {
             Some("on_demand") => Allocator::OnDemand,
             Some(_) | None => Allocator::Pooling,
@@ -277,7 +283,7 @@ impl Files {
     }
 }
 
-fn pool(pool: &Pool, limits: &schema::wasm::Limits) -> PoolConfig {
+fn pool_config(pool: &Pool, limits: &schema::wasm::Limits, classes: &WorkerClasses) -> PoolConfig {
     let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     let queue = |max_size: usize| max_size.saturating_mul(64);
     let (max_size, queue, ready) = match &pool.shape {
@@ -286,7 +292,7 @@ fn pool(pool: &Pool, limits: &schema::wasm::Limits) -> PoolConfig {
         Shape::Adaptive { max_size } => (size(*max_size), queue(size(*max_size)), Ready::Following),
         Shape::Static { workers, buffer } => (size(*workers), size(*buffer), Ready::Always(size(*workers))),
         Shape::Dedicated { workers, .. } => {
-            let workers = workers.map_or_else(dedicated_workers, size);
+            let workers = workers.map_or_else(|| classes.default_size(), size);
             (workers, queue(workers), Ready::Nothing)
         }
     };
@@ -304,8 +310,4 @@ fn pool(pool: &Pool, limits: &schema::wasm::Limits) -> PoolConfig {
         ready,
         retained_bytes_max: retained.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
     }
-}
-
-fn dedicated_workers() -> usize {
-    thread::available_parallelism().map_or(1, NonZero::get).min(4)
 }

@@ -16,6 +16,7 @@ pub(super) fn run(shared: &Shared) -> Result<ExitCode, Failure> {
     with_app(&directory, &config, async |app| {
         // The watch is on before anybody is told that the application serves.
         let (changes, _watcher) = watch_over(&directory)?;
+        let _metrics = app.serve_metrics().await?;
         tokio::select! {
             () = app.serve(shutdown::requested()) => {}
             () = follow(app, changes) => {}

@@ -44,6 +44,7 @@ pub(super) fn run(mut shared: Shared, args: RunArgs) -> Result<ExitCode, Failure
 
 fn serve(directory: &Path, config: &Config) -> Result<ExitCode, Failure> {
     with_app(directory, config, async |app| {
+        let _metrics = app.serve_metrics().await?;
         app.serve(shutdown::requested()).await;
         Ok(ExitCode::SUCCESS)
     })

@@ -1,5 +1,7 @@
 //! The forms that values of the configuration have: what each accepts, and how it is called in messages.
 
+use std::time::Duration;
+
 use wippy_registry::{Node, yaml::Value};
 
 /// The form of one value.
@@ -17,6 +19,10 @@ pub(super) enum Form {
     Size,
     /// A time such as `10s`.
     Duration,
+    /// A number from 0 to 1.
+    Share,
+    /// A host and a port.
+    Address,
     /// A list of texts.
     Texts,
     /// Anything.
@@ -32,7 +38,9 @@ impl Form {
             Self::Scalar => matches!(node.value(), Value::String(_) | Value::Number(_) | Value::Bool(_)),
             Self::OneOf(words) => node.as_str().is_some_and(|text| words.contains(&text)),
             Self::Size => size(node).is_some(),
-            Self::Duration => node.as_str().is_some_and(is_duration),
+            Self::Duration => node.as_str().and_then(duration).is_some(),
+            Self::Share => share(node).is_some(),
+            Self::Address => node.as_str().is_some_and(is_address),
             Self::Texts => node
                 .as_list()
                 .is_some_and(|items| items.iter().all(|item| item.as_str().is_some())),
@@ -53,6 +61,8 @@ impl Form {
                 .join(" or "),
             Self::Size => "a number, or a size such as `64MB`".to_owned(),
             Self::Duration => "a time such as `10s`".to_owned(),
+            Self::Share => "a number from 0 to 1".to_owned(),
+            Self::Address => "an address such as `localhost:9090`".to_owned(),
             Self::Texts => "a list of texts".to_owned(),
             Self::Any => "anything".to_owned(),
         }
@@ -88,24 +98,41 @@ pub(super) fn size(node: &Node) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
-/// Numbers with units, `1h30m`, `1.5s`, `250ms`.
-fn is_duration(text: &str) -> bool {
-    let mut rest = text;
-    while !rest.is_empty() {
-        let number = rest
-            .find(|character: char| !character.is_ascii_digit() && character != '.')
-            .unwrap_or(0);
-        let (value, unit) = rest.split_at(number);
-        let Some(unit) = ["ms", "us", "ns", "h", "m", "s"]
-            .into_iter()
-            .find(|known| unit.starts_with(known))
-        else {
-            return false;
-        };
-        if value.parse::<f64>().is_err() {
-            return false;
-        }
-        rest = rest.get(number + unit.len()..).unwrap_or_default();
-    }
-    !text.is_empty()
+/// `localhost:9090`, `0.0.0.0:9090`, `[::1]:9090`.
+fn is_address(text: &str) -> bool {
+    let host_and_port = text.rsplit_once(':');
+    host_and_port.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
+
+/// A part of all, from nothing to everything.
+pub(super) fn share(node: &Node) -> Option<f64> {
+    let Value::Number(number) = node.value() else {
+        return None;
+    };
+    number.as_f64().filter(|share| (0.0..=1.0).contains(share))
+}
+
+/// Numbers with units, `1h30m`, `1.5s`, `250ms`.
+pub(super) fn duration(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut sum = Duration::ZERO;
+    while !rest.is_empty() {
+        let number = rest.find(|character: char| !character.is_ascii_digit() && character != '.')?;
+        let (value, unit) = rest.split_at(number);
+        let (unit, seconds) = UNITS.into_iter().find(|(known, _)| unit.starts_with(known))?;
+        let part = Duration::try_from_secs_f64(value.parse::<f64>().ok()? * seconds).ok()?;
+        sum = sum.checked_add(part)?;
+        rest = rest.get(number + unit.len()..)?;
+    }
+    (!text.is_empty()).then_some(sum)
+}
+
+/// The units of times, in seconds.
+const UNITS: [(&str, f64); 6] = [
+    ("ms", 1e-3),
+    ("us", 1e-6),
+    ("ns", 1e-9),
+    ("h", 3600.0),
+    ("m", 60.0),
+    ("s", 1.0),
+];

@@ -45,13 +45,13 @@ const KEYS: &[(&str, Form)] = &[
     ("wasm.allocator", Form::OneOf(&["pooling", "on_demand"])),
     ("otel.enabled", Form::Flag),
     ("otel.endpoint", Form::Text),
-    ("otel.protocol", Form::OneOf(&["grpc", "http/protobuf"])),
+    ("otel.protocol", Form::OneOf(&["http/protobuf"])),
     ("otel.service_name", Form::Text),
     ("otel.insecure", Form::Flag),
-    ("otel.sample_rate", Form::Scalar),
+    ("otel.sample_rate", Form::Share),
     ("otel.export_interval", Form::Duration),
     ("prometheus.enabled", Form::Flag),
-    ("prometheus.address", Form::Text),
+    ("prometheus.address", Form::Address),
 ];
 
 /// Reports everything in `root` that the table does not know, or that has another form.

@@ -17,12 +17,15 @@ use super::{
     connection::Activity,
     stream::Pace,
 };
+use crate::metrics::RequestWatch;
 
 /// What is recorded of a request. Dropping it records it, and tells the connection that the request is over.
 pub(super) struct Access {
     pub(super) activity: Arc<Activity>,
     pub(super) pace: Option<Arc<Pace>>,
     pub(super) record: Option<Record>,
+    /// Counts the request when it is dropped, if requests are counted.
+    pub(super) watch: Option<RequestWatch>,
 }
 
 /// A record of the access log.

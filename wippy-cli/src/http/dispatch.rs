@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
 use wippy_registry::EntryId;
-use wippy_security::ErrorKind;
+use wippy_security::{ErrorKind, Span};
 
 use super::{
     answer,
@@ -21,6 +21,8 @@ pub(super) struct Trace {
     pub(super) route: Option<Arc<str>>,
     pub(super) entry: Option<EntryId>,
     pub(super) client: Option<Arc<str>>,
+    /// The request as a part of a trace, if that is recorded.
+    pub(super) span: Option<Span>,
 }
 
 /// Finds out who answers a request, and lets them.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, request::Parts};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -23,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 use wippy_registry::{EntryId, schema::http::Service};
-use wippy_security::{Context, ErrorKind};
+use wippy_security::{Context, ErrorKind, Span, SpanKind, TracePlace};
 
 use super::{
     access::{Access, Counted, Record},
@@ -36,6 +36,7 @@ use super::{
     stream::{Pace, Streams},
     tls,
 };
+use crate::metrics::HttpMetrics;
 
 /// Bytes of a request's target; longer ones are answered with 414.
 const TARGET_MAX: usize = 8 << 10;
@@ -68,6 +69,8 @@ pub struct ServerConfig {
     pub service: Service,
     /// Makes the context that a request begins with: the service's own actor and scope, as they are now.
     pub context: Box<dyn Fn() -> Context + Send + Sync>,
+    /// Where its requests are counted, if they are.
+    pub(crate) metrics: Option<Arc<HttpMetrics>>,
 }
 
 /// A service does not start.
@@ -384,6 +387,7 @@ impl HttpServer {
         let call_id: Arc<str> = Uuid::now_v7().to_string().into();
         let mut access = Access {
             record: Access::is_logged().then(|| record(&request, &client, &call_id)),
+            watch: self.config.metrics.as_ref().map(HttpMetrics::watch),
             activity,
             pace: Pace::current(),
         };
@@ -391,6 +395,9 @@ impl HttpServer {
         let mut trace = Trace::default();
         let mut response = self.answer(request, client, &call_id, &mut trace).await;
         finish(&mut response, version, is_head, &call_id);
+        if let Some(span) = trace.span.take() {
+            end(span, trace.route.as_deref(), response.status());
+        }
         if let Some(record) = &mut access.record {
             record.route = trace.route;
             record.entry = trace.entry;
@@ -398,6 +405,9 @@ impl HttpServer {
             if let Some(client) = trace.client {
                 record.client = client;
             }
+        }
+        if let Some(watch) = &mut access.watch {
+            watch.status = Some(response.status());
         }
         response.map(|body| Counted::new(body, access))
     }
@@ -431,6 +441,7 @@ impl HttpServer {
         {
             context = context.with_timeout(write);
         }
+        context = traced(&context, &parts, trace);
         let patience = match self.patience {
             BodyPatience::Whole(read) => Patience::Until(tokio::time::Instant::now() + read),
             BodyPatience::Each(part) => Patience::Each(part),
@@ -446,6 +457,33 @@ impl HttpServer {
         };
         dispatch(&self.routes.load_full(), inbound, trace).await
     }
+}
+
+/// The context of a request as a part of the trace that it says it belongs to, or of one that begins with it.
+fn traced(context: &Context, parts: &Parts, trace: &mut Trace) -> Context {
+    let header = parts.headers.get(TracePlace::HEADER);
+    let place = header.and_then(|place| place.to_str().ok()?.parse().ok());
+    let context = place.map_or_else(|| context.clone(), |place| context.with_trace(place));
+    let (mut span, context) = Span::enter(&context, SpanKind::Server, parts.method.as_str());
+    if let Some(span) = &mut span {
+        span.set("http.request.method", parts.method.as_str());
+        span.set("url.path", parts.uri.path());
+        if let Some(call_id) = context.call_id() {
+            span.set("wippy.call_id", call_id);
+        }
+    }
+    trace.span = span;
+    context
+}
+
+/// The head of the response is there.
+fn end(mut span: Span, route: Option<&str>, status: StatusCode) {
+    if let Some(route) = route {
+        span.append(route);
+        span.set("http.route", route);
+    }
+    span.set("http.response.status_code", status.as_str());
+    span.end(status.is_server_error().then_some(ErrorKind::Internal));
 }
 
 fn record(request: &Request<Incoming>, client: &Client, call_id: &Arc<str>) -> Record {

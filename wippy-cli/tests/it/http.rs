@@ -14,5 +14,5 @@ mod program;
 mod protocol;
 mod routes;
 mod scripts;
-mod site;
+pub(crate) mod site;
 mod toolchains;

@@ -16,12 +16,16 @@ mod http;
 mod inheritance;
 mod init;
 mod input;
+mod isolation;
 mod limits;
 mod live;
 mod mediation;
 mod members;
+mod metrics;
 mod misbehaving;
 mod orders;
+#[cfg(feature = "otel-test")]
+mod otel;
 mod policy;
 mod pools;
 mod privileges;

@@ -13,9 +13,12 @@ mod uri;
 use std::sync::Arc;
 
 use mlua::{IntoLuaMulti, Lua, MultiValue, Table, Value as LuaValue};
-use reqwest::Method;
+use reqwest::{
+    Method,
+    header::{Entry, HeaderMap, HeaderValue},
+};
 use tokio::{sync::Semaphore, task::JoinSet};
-use wippy_security::{CallError, Context, authorize};
+use wippy_security::{CallError, Context, TracePlace, authorize};
 
 pub use self::route::HttpClients;
 use self::{
@@ -109,8 +112,10 @@ impl Request {
             for _ in 0..=REDIRECTS_MAX {
                 let _now = authorize(&context, "http_client.request", &options.shown_url())?;
                 let client = clients.find(&context, &options.url).await?;
+                let mut request = options.request();
+                hand_on(&context, request.headers_mut());
                 let response = client
-                    .execute(options.request())
+                    .execute(request)
                     .await
                     .map_err(|error| route::failed(&options.url, &error))?;
                 match options.redirected(&response)? {
@@ -214,6 +219,16 @@ async fn many(
             LuaValue::Nil
         };
         (responses, failures).into_lua_multi(lua)
+    }
+}
+
+/// Says which call the request is made for, unless the script said so itself.
+fn hand_on(context: &Context, headers: &mut HeaderMap) {
+    if let Some(place) = context.trace()
+        && let Entry::Vacant(header) = headers.entry(TracePlace::HEADER)
+        && let Ok(place) = HeaderValue::try_from(place.to_string())
+    {
+        header.insert(place);
     }
 }
 

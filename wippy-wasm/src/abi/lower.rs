@@ -75,6 +75,7 @@ pub(super) fn lower_arguments<T>(
         method,
         keeper,
         receiver,
+        ..
     } = *cx.invocation;
     let plan = method.plan();
     if plan.params_flat > MAX_FLAT_PARAMS {

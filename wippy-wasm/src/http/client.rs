@@ -9,13 +9,16 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Method, Request, Response, Uri, header::HOST};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, Uri,
+    header::{Entry, HOST},
+};
 use http_body_util::BodyExt as _;
 use hyper::client::conn::http1;
 use tokio::time::timeout;
 use tokio_rustls::rustls::ClientConfig;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, io::TokioIo};
-use wippy_security::Context;
+use wippy_security::{Context, TracePlace};
 
 use super::{
     body::Incoming,
@@ -68,6 +71,7 @@ impl Client {
         *request.uri_mut() = Uri::from(destination.path_and_query()?);
         let host: HeaderValue = destination.authority()?;
         request.headers_mut().insert(HOST, host);
+        hand_on(context, request.headers_mut());
         let origin = destination.origin;
         loop {
             let kept = self
@@ -146,6 +150,16 @@ impl Client {
         }
         let config = connect::tls_config(&self.extra_roots)?;
         Ok(self.tls.get_or_init(|| config).clone())
+    }
+}
+
+/// Says which call the request is made for, unless the guest said so itself.
+fn hand_on(context: &Context, headers: &mut HeaderMap) {
+    if let Some(place) = context.trace()
+        && let Entry::Vacant(header) = headers.entry(TracePlace::HEADER)
+        && let Ok(place) = HeaderValue::try_from(place.to_string())
+    {
+        header.insert(place);
     }
 }
 

@@ -38,7 +38,6 @@ use crate::{
     instance::{Deadline, Instance},
     module::Module,
     trap,
-    wasi::Stdio,
 };
 
 /// What a guest says through its `response-outparam`.
@@ -70,7 +69,12 @@ impl WasmFunction {
         let bodiless = request.method() == Method::HEAD;
         let (sender, receiver) = oneshot::channel();
         let failed = Arc::new(AtomicBool::new(false));
-        let guest: Running = Box::pin(self.answer(context.clone(), request, sender, failed.clone()));
+        let class = self.module.class.clone();
+        let answering = self.answer(context.clone(), request, sender, failed.clone());
+        let guest: Running = match class {
+            None => Box::pin(answering),
+            Some(class) => Box::pin(async move { class.run(answering).await? }),
+        };
         let (answer, guest) = until_answered(&id, guest, receiver).await?;
         let response = answer.map_err(|code| refused(&id, &code))?;
         let running = guest.map(|guest| go_on(id.clone(), guest));
@@ -97,7 +101,7 @@ impl WasmFunction {
         let _slot = deadline::within(deadline, self.pool.slot(&module.id))
             .await
             .map_err(expired)??;
-        let mut instance = Instance::new(module, deadline, &[], Stdio::Log).await?;
+        let mut instance = self.instantiate(&context, deadline).await?;
         let handling = handle(&mut instance, module, &context, deadline, request, sender);
         let outcome = deadline::within(deadline, handling).await;
         let outcome = outcome.map_err(expired).flatten();

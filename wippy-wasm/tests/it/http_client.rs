@@ -110,6 +110,24 @@ async fn methods_bodies_and_paths() {
 }
 
 #[tokio::test]
+async fn a_request_says_which_call_it_is_made_for() {
+    let server = Server::start(async |request: Request<Incoming>| {
+        let place = request.headers().get("traceparent");
+        text(place.map_or("none", |place| place.to_str().unwrap()).to_owned())
+    })
+    .await;
+    let context = guest();
+    assert_eq!(body(get(&context, &server.url("/")).await), "none");
+    let place = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let traced = context.with_trace(place.parse().unwrap());
+    assert_eq!(body(get(&traced, &server.url("/")).await), place);
+    // A guest that says so itself knows better.
+    let header = Value::array([Value::array(["traceparent".into(), Value::from("mine")])]);
+    let arguments = ["GET".into(), Value::from(server.url("/")), header, Value::Nil];
+    assert_eq!(body(call(&traced, &arguments).await), "mine");
+}
+
+#[tokio::test]
 async fn connections_are_used_again() {
     let server = Server::start(describe).await;
     let context = guest();

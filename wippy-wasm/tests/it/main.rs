@@ -31,4 +31,6 @@ mod sleepers;
 mod sockets;
 mod storms;
 mod support;
+mod trace;
 mod waiting;
+mod worker_class;
