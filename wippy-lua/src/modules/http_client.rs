@@ -4,7 +4,6 @@
 //! that is not public is asked for by `http_client.private_ip`, and only the addresses that passed are connected to, so a
 //! name that resolves to something else a moment later changes nothing.
 
-mod address;
 mod options;
 mod response;
 mod route;
@@ -18,7 +17,7 @@ use reqwest::{
     header::{Entry, HeaderMap, HeaderValue},
 };
 use tokio::{sync::Semaphore, task::JoinSet};
-use wippy_security::{CallError, Context, TracePlace, authorize};
+use wippy_security::{CallError, Context, TracePlace, authorize_with};
 
 pub use self::route::HttpClients;
 use self::{
@@ -110,7 +109,12 @@ impl Request {
         let limit = options.max_response_body;
         let answered = async {
             for _ in 0..=REDIRECTS_MAX {
-                let _now = authorize(&context, "http_client.request", &options.shown_url())?;
+                let _now = authorize_with(
+                    &context,
+                    "http_client.request",
+                    &options.shown_url(),
+                    &options.meta(),
+                )?;
                 let client = clients.find(&context, &options.url).await?;
                 let mut request = options.request();
                 hand_on(&context, request.headers_mut());
@@ -234,6 +238,12 @@ fn hand_on(context: &Context, headers: &mut HeaderMap) {
 
 /// A method by its name.
 fn method(name: &str) -> Result<Method, CallError> {
-    Method::from_bytes(name.as_bytes())
-        .map_err(|_| CallError::invalid(format!("`{name}` is no method of HTTP")))
+    match Method::from_bytes(name.as_bytes()) {
+        // A tunnel would go where nobody asked.
+        Ok(Method::CONNECT) => Err(CallError::invalid(
+            "requests cannot be made with the method CONNECT",
+        )),
+        Ok(method) => Ok(method),
+        Err(_) => Err(CallError::invalid(format!("`{name}` is no method of HTTP"))),
+    }
 }

@@ -11,6 +11,7 @@ use reqwest::{
     },
 };
 use wippy_security::CallError;
+use wippy_wit::Value;
 
 use super::{method, uri};
 use crate::errors;
@@ -23,6 +24,21 @@ const RESPONSE_MAX: usize = 32 << 20;
 
 /// Options that are documented and not there yet: to do without them would be something else.
 const MISSING: &[&str] = &["unix_socket", "tls", "overlay_network"];
+
+/// Headers that say where a request goes and where it ends. The guard was asked about the URL: with these a request could
+/// go elsewhere, or carry another one.
+const FIXED: &[&str] = &[
+    "connection",
+    "content-length",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 
 /// What a request says.
 #[derive(Clone)]
@@ -122,6 +138,11 @@ impl Options {
     fn set_header(&mut self, name: &str, value: &str) -> mlua::Result<()> {
         let header = HeaderName::from_bytes(name.as_bytes())
             .map_err(|_| invalid(format!("`{name}` is no name of a header")))?;
+        if FIXED.contains(&header.as_str()) {
+            return Err(invalid(format!(
+                "the header `{header}` cannot be set: it follows from the URL and the body"
+            )));
+        }
         let value = HeaderValue::from_bytes(value.as_bytes())
             .map_err(|_| invalid(format!("the header `{name}` has a value that cannot be sent")))?;
         self.headers.insert(header, value);
@@ -136,6 +157,18 @@ impl Options {
         let _ = url.set_password(None);
         url.set_fragment(None);
         url.to_string()
+    }
+
+    /// What policies may ask about the request as `meta.…`.
+    pub(super) fn meta(&self) -> Value {
+        let port = self.url.port_or_known_default().unwrap_or_default();
+        Value::record([
+            ("method", Value::from(self.method.as_str())),
+            ("scheme", Value::from(self.url.scheme())),
+            ("host", Value::from(self.url.host_str().unwrap_or_default())),
+            ("port", Value::Integer(port.into())),
+            ("path", Value::from(self.url.path())),
+        ])
     }
 
     pub(super) fn request(&self) -> Request {
@@ -185,12 +218,21 @@ fn parse_url(text: &str) -> Result<Url, CallError> {
     checked(url)
 }
 
-fn checked(url: Url) -> Result<Url, CallError> {
+fn checked(mut url: Url) -> Result<Url, CallError> {
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         return Err(CallError::invalid(format!(
             "a URL begins with http:// or https://, not {}:",
             url.scheme()
         )));
+    }
+    // A name with and without a dot at its end is the same one, and the guard is to see one of them.
+    let shorter = url
+        .domain()
+        .and_then(|domain| domain.strip_suffix('.'))
+        .map(str::to_owned);
+    if let Some(domain) = shorter {
+        url.set_host(Some(&domain))
+            .map_err(|error| CallError::invalid(format!("`{domain}` is no host: {error}")))?;
     }
     Ok(url)
 }
