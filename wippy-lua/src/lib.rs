@@ -20,6 +20,7 @@ pub mod http;
 mod methods;
 mod modules;
 mod numbers;
+mod patterns;
 mod permission;
 mod pool;
 mod process;

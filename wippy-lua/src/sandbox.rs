@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use mlua::{Lua, LuaOptions, StdLib, Table, Value as LuaValue, Variadic};
+use mlua::{Function, Lua, LuaOptions, LuaString, StdLib, Table, Value as LuaValue, Variadic};
 
 use crate::{
     errors, handles,
     modules::{self, Console, Environment},
     numbers,
+    patterns::{Search, is_quick},
     raw::{self, Metatables, Vm},
     require, traces,
     worker::Program,
@@ -140,8 +141,38 @@ fn safe_globals(lua: &Lua) -> mlua::Result<Table> {
     for name in ["concat", "insert", "remove", "sort", "unpack"] {
         table.raw_set(name, raw::guard_length(lua, &table.raw_get(name)?)?)?;
     }
-    lua.load(PRELUDE).set_name("=prelude").call::<()>(&globals)?;
+    lua.load(PRELUDE)
+        .set_name("=prelude")
+        .call::<()>((&globals, pattern_check(lua)?))?;
     Ok(globals)
+}
+
+/// Whether a function of the library `string` would be done soon with what it is called with.
+fn pattern_check(lua: &Lua) -> mlua::Result<Function> {
+    type Called = (LuaString, LuaString, LuaString, LuaValue, LuaValue);
+    lua.create_function(|_, (name, text, pattern, third, plain): Called| {
+        let search = match &*name.as_bytes() {
+            b"find" => Search::Find {
+                plain: !matches!(plain, LuaValue::Nil | LuaValue::Boolean(false)),
+            },
+            b"match" => Search::Match,
+            b"gmatch" => Search::All,
+            _ => Search::Replace,
+        };
+        let text = text.as_bytes();
+        // As everywhere in Lua: from one, and from the end if it is negative. What is no number is found by Lua.
+        let begins = third
+            .as_integer()
+            .filter(|_| search != Search::Replace)
+            .unwrap_or(1);
+        let from = match usize::try_from(begins) {
+            Ok(begins) => begins.saturating_sub(1),
+            Err(_) => text
+                .len()
+                .saturating_sub(usize::try_from(begins.unsigned_abs()).unwrap_or(usize::MAX)),
+        };
+        Ok(is_quick(&text, &pattern.as_bytes(), from, search))
+    })
 }
 
 fn replace_coroutines(lua: &Lua, table: &Table) -> mlua::Result<()> {

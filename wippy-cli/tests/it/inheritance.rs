@@ -121,7 +121,10 @@ const SPAWNS: &[Row] = &[
         name: "a spawning WebAssembly process",
         path: "app:row|app:wasm|app:lua|test:probe",
         // The guest can hand no arguments on: what it spawns knows the way.
-        script: "return process.exec('app:watcher', 'app:host', 'app:knows', 'app:host')",
+        script: "
+            local letter, err = process.exec('app:watcher', 'app:host', 'app:knows', 'app:host')
+            if letter and letter:find('may not do') then return nil, errors.new(letter) end
+            return letter, err",
     },
 ];
 

@@ -291,6 +291,60 @@ async fn loops_in_c_cannot_block_the_thread() {
     assert!(started.elapsed() < Duration::from_secs(5));
 }
 
+/// Lua's own matcher goes back and forth for ever, and nothing could interrupt it.
+#[tokio::test]
+async fn patterns_that_take_too_long_are_errors() {
+    let app = App::new();
+    let started = Instant::now();
+    for body in [
+        "return (('a'):rep(60)):find(('a?'):rep(60) .. ('a'):rep(60))",
+        "return (('a'):rep(60)):match(('a?'):rep(60) .. ('a'):rep(60))",
+        "return (('a'):rep(60)):gsub(('a?'):rep(60) .. ('a'):rep(60), '')",
+        "return (('a'):rep(60)):gmatch(('a?'):rep(60) .. ('a'):rep(60))()",
+        "return (('a'):rep(1000000)):find(('.-'):rep(10) .. 'b')",
+        "return (('a'):rep(1000000)):find('.-.-b')",
+        "return (('('):rep(300000)):gsub('%b()', '')",
+        "return string.find(12345678901234, ('%d-'):rep(60) .. 'x')",
+        "return (('a'):rep(20000000)):find(('a'):rep(10000000) .. 'b', 1, true)",
+        "return (('a'):rep(20000000)):find(('a'):rep(10000000) .. 'b')",
+        "return (('ab'):rep(200)):find('^' .. ('(.-)'):rep(20) .. '%1$x')",
+    ] {
+        let error = app.run(body).await.unwrap_err();
+        assert!(
+            error
+                .message()
+                .contains("this pattern takes too long on a text of "),
+            "{body}: {error}"
+        );
+    }
+    assert!(
+        started.elapsed() < Duration::from_secs(60),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn patterns_that_are_quick_stay_what_they_were() {
+    let app = App::new();
+    let body = r#"
+        local long = ("key = value; "):rep(20000)
+        local function count(pattern) local _, found = long:gsub(pattern, "%0") return found end
+        local function fails(...) return select(2, pcall(...)):match("malformed pattern") or select(2, pcall(...)) end
+        local words = {}
+        for word in ("one two  three"):gmatch("%a+") do words[#words + 1] = word end
+        return {
+            count("(%w+)%s*=%s*(%w+)"), count("[%w_]-;"), count("%f[%a]%a+%f[%A]"), count("^key"), long:find("^.-(v.-;).*$"),
+            #long:match("^%s*(.-)%s*$"), long:find("=", 1, true), long:find("x", -5), long:find("", #long + 1),
+            (("f(a(b)c)d "):rep(9000)):gsub("%b()", ""):sub(1, 6), ("x"):find("x", 5), (12):find("2"), ("a.b"):find("."),
+            table.concat(words, ","), ("hello"):gsub("l", { l = "L" }), ("hello"):gsub("l", "%0%0", 1),
+            ("abcabc"):find("(abc)%1"), ("]"):find("[]]"), ("^x"):match("[%^x]+"), ("a-b"):match("[a%-]+"),
+            fails(string.find, long, "[a"), fails(string.find, long, "%"), fails(string.rep),
+        }"#;
+    let shown = wippy_wit::json::from_value(&app.run(body).await.unwrap()).unwrap();
+    insta::assert_snapshot!(shown.to_string());
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_a_userdata_holds_counts_against_the_limit() {
     let mut app = App::new();

@@ -24,6 +24,7 @@ mod limits;
 mod loading;
 mod logger;
 mod modules;
+mod patterns;
 mod payload;
 mod processes;
 mod registry;

@@ -509,11 +509,8 @@ fn read_methods(folder: &Path, prefix: &str, found: &mut BTreeSet<String>) {
             .split("&method")
             .skip(1)
             .map(|text| ("", text.trim_start_matches('(')));
-        let installed = text
-            .split("methods::install(")
-            .skip(1)
-            .filter_map(|text| text.split_once("])"));
-        let installed = installed.flat_map(|(list, _)| list.split('(').skip(1).map(|text| ("", text)));
+        let installed = text.split("methods::install(").skip(1).map(first_list);
+        let installed = installed.flat_map(|list| list.split('(').skip(1).map(|text| ("", text)));
         for (_, text) in defined.chain(blocking).chain(installed) {
             let literal = text.trim_start().strip_prefix('"');
             let method = literal.and_then(|text| text.split('"').next());
@@ -522,6 +519,21 @@ fn read_methods(folder: &Path, prefix: &str, found: &mut BTreeSet<String>) {
             }
         }
     }
+}
+
+/// The first list in a text, brackets left out.
+fn first_list(text: &str) -> &str {
+    let text = text.split_once('[').map_or("", |(_, list)| list);
+    let mut depth = 1;
+    let end = text.find(|letter| {
+        depth += match letter {
+            '[' => 1,
+            ']' => -1,
+            _ => 0,
+        };
+        depth == 0
+    });
+    text.get(..end.unwrap_or(0)).unwrap()
 }
 
 #[test]

@@ -1,0 +1,49 @@
+//! The walk goes the way that Lua goes: both find the same matches.
+
+use mlua::Lua;
+use proptest::prelude::*;
+
+use super::{Capture, STEPS_MAX, Stop, Walk};
+
+fn walked(text: &str, pattern: &str) -> Option<Option<usize>> {
+    let mut walk = Walk {
+        text: text.as_bytes(),
+        pattern: pattern.as_bytes(),
+        steps_left: STEPS_MAX,
+        depth: 0,
+        level: 0,
+        captures: [(0, Capture::Open); super::CAPTURES_MAX],
+    };
+    match walk.matched(0, 0) {
+        Ok(end) => Some(end),
+        Err(Stop::Wrong) => None,
+        Err(Stop::TooLong) => panic!("`{pattern}` is too long for `{text}`"),
+    }
+}
+
+/// Where a match at the start of `text` ends by Lua; nothing if the pattern is wrong.
+fn by_lua(lua: &Lua, text: &str, pattern: &str) -> Option<Option<usize>> {
+    let find: mlua::Function = lua
+        .load("function(t, p) local _, e = t:find('^' .. p) return e end")
+        .eval()
+        .unwrap();
+    find.call::<Option<usize>>((text, pattern)).ok()
+}
+
+fn patterns() -> impl Strategy<Value = String> {
+    let pieces = vec![
+        "a", "b", "%a", "%S", "%d", ".", "[ab]", "[^a]", "[a-c%d]", "[]a]", "(", ")", "()", "%1", "%2",
+        "%bab", "%f[a]", "%f[%A]", "*", "+", "-", "?", "$", "%%", "[", "%", "]", " ",
+    ];
+    prop::collection::vec(prop::sample::select(pieces), 0..8).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_walk_ends_where_lua_ends(text in "[ab1% ]{0,12}", pattern in patterns()) {
+        let lua = Lua::new();
+        prop_assert_eq!(walked(&text, &pattern), by_lua(&lua, &text, &pattern));
+    }
+}
