@@ -17,7 +17,7 @@ use std::{
 
 use tokio::{io::AsyncReadExt as _, net::TcpListener};
 use wippy_security::{CallError, Context, Dispatcher, DispatcherConfig, Host, Running, Spawn};
-use wippy_wasm::{Binary, PoolConfig, Spec, WasmFunction, WasmProcess, sha256};
+use wippy_wasm::{Binary, Content, PoolConfig, Spec, WasmFunction, WasmProcess};
 use wippy_wit::Value;
 
 use self::rows::{How, Row, rows};
@@ -233,11 +233,12 @@ async fn attempt(context: &Context, row: &Row) -> String {
 
 /// What is said of bytes that are no component.
 fn refused(bytes: &[u8], row: &Row) -> String {
+    let content = Content::new(bytes.to_vec());
     let prepared = engine().prepare(Spec {
         id: id("broken"),
         binary: Binary::Wasm {
-            bytes,
-            hash: &sha256(bytes),
+            content: &content,
+            hash: &content.hash(),
         },
         wit: None,
         method: row.method,
