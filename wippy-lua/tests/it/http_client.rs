@@ -466,3 +466,15 @@ async fn policies_see_the_method_and_the_path() {
     let seen = run_as(&app, &context, address, body).await.unwrap();
     assert_eq!(shown(&seen), r#"[200,"PERMISSION_DENIED"]"#);
 }
+
+#[tokio::test]
+async fn a_password_in_a_url_is_sent_and_shown_nowhere() {
+    let body = "
+        local url = 'http://Aladdin:open%20sesame@127.0.0.1:' .. port
+        local sent = http.get(url .. '/echo')
+        local _, broken = http.get('http://Aladdin:sesame@:1/')
+        local again = http.get(url .. '/again')
+        return { sent.body:match('authorization: [^\\r\\n]+'), sent.url == base .. '/echo', broken:message(),
+            again.body:match('authorization: [^\\r\\n]+') }";
+    insta::assert_snapshot!(shown(&run(body).await), @r#"["authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==",true,"`…@:1/` is no URL: empty host","authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="]"#);
+}

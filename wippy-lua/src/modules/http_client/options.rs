@@ -54,10 +54,11 @@ pub(super) struct Options {
 
 impl Options {
     pub(super) fn read(name: &str, url: &str, table: Option<&Table>) -> Result<Self, CallError> {
+        let mut url = parse_url(url)?;
         let mut options = Self {
             method: method(name)?,
-            url: parse_url(url)?,
-            headers: HeaderMap::new(),
+            headers: credentials(&mut url)?,
+            url,
             body: None,
             timeout: TIMEOUT,
             stream: false,
@@ -149,12 +150,9 @@ impl Options {
         Ok(())
     }
 
-    /// The URL as the guard and messages see it: without what is secret or stays here.
+    /// The URL as the guard and messages see it: without what stays here.
     pub(super) fn shown_url(&self) -> String {
         let mut url = self.url.clone();
-        // These fail only for URLs that have no host, which were refused.
-        let _ = url.set_username("");
-        let _ = url.set_password(None);
         url.set_fragment(None);
         url.to_string()
     }
@@ -189,10 +187,10 @@ impl Options {
             || CallError::invalid(format!("`{}` is redirected to what is no URL", self.shown_url()));
         let location = location.to_str().map_err(|_| invalid())?;
         let url = self.url.join(location).map_err(|_| invalid())?;
-        let mut next = Self {
-            url: checked(url)?,
-            ..self.clone()
-        };
+        let mut url = checked(url)?;
+        // Whom a server takes somebody for is not for another server to say.
+        credentials(&mut url)?;
+        let mut next = Self { url, ..self.clone() };
         let is_elsewhere = next.url.origin() != self.url.origin();
         if is_elsewhere {
             // What was meant for one host is not for another.
@@ -214,8 +212,34 @@ impl Options {
 }
 
 fn parse_url(text: &str) -> Result<Url, CallError> {
-    let url = Url::parse(text).map_err(|error| CallError::invalid(format!("`{text}` is no URL: {error}")))?;
+    let url = Url::parse(text).map_err(|error| {
+        // What stands before an `@` may be a password.
+        let shown = text
+            .rsplit_once('@')
+            .map_or(text.to_owned(), |(_, rest)| format!("…@{rest}"));
+        CallError::invalid(format!("`{shown}` is no URL: {error}"))
+    })?;
     checked(url)
+}
+
+/// Takes a name and a password out of a URL, which are shown in many places, and puts them where they belong.
+fn credentials(url: &mut Url) -> Result<HeaderMap, CallError> {
+    let mut headers = HeaderMap::new();
+    let (user, password) = (url.username(), url.password());
+    if user.is_empty() && password.is_none() {
+        return Ok(headers);
+    }
+    let decoded = |text: &str| percent_encoding::percent_decode_str(text).collect::<Vec<u8>>();
+    let pair = [&decoded(user)[..], b":", &decoded(password.unwrap_or_default())].concat();
+    let invalid = |_| CallError::invalid("the name and the password in the URL cannot be sent");
+    let mut value = HeaderValue::from_str(&format!("Basic {}", base64(&pair)))
+        .map_err(|_| CallError::invalid("the name and the password in the URL cannot be sent"))?;
+    value.set_sensitive(true);
+    headers.insert(AUTHORIZATION, value);
+    url.set_password(None)
+        .and_then(|()| url.set_username(""))
+        .map_err(invalid)?;
+    Ok(headers)
 }
 
 fn checked(mut url: Url) -> Result<Url, CallError> {

@@ -1,6 +1,7 @@
 //! The way to a host: which of its addresses may be connected to, and the client that connects to those and no others.
 
 use std::{
+    error::Error as _,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -129,7 +130,9 @@ fn unreachable_host(host: &str) -> CallError {
 
 /// What went wrong on the way, as it is documented: a network's failure may go away.
 pub(super) fn failed(url: &Url, error: &reqwest::Error) -> CallError {
-    tracing::debug!(target: "wippy::http", %error, "a request failed");
+    // The error's own words have the whole URL in them, and what is in it may be a secret.
+    let reason = error.source().map(ToString::to_string);
+    tracing::debug!(target: "wippy::http", host = url.host_str(), reason, "a request failed");
     let host = url.host_str().unwrap_or_default();
     let reason = if error.is_timeout() {
         "did not answer in time"
