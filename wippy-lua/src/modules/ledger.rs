@@ -39,7 +39,14 @@ impl Ledger {
         }
     }
 
-    fn take(&self, bytes: usize) -> Option<Charge> {
+    /// The ledger of a state.
+    pub(crate) fn of(lua: &Lua) -> Self {
+        let ledger = lua.app_data_ref::<Self>().map(|ledger| ledger.clone());
+        ledger.unwrap_or_else(|| Self::new(0))
+    }
+
+    /// A charge for bytes that are there already, from wherever they came.
+    pub(crate) fn take(&self, bytes: usize) -> Option<Charge> {
         let charge = Charge {
             used: self.used.clone(),
             bytes,
@@ -64,8 +71,7 @@ impl Drop for Charge {
 /// # Errors
 /// When it is too much even so.
 pub(crate) fn charge(lua: &Lua, bytes: usize) -> mlua::Result<Arc<Charge>> {
-    let ledger = lua.app_data_ref::<Ledger>().map(|ledger| ledger.clone());
-    let ledger = ledger.unwrap_or_else(|| Ledger::new(0));
+    let ledger = Ledger::of(lua);
     let mut charge = ledger.take(bytes);
     if charge.is_none() {
         lua.gc_collect()?;

@@ -345,6 +345,31 @@ async fn patterns_that_are_quick_stay_what_they_were() {
     insta::assert_snapshot!(shown.to_string());
 }
 
+/// A future is small in Lua's eyes; the call behind it and its outcome are not.
+#[tokio::test]
+async fn futures_count_against_the_limit() {
+    let mut app = App::new();
+    app.config.memory_limit = 4 << 20;
+    for (call, count) in [
+        ("funcs.async('test:never')", 100_000),
+        ("funcs.async('test:echo', large)", 200),
+    ] {
+        let body = format!(
+            "local funcs, large, kept = require('funcs'), ('x'):rep(100000), {{}}
+             for i = 1, {count} do kept[i] = {call} end
+             for i = 1, {count} do local _, err = kept[i]:await() if err then error(err) end end"
+        );
+        let error = app.run(&body).await.unwrap_err();
+        assert!(error.message().contains("more memory"), "{call}: {error}");
+    }
+    // Those that nobody keeps make room again.
+    let body = "
+        local funcs = require('funcs')
+        for i = 1, 20000 do funcs.async('test:add', 1, 2):await() end
+        return 'done'";
+    assert_eq!(text(&app.run(body).await.unwrap()), "done");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_a_userdata_holds_counts_against_the_limit() {
     let mut app = App::new();
