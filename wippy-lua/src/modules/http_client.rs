@@ -24,7 +24,7 @@ use self::{
     options::Options,
     response::{Answered, Received},
 };
-use super::Environment;
+use super::{Environment, Ledger};
 use crate::{errors, permission::invocation, suspend::suspending, values};
 
 /// How many redirects are followed.
@@ -80,6 +80,7 @@ struct Request {
     context: Context,
     clients: HttpClients,
     options: Options,
+    ledger: Ledger,
 }
 
 impl Request {
@@ -94,6 +95,7 @@ impl Request {
             context: invocation(lua)?,
             clients: clients.clone(),
             options: Options::read(method, url, options)?,
+            ledger: Ledger::of(lua),
         })
     }
 
@@ -103,6 +105,7 @@ impl Request {
             context,
             clients,
             mut options,
+            ledger,
         } = self;
         let timeout = options.timeout;
         let stream = options.stream;
@@ -125,7 +128,7 @@ impl Request {
                 match options.redirected(&response)? {
                     Some(next) => options = next,
                     None if stream => return Ok(Received::stream(response, limit)),
-                    None => return Received::whole(response, limit).await,
+                    None => return Received::whole(response, limit, &ledger).await,
                 }
             }
             Err(CallError::invalid(format!(

@@ -60,6 +60,19 @@ impl Ledger {
     }
 }
 
+impl Charge {
+    /// Charges for more of the same; false when that is too much.
+    pub(crate) fn grow(&mut self, bytes: usize, ledger: &Ledger) -> bool {
+        match ledger.take(bytes) {
+            Some(mut more) => {
+                self.bytes += std::mem::take(&mut more.bytes);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
 impl Drop for Charge {
     fn drop(&mut self) {
         self.used.fetch_sub(self.bytes, Ordering::Relaxed);

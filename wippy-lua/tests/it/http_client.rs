@@ -478,3 +478,21 @@ async fn a_password_in_a_url_is_sent_and_shown_nowhere() {
             again.body:match('authorization: [^\\r\\n]+') }";
     insta::assert_snapshot!(shown(&run(body).await), @r#"["authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==",true,"`…@:1/` is no URL: empty host","authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="]"#);
 }
+
+/// What comes counts as it comes, for all requests of a batch together, whatever each of them would take.
+#[tokio::test]
+async fn responses_count_against_the_memory_of_their_script() {
+    let mut app = App::new();
+    app.config.memory_limit = 4 << 20;
+    let address = server().await;
+    let body = "
+        local requests = {}
+        for i = 1, 100 do requests[i] = { 'GET', base .. '/large' } end
+        local _, errs = http.request_batch(requests)
+        local _, endless = http.get(base .. '/endless', { max_response_body = 1 << 50 })
+        local some
+        for i = 1, 100 do some = some or errs[i] end
+        return { some:message(), endless:message(), #http.get(base .. '/large').body }";
+    let seen = run_as(&app, &app.context(), address, body).await.unwrap();
+    insta::assert_snapshot!(shown(&seen), @r#"["the script needs more memory than its limit allows","the script needs more memory than its limit allows",100000]"#);
+}
