@@ -85,7 +85,9 @@ async fn the_table_beside_others() {
     }
 
     println!("{} guests, {} times each", rows.len(), ROUNDS * RUNS_A_ROUND);
-    rounds.iter().for_each(|round| println!("{round}"));
+    for round in &rounds {
+        println!("{round}");
+    }
     println!(
         "held after the first round {:?}, after the last {:?}",
         held[0],
