@@ -150,7 +150,7 @@ fn safe_globals(lua: &Lua) -> mlua::Result<Table> {
 /// Whether a function of the library `string` would be done soon with what it is called with.
 fn pattern_check(lua: &Lua) -> mlua::Result<Function> {
     type Called = (LuaString, LuaString, LuaString, LuaValue, LuaValue);
-    lua.create_function(|_, (name, text, pattern, third, plain): Called| {
+    lua.create_function(|lua, (name, text, pattern, third, plain): Called| {
         let search = match &*name.as_bytes() {
             b"find" => Search::Find {
                 plain: !matches!(plain, LuaValue::Nil | LuaValue::Boolean(false)),
@@ -161,10 +161,11 @@ fn pattern_check(lua: &Lua) -> mlua::Result<Function> {
         };
         let text = text.as_bytes();
         // As everywhere in Lua: from one, and from the end if it is negative. What is no number is found by Lua.
-        let begins = third
-            .as_integer()
-            .filter(|_| search != Search::Replace)
-            .unwrap_or(1);
+        let begins = match search {
+            Search::Replace => None,
+            Search::Find { .. } | Search::Match | Search::All => lua.coerce_integer(third)?,
+        };
+        let begins = begins.unwrap_or(1);
         let from = match usize::try_from(begins) {
             Ok(begins) => begins.saturating_sub(1),
             Err(_) => text

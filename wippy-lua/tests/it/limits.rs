@@ -300,6 +300,7 @@ async fn patterns_that_take_too_long_are_errors() {
         "return (('a'):rep(60)):find(('a?'):rep(60) .. ('a'):rep(60))",
         "return (('a'):rep(60)):match(('a?'):rep(60) .. ('a'):rep(60))",
         "return (('a'):rep(60)):gsub(('a?'):rep(60) .. ('a'):rep(60), '')",
+        "return ('b' .. ('a'):rep(60)):find(('b?' .. ('a?'):rep(60) .. ('a'):rep(60)), '3')",
         "return (('a'):rep(60)):gmatch(('a?'):rep(60) .. ('a'):rep(60))()",
         "return (('a'):rep(1000000)):find(('.-'):rep(10) .. 'b')",
         "return (('a'):rep(1000000)):find('.-.-b')",

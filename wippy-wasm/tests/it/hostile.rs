@@ -57,7 +57,8 @@ fn the_table() {
 
 async fn the_table_beside_others() {
     let place = Place::new();
-    let rows = rows(&place, silent_server().await);
+    let server = SilentServer::start().await;
+    let rows = rows(&place, server.port);
     let context = application(&rows, &place);
     mounts::make_links(&context, LINKS).await;
     let outside = || ["outside", "fixed"].map(|folder| place.content(folder));
@@ -81,6 +82,7 @@ async fn the_table_beside_others() {
             alone,
             beside: beside.await,
         });
+        server.settle().await;
         held.push(usage());
     }
 
@@ -164,16 +166,42 @@ impl Host for Terminal {
     }
 }
 
-/// The port of a server that takes every connection, reads it to its end and never answers.
-async fn silent_server() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            tokio::spawn(async move { while matches!(stream.read(&mut [0; 1024]).await, Ok(1..)) {} });
+/// A server that takes every connection, reads what comes and never says anything.
+struct SilentServer {
+    port: u16,
+    /// One more for each connection, beside this one and the server's own.
+    connections: Arc<()>,
+}
+
+impl SilentServer {
+    /// Longer than any guest here may wait.
+    const PATIENCE: Duration = Duration::from_millis(500);
+
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let connections: Arc<()> = Arc::default();
+        let counted = Arc::clone(&connections);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let connection = Arc::clone(&counted);
+                tokio::spawn(async move {
+                    while matches!(stream.read(&mut [0; 1024]).await, Ok(1..)) {}
+                    // That nothing more comes is not said either, as long as somebody may listen.
+                    tokio::time::sleep(Self::PATIENCE).await;
+                    drop((stream, connection));
+                });
+            }
+        });
+        Self { port, connections }
+    }
+
+    /// Waits until every connection is closed.
+    async fn settle(&self) {
+        while Arc::strong_count(&self.connections) > 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-    });
-    port
+    }
 }
 
 fn table(rows: &[Row], outcomes: &[String]) -> String {
