@@ -324,10 +324,10 @@ async fn patterns_that_are_quick_stay_what_they_were() {
             (("f(a(b)c)d "):rep(9000)):gsub("%b()", ""):sub(1, 6), ("x"):find("x", 5), string.find(12, "2"), ("a.b"):find("."),
             table.concat(words, ","), ("hello"):gsub("l", { l = "L" }), ("hello"):gsub("l", "%0%0", 1),
             ("abcabc"):find("(abc)%1"), ("]"):find("[]]"), ("^x"):match("[%^x]+"), ("a-b"):match("[a%-]+"),
-            fails(string.find, long, "[a"), fails(string.find, long, "%"), fails(string.rep),
+            fails(string.find, long, "[a"), fails(string.find, long, "%"),
         }"#;
     let shown = wippy_wit::json::from_value(&app.run(body).await.unwrap()).unwrap();
-    insta::assert_snapshot!(shown.to_string());
+    insta::assert_snapshot!(shown.to_string(), @r#"[20000,20000,40000,1,1,259999,5,null,260001,"fd fd ",null,2,1,"one,two,three","heLLo","helllo",1,1,"^x","a-","malformed pattern","malformed pattern"]"#);
 }
 
 /// A future is small in Lua's eyes; the call behind it and its outcome are not.
