@@ -14,5 +14,6 @@ mod program;
 mod protocol;
 mod routes;
 mod scripts;
-pub(crate) mod site;
+mod site;
+mod streaming;
 mod toolchains;
