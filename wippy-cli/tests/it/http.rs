@@ -14,6 +14,6 @@ mod program;
 mod protocol;
 mod routes;
 mod scripts;
-mod site;
+pub(crate) mod site;
 mod streaming;
 mod toolchains;
