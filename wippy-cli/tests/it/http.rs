@@ -14,5 +14,7 @@ mod program;
 mod protocol;
 mod routes;
 mod scripts;
-pub(crate) mod site;
+mod site;
+mod stopping;
 mod toolchains;
+pub(crate) mod site;
