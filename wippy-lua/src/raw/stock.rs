@@ -132,9 +132,9 @@ pub(crate) fn once(
     if !known.is_nil() {
         return Ok(known);
     }
-    let made = make(lua)?;
-    loaded.raw_set(name, &made)?;
-    Ok(made)
+    let value = make(lua)?;
+    loaded.raw_set(name, &value)?;
+    Ok(value)
 }
 
 /// Lets strings find their methods in `library`, and calculate as numbers.
