@@ -188,10 +188,12 @@ impl Bench {
         let mut waits: Vec<f64> = table
             .array
             .iter()
-            .map(|wait| match wait {
-                Value::Integer(wait) => *wait as f64,
-                Value::Float(wait) => *wait,
-                other => panic!("{other:?}"),
+            .filter_map(|wait| {
+                if let Value::Integer(wait) = wait {
+                    Some(*wait as f64)
+                } else {
+                    None
+                }
             })
             .collect();
         waits.sort_by(f64::total_cmp);

@@ -211,14 +211,11 @@ fn library(lua: &Lua, name: &'static str, recipe: &'static Recipe) -> mlua::Resu
 
 /// One of the two functions of `math` that share a state.
 fn of_chance(lua: &Lua, name: &str) -> mlua::Result<LuaValue> {
-    let mathematics = match lua.named_registry_value::<Option<Table>>(CHANCE)? {
-        Some(mathematics) => mathematics,
-        None => {
-            let mathematics = raw::mathematics(lua)?;
-            lua.set_named_registry_value(CHANCE, &mathematics)?;
-            mathematics
-        }
-    };
+    if let Some(mathematics) = lua.named_registry_value::<Option<Table>>(CHANCE)? {
+        return mathematics.raw_get(name);
+    }
+    let mathematics = raw::mathematics(lua)?;
+    lua.set_named_registry_value(CHANCE, &mathematics)?;
     mathematics.raw_get(name)
 }
 

@@ -155,7 +155,7 @@ impl Process for Auditor {
 fn project() -> tempfile::TempDir {
     let project = tempfile::tempdir().unwrap();
     let guest = shell::guest(project.path(), "actor");
-    let guards: String = (0..GUARDS)
+    let guards: Vec<String> = (0..GUARDS)
         .map(|number| {
             format!(
                 "  - name: guard{number}\n    kind: process.service\n    process: guard\n    host: host\n    \
@@ -167,7 +167,7 @@ fn project() -> tempfile::TempDir {
     let index = INDEX
         .replace("{files}\n", shell::FILES)
         .replace("{guest}\n", &guest);
-    shell::write(project.path(), "src/_index.yaml", &(index + &guards));
+    shell::write(project.path(), "src/_index.yaml", &(index + &guards.concat()));
     project
 }
 
@@ -194,7 +194,7 @@ async fn kill(stage: &Stage, auditor: &str, until: Instant) -> usize {
 async fn within(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "{what}");
+        assert!(begun.elapsed() < Duration::from_mins(1), "{what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -61,7 +61,7 @@ fn requests_in_flight_are_answered_before_everything_stops() {
     let clients: Vec<TcpStream> = (0..REQUESTS)
         .map(|_| {
             let mut client = TcpStream::connect(program.address).unwrap();
-            client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+            client.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
             client
                 .write_all(b"GET /slow HTTP/1.1\r\nhost: localhost\r\n\r\n")
                 .unwrap();
