@@ -88,6 +88,8 @@ impl Bench {
             // What is made once is made before.
             let first = self.start(name, arguments.to_vec());
             self.ask(&[Value::from(first.pid().as_str())], topic).await;
+            first.terminate("enough");
+            let _ = first.exit().await;
             let (before, begun) = (resident(), Instant::now());
             let mut pids = Vec::with_capacity(count);
             for index in 0..count {
@@ -124,7 +126,6 @@ impl Bench {
                 processes.terminate(&self.app.context(), pid).unwrap();
             }
             drop(pids);
-            first.terminate("enough");
             while !self.app.dispatcher().processes().is_empty() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }

@@ -14,7 +14,6 @@ mod program;
 mod protocol;
 mod routes;
 mod scripts;
-mod site;
+pub(crate) mod site;
 mod stopping;
 mod toolchains;
-pub(crate) mod site;
