@@ -40,7 +40,7 @@ mod vm;
 mod writer;
 
 pub(crate) use self::core::deadline_error;
-pub(crate) use call::call_function;
+pub(crate) use call::{call_function, index_function, method_function};
 pub(crate) use channel::{Delivery, Source, channel_functions, close_channel, sourced_channel};
 pub(crate) use coroutine::coroutine_functions;
 pub(crate) use guarded::{guard_length, set_metatable_function};

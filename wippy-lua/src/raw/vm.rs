@@ -18,7 +18,7 @@ use wippy_security::{CallError, Context};
 use wippy_wit::{DEPTH_MAX, Datum, Error, Reader, Value, WriteError, Writer, copy};
 
 use super::{
-    call::stack,
+    call::{names_address, stack},
     channel::{close_pumps, fail_deadlocked, turn_pump},
     core::{Core, Parked, Spawned, core, deadline_error, park_error, raise},
     object, preempt,
@@ -121,6 +121,8 @@ impl Vm {
                 count_instructions(main, &*core);
                 ffi::lua_createtable(l, 64, 0);
                 ffi::lua_rawsetp(l, ffi::LUA_REGISTRYINDEX, keys_address(&*core));
+                ffi::lua_createtable(l, 0, 0);
+                ffi::lua_rawsetp(l, ffi::LUA_REGISTRYINDEX, names_address(&*core));
             })?;
         }
         let [(root, reference), (workbench, _)] = threads;
@@ -426,8 +428,8 @@ impl Vm {
         self.core.deadline.set(None);
         close_pumps(&self.core);
         for callee in &mut *self.core.callees.borrow_mut() {
-            if let Some(binding) = &mut callee.binding {
-                binding.release();
+            if let Some(frame) = &mut callee.idle {
+                frame.release();
             }
         }
         // SAFETY: the main coroutine has ended and holds only what it returned.
@@ -515,7 +517,8 @@ impl Drop for Vm {
         self.spawned.clear();
         self.core.handoff.take();
         self.core.exchange.clear();
-        self.core.frames.take();
+        self.core.callees.take();
+        self.core.method_frames.take();
         self.core.context.take();
     }
 }
