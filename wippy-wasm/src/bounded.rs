@@ -70,7 +70,7 @@ fn read(component: &[u8]) -> Option<HashSet<String>> {
             }
             Payload::ComponentAliasSection(section) => {
                 for alias in section {
-                    parts.alias(alias.ok()?)?;
+                    parts.alias(&alias.ok()?)?;
                 }
             }
             Payload::ComponentCanonicalSection(section) => {
@@ -106,13 +106,13 @@ fn read(component: &[u8]) -> Option<HashSet<String>> {
 }
 
 impl<'a> Parts<'a> {
-    fn alias(&mut self, alias: ComponentAlias<'a>) -> Option<()> {
+    fn alias(&mut self, alias: &ComponentAlias<'a>) -> Option<()> {
         match alias {
             ComponentAlias::CoreInstanceExport {
                 kind: ExternalKind::Func | ExternalKind::FuncExact,
                 instance_index,
                 name,
-            } => self.core_functions.push((instance_index, name)),
+            } => self.core_functions.push((*instance_index, name)),
             ComponentAlias::InstanceExport {
                 kind: ComponentExternalKind::Func,
                 ..
@@ -145,7 +145,7 @@ impl<'a> Parts<'a> {
             match (option, &mut all) {
                 (CanonicalOption::PostReturn(index), Some(all)) => all.push(index),
                 (CanonicalOption::Async | CanonicalOption::Callback(_) | CanonicalOption::Gc, all) => {
-                    *all = None
+                    *all = None;
                 }
                 _ => {}
             }

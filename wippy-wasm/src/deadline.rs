@@ -38,7 +38,7 @@ impl Deadline {
 
     /// Counts from now, if it did not before. What consists of several steps says this before the first of them.
     #[must_use]
-    pub(crate) fn from_now(mut self) -> Self {
+    pub(crate) fn begun(mut self) -> Self {
         self.at();
         self
     }

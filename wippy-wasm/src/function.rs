@@ -64,7 +64,7 @@ impl WasmFunction {
 
     /// A call for which nothing is held: a slot has to be found, and an instance.
     async fn run(&self, call: Call<'_>) -> Result<(), CallError> {
-        let deadline = Deadline::of(call.context, &self.module.limits).from_now();
+        let deadline = Deadline::of(call.context, &self.module.limits).begun();
         if self.module.method.has_resources() {
             return Box::pin(self.run_with_resources(call, deadline)).await;
         }
@@ -85,7 +85,7 @@ impl WasmFunction {
         result: &mut dyn Writer,
     ) -> Result<(), CallError> {
         let module = &self.module;
-        let deadline = Deadline::of(context, &module.limits).from_now();
+        let deadline = Deadline::of(context, &module.limits).begun();
         let expired = |exceeded| trap::exceeded(exceeded, module.id.as_str(), &module.method_name);
         let _slot = deadline::within(deadline, self.pool.slot(&module.id))
             .await

@@ -40,7 +40,7 @@ impl WasmProcess {
             terminal,
         } = start;
         let module = &self.module;
-        let deadline = Deadline::of(&context, &module.limits).from_now();
+        let deadline = Deadline::of(&context, &module.limits).begun();
         let stdio = if terminal.is_some() {
             Stdio::Terminal
         } else {

@@ -147,7 +147,7 @@ impl Keeper {
             return Ok(());
         };
         instance.renew(&self.module);
-        let deadline = Deadline::after(self.module.limits.execution).from_now();
+        let deadline = Deadline::after(self.module.limits.execution).begun();
         instance.release(&self.module, deadline, resource).await?;
         running.keep = true;
         Ok(())
@@ -281,7 +281,7 @@ impl fmt::Debug for Resource {
 impl Resource {
     /// Runs one of its methods.
     async fn run(&self, method: &Method, call: Call<'_>) -> Result<(), CallError> {
-        let deadline = Deadline::of(call.context, &self.keeper.module.limits).from_now();
+        let deadline = Deadline::of(call.context, &self.keeper.module.limits).begun();
         self.keeper.run(method, Some(self), call, deadline).await
     }
 }

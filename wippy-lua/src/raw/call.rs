@@ -288,16 +288,16 @@ fn no_context() -> CallError {
 /// Begins the call and polls it once.
 fn begin(l: *mut lua_State, core: &Core, index: i64) -> Progress {
     let index = usize::try_from(index - 1).unwrap_or(usize::MAX);
-    let pointer = match core.callees.borrow_mut().get_mut(index) {
-        // A second call at the same time has a frame of its own.
-        Some(callee) => match callee.idle.take() {
-            Some(pointer) => pointer,
-            None => FramePointer::new(Target::Function(index, Binding::new(callee.function.clone()))),
-        },
-        None => {
-            park_error(core, no_context());
-            return Progress::Error;
-        }
+    // A second call at the same time has a frame of its own.
+    let pointer = core.callees.borrow_mut().get_mut(index).map(|callee| {
+        callee.idle.take().unwrap_or_else(|| {
+            let binding = Binding::new(Arc::clone(&callee.function));
+            FramePointer::new(Target::Function(index, binding))
+        })
+    });
+    let Some(pointer) = pointer else {
+        park_error(core, no_context());
+        return Progress::Error;
     };
     start(l, core, pointer)
 }

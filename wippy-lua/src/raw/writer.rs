@@ -163,7 +163,7 @@ impl LuaWriter {
                 self.text = text;
                 made?;
             }
-            _ => {}
+            State::Empty | State::Scalar(_) | State::Scoped | State::Written | State::Failed => {}
         }
         // SAFETY: as said by the caller; what was written is at the top of the workbench.
         unsafe {
@@ -219,7 +219,12 @@ impl LuaWriter {
         }
         match &mut self.state {
             State::Detached(writer) => Some(writer),
-            _ => None,
+            State::Empty
+            | State::Scalar(_)
+            | State::Text
+            | State::Scoped
+            | State::Written
+            | State::Failed => None,
         }
     }
 }

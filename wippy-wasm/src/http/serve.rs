@@ -96,7 +96,7 @@ impl WasmFunction {
         module
             .require_http_handler()
             .map_err(|error| CallError::internal(format!("{}: {error}", module.id)))?;
-        let deadline = Deadline::of(&context, &module.limits).from_now();
+        let deadline = Deadline::of(&context, &module.limits).begun();
         let expired = |exceeded| trap::exceeded(exceeded, module.id.as_str(), &module.method_name);
         let _slot = deadline::within(deadline, self.pool.slot(&module.id))
             .await

@@ -56,7 +56,7 @@ fn tend(pool: &Pool) -> bool {
 /// Makes the unused instances that are missing.
 pub(crate) async fn fill(pool: &Pool, module: &Module) -> Result<(), CallError> {
     while is_short(pool, module) {
-        let deadline = Deadline::after(Some(module.limits.execution.unwrap_or(START_MAX))).from_now();
+        let deadline = Deadline::after(Some(module.limits.execution.unwrap_or(START_MAX))).begun();
         let instance = Instance::new(module, deadline, &[], Stdio::Log).await?;
         pool.stock.put_unused(Box::new(instance));
     }
