@@ -84,7 +84,8 @@ fn main() {
     let lua_call = lua_c_call();
     let mut rows = Vec::new();
     if wanted("to_lua") {
-        let mut relay = Relay::new(&rig, Target::Lua(identity()));
+        let lua = Lua::new();
+        let mut relay = Relay::new(&rig, Target::Lua(eval(&lua, IDENTITY)));
         let row = Row::measure(|| relay.run(5_000) + lua_call, || rig.run("to_lua", 5_000));
         let floor = "typed call, host function that calls a Lua function, 100 bytes";
         rows.push(row.named("to_lua", floor, 2.0, rig.allocations("to_lua")));
@@ -96,7 +97,8 @@ fn main() {
         rows.push(row.named("to_wasm", floor, 2.0, rig.allocations("to_wasm")));
     }
     if wanted("lua_to_lua") {
-        let plus = plus();
+        let lua = Lua::new();
+        let plus = eval(&lua, PLUS);
         let row = Row::measure(
             || plus_by_binding(&plus, 20_000) + lua_call,
             || rig.run("lua_to_lua", 20_000),
@@ -113,18 +115,10 @@ fn main() {
     support::print(&rows);
 }
 
-fn identity() -> mlua::Function {
-    Lua::new()
-        .load("return function(text) return text end")
-        .eval()
-        .unwrap()
-}
-
-fn plus() -> mlua::Function {
-    Lua::new()
-        .load("return function(a, b) return a + b end")
-        .eval()
-        .unwrap()
+/// The function `run` of a script.
+fn eval(lua: &Lua, script: &str) -> mlua::Function {
+    let table: mlua::Table = lua.load(script).eval().unwrap();
+    table.get("run").unwrap()
 }
 
 fn plus_by_binding(plus: &mlua::Function, loops: u64) -> f64 {
