@@ -26,7 +26,9 @@ use wasmtime::{
 use wippy_lua::{LuaFunction, Services, Source};
 use wippy_registry::EntryId;
 use wippy_security::{Context, Dispatcher, DispatcherConfig};
-use wippy_wasm::{Binary, Content, Engine, EngineConfig, Limits, PoolConfig, Spec, WasiConfig, WasmFunction};
+use wippy_wasm::{
+    Allocator, Binary, Content, Engine, EngineConfig, Limits, PoolConfig, Spec, WasiConfig, WasmFunction,
+};
 use wippy_wit::{Value, ValueReader, ValueWriter};
 
 /// Counts allocations, and leaves them to the allocator that the program has.
@@ -118,9 +120,21 @@ pub struct Rig {
 impl Rig {
     /// The `bench` guest, and a script that calls it in loops.
     pub fn new() -> Self {
-        let rig = Self::empty(64);
+        Self::empty(64).with_loops()
+    }
+
+    /// The same in a process that cannot reserve much, such as one that a profiler looks at.
+    pub fn small() -> Self {
+        let config = EngineConfig {
+            allocator: Allocator::OnDemand,
+            ..EngineConfig::default()
+        };
+        Self::on(config).with_loops()
+    }
+
+    fn with_loops(self) -> Self {
         for name in ["add", "div", "echo_string", "echo_bytes", "echo_users"] {
-            rig.guest(
+            self.guest(
                 &format!("bench:{name}"),
                 "bench",
                 name,
@@ -128,16 +142,20 @@ impl Rig {
                 PoolConfig::default(),
             );
         }
-        rig.script("bench:run", SCRIPT);
-        rig
+        self.script("bench:run", SCRIPT);
+        self
     }
 
     /// Nothing yet, and room for so many instances.
     pub fn empty(instances_max: u32) -> Self {
-        let engine = Engine::new(EngineConfig {
+        Self::on(EngineConfig {
             instances_max,
             ..EngineConfig::default()
-        });
+        })
+    }
+
+    fn on(config: EngineConfig) -> Self {
+        let engine = Engine::new(config);
         let dispatcher = Dispatcher::new(DispatcherConfig::default());
         Self {
             runtime: Builder::new_current_thread().enable_all().build().unwrap(),
