@@ -228,16 +228,21 @@ impl Rig {
         begun.elapsed().as_nanos() as f64 / loops as f64
     }
 
-    /// Heap allocations for one round: what the thousand rounds between two counts differ by.
+    /// Heap allocations for one round: what two counts with a thousand rounds between them differ by, each.
     pub fn allocations(&self, name: &str) -> f64 {
+        self.allocations_in(name, 1_000)
+    }
+
+    /// The same for rounds that take long.
+    pub fn allocations_in(&self, name: &str, rounds: u64) -> f64 {
         let count = |loops| {
             let before = allocations();
             self.run(name, loops);
             allocations() - before
         };
         count(10);
-        let (few, many) = (count(10), count(1_010));
-        (many.saturating_sub(few)) as f64 / 1_000.0
+        let (few, many) = (count(10), count(10 + rounds));
+        (many.saturating_sub(few)) as f64 / rounds as f64
     }
 }
 
