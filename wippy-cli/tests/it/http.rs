@@ -15,4 +15,5 @@ mod protocol;
 mod routes;
 mod scripts;
 pub(crate) mod site;
+mod stopping;
 mod toolchains;

@@ -16,9 +16,12 @@ use tokio::time::Instant;
 use wippy_security::{Binding, CallError, Context, ErrorKind, Function};
 use wippy_wit::Foreign;
 
+use crate::local::Local;
+
 use super::{
     call::FramePointer,
     channel::{Channels, Wait},
+    object::{KnownMetatables, Metatables},
     schedule::{Queue, Ready},
     suspending::Exchange,
 };
@@ -51,8 +54,8 @@ pub(super) struct Callee {
 pub(super) struct Core {
     /// The thread of the main coroutine.
     pub root: Cell<*mut lua_State>,
-    /// A thread that never runs Lua code: values are built on it, where they do not move the frames of others.
-    /// The table of interned keys is at its bottom.
+    /// The main thread, which never runs Lua code while a coroutine does: values are built on it, where they do not move the
+    /// frames of others.
     pub workbench: Cell<*mut lua_State>,
     /// The waker of the coroutine that runs; null between polls.
     pub waker: Cell<*const Waker>,
@@ -90,25 +93,18 @@ pub(super) struct Core {
     pub spawned: RefCell<Vec<Spawned>>,
     /// Suspended threads that belong to the driver: scripts may not resume or close them.
     pub guarded: RefCell<HashSet<usize>>,
-    /// The metatables of our own userdata, by address.
-    pub metatables: MetatableAddresses,
+    /// The metatables of our own userdata.
+    pub metatables: KnownMetatables,
+    /// The address of the metatable of lazy tables.
+    pub lazy: Cell<*const std::ffi::c_void>,
+    /// What belongs to the state.
+    pub local: Arc<Local>,
     /// Instructions between two looks at the clock.
     pub budget: c_int,
 }
 
-/// The addresses of metatables that are kept alive by the registry.
-#[derive(Default)]
-pub(super) struct MetatableAddresses {
-    pub error: Cell<*const std::ffi::c_void>,
-    pub foreign: Cell<*const std::ffi::c_void>,
-    pub unsigned: Cell<*const std::ffi::c_void>,
-    pub error_reference: Cell<c_int>,
-    pub foreign_reference: Cell<c_int>,
-    pub unsigned_reference: Cell<c_int>,
-}
-
 impl Core {
-    pub(super) fn new(budget: u32) -> Self {
+    pub(super) fn new(budget: u32, metatables: &'static Metatables, local: Arc<Local>) -> Self {
         Self {
             root: Cell::new(ptr::null_mut()),
             workbench: Cell::new(ptr::null_mut()),
@@ -130,7 +126,9 @@ impl Core {
             object: RefCell::default(),
             spawned: RefCell::default(),
             guarded: RefCell::default(),
-            metatables: MetatableAddresses::default(),
+            metatables: KnownMetatables::new(metatables),
+            lazy: Cell::new(ptr::null()),
+            local,
             budget: c_int::try_from(budget.max(100)).unwrap_or(c_int::MAX),
         }
     }
