@@ -5,6 +5,9 @@
 //! the very steps that Lua takes, up to a number of them. Only what ends within it is then done by Lua. The walk follows
 //! `lstrlib.c`, and knows less: what Lua answers with an error is left to Lua to find out.
 
+/// What cannot take more steps than this is not looked at.
+const FREE: u64 = 1 << 22;
+
 /// How many steps Lua's matcher may take: some tens of milliseconds.
 const STEPS_MAX: u64 = 20_000_000;
 
@@ -31,6 +34,9 @@ pub(crate) enum Search {
 
 /// Whether Lua would be done with it soon. The search begins at the byte `from`.
 pub(crate) fn is_quick(text: &[u8], pattern: &[u8], from: usize, search: Search) -> bool {
+    if is_free(text.len() as u64, pattern) {
+        return true;
+    }
     let Some(text_left) = text.len().checked_sub(from) else {
         return true;
     };
@@ -59,6 +65,16 @@ pub(crate) fn is_quick(text: &[u8], pattern: &[u8], from: usize, search: Search)
         walk.everywhere(from, is_anchored, is_first_only),
         Err(Stop::TooLong)
     )
+}
+
+/// Whether it is quick at worst: by how often the pattern lets a text of this length be divided.
+fn is_free(text_len: u64, pattern: &[u8]) -> bool {
+    let repeats = pattern.iter().filter(|letter| b"*+?-".contains(letter)).count();
+    let balances = pattern.windows(2).filter(|pair| pair == b"%b").count();
+    let divisions = u32::try_from(repeats + balances + 1).unwrap_or(u32::MAX);
+    let steps = text_len.checked_pow(divisions);
+    let steps = steps.and_then(|steps| steps.checked_mul(pattern.len() as u64));
+    steps.is_some_and(|steps| steps <= FREE)
 }
 
 /// Why a walk ended before the match did.

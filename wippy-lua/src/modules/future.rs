@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     errors,
+    local::Local,
     raw::{self, Delivery, Source},
     suspend::suspending,
     values,
@@ -71,10 +72,7 @@ pub(super) fn start(
         }
     };
     let task = tokio::spawn(running).abort_handle();
-    match lua.app_data_ref::<Tasks>() {
-        Some(tasks) => tasks.keep(task.clone()),
-        None => task.abort(),
-    }
+    Local::of(lua).tasks.keep(task.clone());
     let pending = Pending {
         state,
         task,

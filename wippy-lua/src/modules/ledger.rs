@@ -11,7 +11,7 @@ use std::sync::{
 use mlua::Lua;
 use wippy_wit::Value;
 
-use crate::errors;
+use crate::{errors, local::Local};
 
 /// How many bytes are kept alive by userdata of a state, and how many may be.
 #[derive(Clone)]
@@ -41,8 +41,7 @@ impl Ledger {
 
     /// The ledger of a state.
     pub(crate) fn of(lua: &Lua) -> Self {
-        let ledger = lua.app_data_ref::<Self>().map(|ledger| ledger.clone());
-        ledger.unwrap_or_else(|| Self::new(0))
+        Local::of(lua).ledger.clone()
     }
 
     /// A charge for bytes that are there already, from wherever they came.

@@ -231,14 +231,13 @@ fn credentials(url: &mut Url) -> Result<HeaderMap, CallError> {
     }
     let decoded = |text: &str| percent_encoding::percent_decode_str(text).collect::<Vec<u8>>();
     let pair = [&decoded(user)[..], b":", &decoded(password.unwrap_or_default())].concat();
-    let invalid = |_| CallError::invalid("the name and the password in the URL cannot be sent");
-    let mut value = HeaderValue::from_str(&format!("Basic {}", base64(&pair)))
-        .map_err(|_| CallError::invalid("the name and the password in the URL cannot be sent"))?;
+    let invalid = || CallError::invalid("the name and the password in the URL cannot be sent");
+    let mut value = HeaderValue::from_str(&format!("Basic {}", base64(&pair))).map_err(|_| invalid())?;
     value.set_sensitive(true);
     headers.insert(AUTHORIZATION, value);
     url.set_password(None)
         .and_then(|()| url.set_username(""))
-        .map_err(invalid)?;
+        .map_err(|()| invalid())?;
     Ok(headers)
 }
 
