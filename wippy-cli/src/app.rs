@@ -73,6 +73,7 @@ impl App {
                 .processes()
                 .insert_host(id.clone(), Arc::clone(host) as _);
         }
+        prepared.live.size(hosts.clone());
         Ok(Self {
             prepared,
             root: directory.to_owned(),

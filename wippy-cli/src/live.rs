@@ -10,7 +10,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -19,6 +19,7 @@ use async_trait::async_trait;
 use wippy_lua::{Event, LiveRegistry, World};
 use wippy_registry::{
     Change, ChangeSet, Entry, EntryId, Linked, Loaded, Op, Registry, Rejection, Snapshot, Validator, Version,
+    schema,
 };
 use wippy_security::{CallError, Dispatcher, ErrorKind, Handler, Permit, Policies, traced};
 use wippy_wit::Value;
@@ -30,6 +31,7 @@ use crate::{
         policies::own_identity, tokens,
     },
     config::Config,
+    host::ProcessHost,
     http::{HttpServer, Plan, Routes},
     report::Problems,
 };
@@ -46,6 +48,8 @@ pub(crate) struct Live {
     gate: Arc<Gate>,
     /// The HTTP servers that take other routes when the entries change.
     servers: Mutex<Vec<Weak<HttpServer>>>,
+    /// The hosts that take another size when their entries change.
+    hosts: OnceLock<BTreeMap<EntryId, Arc<ProcessHost>>>,
 }
 
 /// What the entries are now.
@@ -105,6 +109,7 @@ impl Live {
                 dispatcher,
                 ground,
                 servers: Mutex::default(),
+                hosts: OnceLock::new(),
                 current: Mutex::default(),
                 changing: Mutex::default(),
                 gate,
@@ -227,6 +232,7 @@ impl Live {
         self.ground.environment.update(&linked);
         self.ground.resources.update(&linked, &made.directories);
         self.install_security(&linked, made.policies);
+        self.rescale(&linked);
         let mut running = self.current().running.clone();
         for (id, ready) in made.entries {
             self.put(&mut running, &linked, id, ready);
@@ -270,6 +276,20 @@ impl Live {
         servers.push(Arc::downgrade(server));
         drop(servers);
         server.set_routes(self.routes(server.id()));
+    }
+
+    /// From now on `hosts` have the sizes that their entries say, whatever they are.
+    pub(crate) fn size(&self, hosts: BTreeMap<EntryId, Arc<ProcessHost>>) {
+        // An application has its hosts once.
+        let _ = self.hosts.set(hosts);
+    }
+
+    fn rescale(&self, linked: &Linked) {
+        for (id, host) in self.hosts.get().into_iter().flatten() {
+            if let Some(schema::Config::ProcessHost(config)) = linked.get(id).map(|entry| &entry.config) {
+                host.rescale(config);
+            }
+        }
     }
 
     /// Puts policies and token stores in place. Token stores that stay as they were keep their keys.

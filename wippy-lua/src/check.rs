@@ -12,32 +12,43 @@ use crate::{Error, annotations, tokens::tokens};
 /// # Errors
 /// [`Error::Syntax`].
 pub fn check(id: Option<&EntryId>, name: &str, text: &str) -> Result<(), Error> {
-    let state = Lua::new_with(StdLib::NONE, mlua::LuaOptions::default());
-    let lua = state.map_err(|error| syntax(id, name, &error))?;
-    compile(&lua, id, name, text, None).map(drop)
+    compile(id, name, text).map(drop)
 }
 
-/// Compiles `text` for `lua`.
+/// A script as Lua's own code, with everything that messages and tracebacks need.
 ///
-/// # Errors
-/// [`Error::Syntax`].
-pub(crate) fn compile(
-    lua: &Lua,
-    id: Option<&EntryId>,
-    name: &str,
-    text: &str,
-    globals: Option<&Table>,
-) -> Result<Function, Error> {
-    let load = |text: &str| {
-        let chunk = lua
-            .load(text)
-            .set_name(format!("@{name}"))
-            .set_mode(ChunkMode::Text);
+/// It is made of text by ourselves and never leaves this program: code that comes from elsewhere is loaded nowhere, because
+/// Lua does not check it.
+pub(crate) struct Compiled(Vec<u8>);
+
+impl Compiled {
+    /// The script as a function of `lua`, with globals of its own if there are some.
+    ///
+    /// # Errors
+    /// When memory does not suffice.
+    pub(crate) fn load(&self, lua: &Lua, globals: Option<&Table>) -> mlua::Result<Function> {
+        let chunk = lua.load(&*self.0).set_mode(ChunkMode::Binary);
         match globals {
             Some(globals) => chunk.set_environment(globals.clone()),
             None => chunk,
         }
         .into_function()
+    }
+}
+
+/// Compiles `text`.
+///
+/// # Errors
+/// [`Error::Syntax`].
+pub(crate) fn compile(id: Option<&EntryId>, name: &str, text: &str) -> Result<Compiled, Error> {
+    let state = Lua::new_with(StdLib::NONE, mlua::LuaOptions::default());
+    let lua = state.map_err(|error| syntax(id, name, &error))?;
+    let load = |text: &str| {
+        let chunk = lua
+            .load(text)
+            .set_name(format!("@{name}"))
+            .set_mode(ChunkMode::Text);
+        chunk.into_function().map(|chunk| Compiled(chunk.dump(false)))
     };
     // What is plain Lua is run as it stands.
     if let Ok(chunk) = load(text) {

@@ -17,6 +17,7 @@ mod errors;
 mod function;
 mod handles;
 pub mod http;
+mod local;
 mod methods;
 mod modules;
 mod numbers;

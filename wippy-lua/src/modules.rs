@@ -33,10 +33,10 @@ mod yaml;
 
 use std::sync::Arc;
 
-use mlua::{Lua, Table, Value as LuaValue};
+use mlua::{Lua, Value as LuaValue};
 use wippy_registry::EntryId;
 
-use crate::{Terminal, World, raw};
+use crate::{Terminal, World, errors, raw};
 
 pub(crate) use future::Tasks;
 pub use http_client::HttpClients;
@@ -90,12 +90,12 @@ pub(crate) struct Console {
     pub(crate) arguments: Arc<[String]>,
 }
 
-/// Opens the module `name`, which is one of [`MODULES`].
+/// Opens the module `name`, which is one of [`MODULES`] and none of [`GLOBALS`].
 ///
 /// # Errors
 /// When memory does not suffice, or the module has nothing to work with here.
-pub(crate) fn open(lua: &Lua, name: &str, environment: &Environment) -> mlua::Result<Table> {
-    match name {
+pub(crate) fn open(lua: &Lua, name: &str, environment: &Environment) -> mlua::Result<LuaValue> {
+    let module = match name {
         "base64" => base64::open(lua),
         "crypto" => crypto::open(lua),
         "ctx" => ctx::open(lua),
@@ -116,19 +116,22 @@ pub(crate) fn open(lua: &Lua, name: &str, environment: &Environment) -> mlua::Re
         "time" => time::open(lua),
         "uuid" => uuid::open(lua),
         "yaml" => yaml::open(lua),
-        _ => lua.globals().raw_get(name),
-    }
+        _ => Err(mlua::Error::runtime(format!("there is no module `{name}`"))),
+    };
+    module.map(LuaValue::Table)
 }
 
-/// The globals that are not Lua's own.
+/// Makes the global `name`, which is one that is not Lua's own.
 ///
 /// # Errors
 /// When memory does not suffice.
-pub(crate) fn globals(lua: &Lua, environment: &Environment) -> mlua::Result<Vec<(&'static str, LuaValue)>> {
-    Ok(vec![
-        ("channel", LuaValue::Table(raw::channel_functions(lua)?)),
-        ("payload", LuaValue::Table(payload::open(lua)?)),
-        ("print", LuaValue::Function(io::print(lua, environment)?)),
-        ("process", LuaValue::Table(process::open(lua, environment)?)),
-    ])
+pub(crate) fn global(lua: &Lua, name: &str, environment: &Environment) -> mlua::Result<LuaValue> {
+    match name {
+        "channel" => raw::lazy_table(lua, &raw::CHANNEL).map(LuaValue::Table),
+        "errors" => errors::open(lua).map(LuaValue::Table),
+        "payload" => payload::open(lua).map(LuaValue::Table),
+        "print" => io::print(lua, environment).map(LuaValue::Function),
+        "process" => raw::lazy_table(lua, &process::PROCESS).map(LuaValue::Table),
+        _ => Ok(LuaValue::Nil),
+    }
 }

@@ -16,6 +16,10 @@
 //!
 //! *Panics* do not cross Lua's frames: the Rust part of each C function runs under `catch_unwind`.
 //!
+//! *Hidden things.* Light userdata are never given to scripts, so what stands under such a key, or is passed to the
+//! [`bridge`] as one, was put there by this module. Scripts cannot reach the metatables by which it knows its own userdata
+//! and its [`lazy`] tables.
+//!
 //! *Suspended coroutines.* A C function that yields leaves its frame, and so its arguments, in place. Threads that are
 //! suspended by this module cannot be resumed or closed by scripts, so a parked [`Reader`](reader::LuaReader) stays
 //! valid until the driver resumes the coroutine or drops what is parked. Iterations notice when Lua ran in between.
@@ -26,24 +30,27 @@
     reason = "the one home of the Lua C API, with its safety argument above"
 )]
 
+mod bridge;
 mod call;
 mod channel;
 mod core;
-mod coroutine;
-mod guarded;
+pub(crate) mod coroutine;
+pub(crate) mod guarded;
+mod lazy;
 mod object;
 mod preempt;
 mod reader;
 mod schedule;
+mod stock;
 mod suspending;
 mod vm;
 mod writer;
 
 pub(crate) use self::core::deadline_error;
-pub(crate) use call::call_function;
-pub(crate) use channel::{Delivery, Source, channel_functions, close_channel, sourced_channel};
-pub(crate) use coroutine::coroutine_functions;
-pub(crate) use guarded::{guard_length, set_metatable_function};
-pub(crate) use object::{failure_metatable, foreign, integer_or_unsigned, unsigned, wrap_foreign};
+pub(crate) use call::{call_function, index_function, method_function};
+pub(crate) use channel::{CHANNEL, Delivery, Source, close_channel, sourced_channel};
+pub(crate) use lazy::{Field, Recipe, get_metatable, lazy_table, next, raw_get, raw_set, set_metatable};
+pub(crate) use object::{Metatables, foreign, integer_or_unsigned, unsigned, wrap_foreign};
+pub(crate) use stock::{BASE, mathematics, once, set_globals, set_string_metatable};
 pub(crate) use suspending::{Completion, Suspension, suspending_function};
-pub(crate) use vm::{End, Kept, Metatables, Vm, context, read_value, write_value};
+pub(crate) use vm::{End, Kept, Vm, context, local, read_value, write_value};

@@ -5,11 +5,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use mlua::{Lua, Table, Value as LuaValue};
+use mlua::{Function, Lua, Value as LuaValue};
 use wippy_registry::EntryId;
 
 use crate::{
-    Error, Library, MODULES, check,
+    Error, Library, MODULES,
+    local::Local,
     modules::{self, Environment},
     sandbox,
     worker::Program,
@@ -34,25 +35,10 @@ fn is_module(name: &str) -> bool {
     MODULES.contains(&name)
 }
 
-/// Checks a library and everything that it imports.
-///
-/// # Errors
-/// As [`check::check`] and [`check_modules`].
-pub(crate) fn check_library(library: &Library) -> Result<(), Error> {
-    check::check(Some(&library.id), &library.name, &library.text)?;
-    check_modules(&library.id, &library.modules)?;
-    library
-        .imports
-        .values()
-        .try_for_each(|library| check_library(library))
-}
-
 /// What all `require`s of a state share.
 struct Loader {
     environment: Environment,
-    /// The modules that the entry may use, for itself and for its libraries.
-    granted: BTreeSet<String>,
-    entry: EntryId,
+    program: Arc<Program>,
     /// Modules by name and libraries by id.
     loaded: Mutex<HashMap<String, Loaded>>,
 }
@@ -65,61 +51,71 @@ enum Loaded {
     Done(LuaValue),
 }
 
-/// One script's view: what it declares.
-struct Declared {
-    id: EntryId,
-    modules: BTreeSet<String>,
-    imports: BTreeMap<String, Arc<Library>>,
+/// Whose `require` it is: what that declares is what it gives.
+enum Declared {
+    Entry(Arc<Program>),
+    Library(Arc<Library>),
 }
 
-/// Gives the entry's script its `require`.
+impl Declared {
+    fn id(&self) -> &EntryId {
+        match self {
+            Self::Entry(program) => &program.source.id,
+            Self::Library(library) => &library.id,
+        }
+    }
+
+    fn modules(&self) -> &BTreeSet<String> {
+        match self {
+            Self::Entry(program) => &program.source.modules,
+            Self::Library(library) => &library.modules,
+        }
+    }
+
+    fn imports(&self) -> &BTreeMap<String, Arc<Library>> {
+        match self {
+            Self::Entry(program) => &program.source.imports,
+            Self::Library(library) => &library.imports,
+        }
+    }
+}
+
+/// Makes the `require` of the entry's script.
 ///
 /// # Errors
 /// When memory does not suffice.
-pub(crate) fn install(
-    lua: &Lua,
-    program: &Arc<Program>,
-    environment: Environment,
-    globals: &Table,
-) -> mlua::Result<()> {
-    let source = &program.source;
+pub(crate) fn of_entry(lua: &Lua) -> mlua::Result<LuaValue> {
+    let local = Local::of(lua);
     let loader = Arc::new(Loader {
-        environment,
-        granted: source.modules.clone(),
-        entry: source.id.clone(),
+        environment: local.environment(),
+        program: local.program.clone(),
         loaded: Mutex::default(),
     });
-    let declared = Declared {
-        id: source.id.clone(),
-        modules: source.modules.clone(),
-        imports: source.imports.clone(),
-    };
-    define(lua, loader, declared, globals)
+    function(lua, loader, Declared::Entry(local.program.clone())).map(LuaValue::Function)
 }
 
-fn define(lua: &Lua, loader: Arc<Loader>, declared: Declared, globals: &Table) -> mlua::Result<()> {
-    let require = lua.create_function(move |lua, name: String| require(lua, &loader, &declared, &name))?;
-    globals.raw_set("require", require)
+fn function(lua: &Lua, loader: Arc<Loader>, declared: Declared) -> mlua::Result<Function> {
+    lua.create_function(move |lua, name: String| require(lua, &loader, &declared, &name))
 }
 
 fn require(lua: &Lua, loader: &Arc<Loader>, declared: &Declared, name: &str) -> mlua::Result<LuaValue> {
-    if let Some(library) = declared.imports.get(name) {
+    if let Some(library) = declared.imports().get(name) {
         return load_library(lua, loader, library);
     }
-    if declared.modules.contains(name) && loader.granted.contains(name) {
-        return load_module(lua, loader, name);
-    }
     // What is a global anyway may be required without a word in the index.
-    if modules::GLOBALS.contains(&name) {
-        return lua.globals().raw_get(name);
+    if let Some(global) = modules::GLOBALS.iter().find(|global| **global == name) {
+        return sandbox::shared(lua, global);
+    }
+    if declared.modules().contains(name) && loader.program.source.modules.contains(name) {
+        return load_module(lua, loader, name);
     }
     Err(mlua::Error::runtime(refusal(loader, declared, name)))
 }
 
 /// Why `name` cannot be required, and what to do about it.
 fn refusal(loader: &Loader, declared: &Declared, name: &str) -> String {
-    let (id, entry) = (&declared.id, &loader.entry);
-    if declared.modules.contains(name) {
+    let (id, entry) = (declared.id(), &loader.program.source.id);
+    if declared.modules().contains(name) {
         return format!(
             "the library `{id}` needs the module `{name}`: add \"{name}\" to `modules` of `{entry}`"
         );
@@ -133,7 +129,7 @@ fn refusal(loader: &Loader, declared: &Declared, name: &str) -> String {
     let names = MODULES
         .iter()
         .copied()
-        .chain(declared.imports.keys().map(String::as_str));
+        .chain(declared.imports().keys().map(String::as_str));
     let near = wippy_registry::suggest::closest(name, names);
     let near = near
         .map(|near| format!(" (did you mean `{near}`?)"))
@@ -147,12 +143,12 @@ fn load_module(lua: &Lua, loader: &Loader, name: &str) -> mlua::Result<LuaValue>
     if let Some(Loaded::Done(module)) = loader.get(name) {
         return Ok(module);
     }
-    let module = LuaValue::Table(modules::open(lua, name, &loader.environment)?);
+    let module = modules::open(lua, name, &loader.environment)?;
     loader.set(name, Loaded::Done(module.clone()));
     Ok(module)
 }
 
-fn load_library(lua: &Lua, loader: &Arc<Loader>, library: &Library) -> mlua::Result<LuaValue> {
+fn load_library(lua: &Lua, loader: &Arc<Loader>, library: &Arc<Library>) -> mlua::Result<LuaValue> {
     let id = library.id.as_str();
     match loader.get(id) {
         Some(Loaded::Done(value)) => return Ok(value),
@@ -173,22 +169,12 @@ fn load_library(lua: &Lua, loader: &Arc<Loader>, library: &Library) -> mlua::Res
 }
 
 /// Runs a library's chunk with globals of its own.
-fn run_library(lua: &Lua, loader: &Arc<Loader>, library: &Library) -> mlua::Result<LuaValue> {
-    let globals = sandbox::copy_globals(lua)?;
-    let declared = Declared {
-        id: library.id.clone(),
-        modules: library.modules.clone(),
-        imports: library.imports.clone(),
-    };
-    define(lua, loader.clone(), declared, &globals)?;
-    let chunk = check::compile(
-        lua,
-        Some(&library.id),
-        &library.name,
-        &library.text,
-        Some(&globals),
-    );
-    chunk.map_err(mlua::Error::external)?.call(())
+fn run_library(lua: &Lua, loader: &Arc<Loader>, library: &Arc<Library>) -> mlua::Result<LuaValue> {
+    let globals = sandbox::globals(lua)?;
+    let declared = Declared::Library(library.clone());
+    // Set before anybody looks, so that it does not become that of the entry.
+    globals.set("require", function(lua, loader.clone(), declared)?)?;
+    loader.program.library(lua, &library.id, &globals)?.call(())
 }
 
 impl Loader {

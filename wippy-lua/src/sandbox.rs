@@ -1,4 +1,6 @@
 //! A fresh state with nothing in it but what is harmless.
+//!
+//! All of that is there, but made only when a script looks at it: an idle process is as small as what it uses.
 
 use std::sync::Arc;
 
@@ -6,154 +8,219 @@ use mlua::{Lua, LuaOptions, StdLib, Table, Value as LuaValue, Variadic};
 
 use crate::{
     errors, handles,
-    modules::{self, Console, Environment},
+    local::Local,
+    modules::{self, Console},
     numbers,
-    raw::{self, Metatables, Vm},
-    require, traces,
+    raw::{self, BASE, Field, Metatables, Recipe, Vm, lazy_table},
+    require,
     worker::Program,
 };
 
-/// The globals of the base library that a script gets. What is not here does not exist: `dofile`, `load`, `loadfile`,
-/// `collectgarbage`, `warn`, and of course `io`, `package` and most of `os` and `debug`.
-const BASE: &[&str] = &[
-    "_VERSION",
-    "assert",
-    "error",
-    "getmetatable",
-    "ipairs",
-    "next",
-    "pairs",
-    "pcall",
-    "rawequal",
-    "rawget",
-    "rawlen",
-    "rawset",
-    "select",
-    "setmetatable",
-    "tonumber",
-    "tostring",
-    "type",
-    "xpcall",
-];
+/// The globals. What is not here does not exist: `dofile`, `load`, `loadfile`, `collectgarbage`, `warn`, and of course
+/// `io`, `package` and most of `os` and `debug`.
+static GLOBALS: Recipe = Recipe::new(&[
+    ("_G", Field::This),
+    ("_VERSION", Field::Text("Lua 5.4")),
+    ("assert", Field::Stock(BASE)),
+    ("channel", Field::Made(|lua| shared(lua, "channel"))),
+    (
+        "coroutine",
+        Field::Made(|lua| library(lua, "coroutine", &COROUTINE)),
+    ),
+    ("debug", Field::Made(|lua| library(lua, "debug", &DEBUG))),
+    ("error", Field::Stock(BASE)),
+    ("errors", Field::Made(|lua| shared(lua, "errors"))),
+    ("getmetatable", Field::Function(raw::get_metatable)),
+    ("ipairs", Field::Stock(BASE)),
+    ("math", Field::Made(|lua| library(lua, "math", &MATH))),
+    ("next", Field::Function(raw::next)),
+    ("os", Field::Made(|lua| library(lua, "os", &OS))),
+    ("pairs", Field::Stock(BASE)),
+    ("payload", Field::Made(|lua| shared(lua, "payload"))),
+    ("pcall", Field::Stock(BASE)),
+    ("print", Field::Made(|lua| shared(lua, "print"))),
+    ("process", Field::Made(|lua| shared(lua, "process"))),
+    ("rawequal", Field::Stock(BASE)),
+    ("rawget", Field::Function(raw::raw_get)),
+    ("rawlen", Field::Stock(BASE)),
+    ("rawset", Field::Function(raw::raw_set)),
+    ("require", Field::Made(require::of_entry)),
+    ("select", Field::Stock(BASE)),
+    ("setmetatable", Field::Function(raw::set_metatable)),
+    ("string", Field::Made(|lua| library(lua, "string", &STRING))),
+    ("table", Field::Made(|lua| library(lua, "table", &TABLE))),
+    ("tonumber", Field::Stock(BASE)),
+    ("tostring", Field::Stock(BASE)),
+    ("type", Field::Stock(BASE)),
+    ("utf8", Field::Made(|lua| library(lua, "utf8", &UTF8))),
+    ("xpcall", Field::Stock(BASE)),
+]);
 
-/// Tables of functions that are given whole, after [`PRELUDE`] has seen to them.
-const LIBRARIES: &[&str] = &["coroutine", "math", "string", "table", "utf8"];
+static COROUTINE: Recipe = Recipe::new(&[
+    ("close", Field::Function(raw::coroutine::close)),
+    ("create", Field::Stock("coroutine")),
+    ("isyieldable", Field::Function(raw::coroutine::isyieldable)),
+    ("resume", Field::Function(raw::coroutine::resume)),
+    ("running", Field::Function(raw::coroutine::running)),
+    ("spawn", Field::Function(raw::coroutine::spawn)),
+    ("status", Field::Stock("coroutine")),
+    ("wrap", Field::Function(raw::coroutine::wrap)),
+    ("yield", Field::Function(raw::coroutine::yielding)),
+]);
 
-/// Functions of the standard library that a script could block a thread with, or hide code in, made safe.
-const PRELUDE: &str = include_str!("prelude.lua");
+static DEBUG: Recipe = Recipe::new(&[(
+    "traceback",
+    Field::Made(|lua| {
+        let function =
+            lua.create_function(|lua, arguments: Variadic<LuaValue>| traceback(lua, &arguments))?;
+        Ok(LuaValue::Function(function))
+    }),
+)]);
+
+static MATH: Recipe = Recipe::new(&[
+    ("abs", Field::Stock("math")),
+    ("acos", Field::Stock("math")),
+    ("asin", Field::Stock("math")),
+    ("atan", Field::Stock("math")),
+    ("ceil", Field::Stock("math")),
+    ("cos", Field::Stock("math")),
+    ("deg", Field::Stock("math")),
+    ("exp", Field::Stock("math")),
+    ("floor", Field::Stock("math")),
+    ("fmod", Field::Stock("math")),
+    ("huge", Field::Made(|_| Ok(LuaValue::Number(f64::INFINITY)))),
+    ("log", Field::Stock("math")),
+    ("max", Field::Stock("math")),
+    ("maxinteger", Field::Made(|_| Ok(LuaValue::Integer(i64::MAX)))),
+    ("min", Field::Stock("math")),
+    ("mininteger", Field::Made(|_| Ok(LuaValue::Integer(i64::MIN)))),
+    ("modf", Field::Stock("math")),
+    ("pi", Field::Made(|_| Ok(LuaValue::Number(std::f64::consts::PI)))),
+    ("rad", Field::Stock("math")),
+    ("random", Field::Made(|lua| of_chance(lua, "random"))),
+    ("randomseed", Field::Made(|lua| of_chance(lua, "randomseed"))),
+    ("sin", Field::Stock("math")),
+    ("sqrt", Field::Stock("math")),
+    ("tan", Field::Stock("math")),
+    ("tointeger", Field::Stock("math")),
+    ("type", Field::Stock("math")),
+    ("ult", Field::Stock("math")),
+]);
+
+static OS: Recipe = Recipe::new(&[
+    ("clock", Field::Stock("os")),
+    ("date", Field::Stock("os")),
+    ("difftime", Field::Stock("os")),
+    ("time", Field::Stock("os")),
+]);
+
+/// Without `dump`.
+static STRING: Recipe = Recipe::new(&[
+    ("byte", Field::Stock("string")),
+    ("char", Field::Stock("string")),
+    ("find", Field::Stock("string")),
+    ("format", Field::Stock("string")),
+    ("gmatch", Field::Stock("string")),
+    ("gsub", Field::Stock("string")),
+    ("len", Field::Stock("string")),
+    ("lower", Field::Stock("string")),
+    ("match", Field::Stock("string")),
+    ("pack", Field::Stock("string")),
+    ("packsize", Field::Stock("string")),
+    ("rep", raw::guarded::REP),
+    ("reverse", Field::Stock("string")),
+    ("sub", Field::Stock("string")),
+    ("unpack", Field::Stock("string")),
+    ("upper", Field::Stock("string")),
+]);
+
+static TABLE: Recipe = Recipe::new(&[
+    ("concat", raw::guarded::CONCAT),
+    ("insert", raw::guarded::INSERT),
+    ("move", raw::guarded::MOVE),
+    ("pack", Field::Stock("table")),
+    ("remove", raw::guarded::REMOVE),
+    ("sort", raw::guarded::SORT),
+    ("unpack", raw::guarded::UNPACK),
+]);
+
+static UTF8: Recipe = Recipe::new(&[
+    ("char", Field::Stock("utf8")),
+    (
+        "charpattern",
+        Field::Made(|lua| {
+            Ok(LuaValue::String(
+                lua.create_string(b"[\0-\x7F\xC2-\xFD][\x80-\xBF]*")?,
+            ))
+        }),
+    ),
+    ("codepoint", Field::Stock("utf8")),
+    ("codes", Field::Stock("utf8")),
+    ("len", Field::Stock("utf8")),
+    ("offset", Field::Stock("utf8")),
+]);
+
+static METATABLES: Metatables = Metatables {
+    error: |lua| errors::metatable(lua).map(LuaValue::Table),
+    foreign: |lua| handles::metatable(lua).map(LuaValue::Table),
+    unsigned: |lua| numbers::metatable(lua).map(LuaValue::Table),
+};
 
 /// Makes the state for a program: globals, `require`, limits.
 ///
 /// # Errors
 /// When the memory limit does not suffice.
 pub(crate) fn new(program: &Arc<Program>, console: Option<Console>) -> mlua::Result<Vm> {
-    let libraries =
-        StdLib::COROUTINE | StdLib::TABLE | StdLib::STRING | StdLib::UTF8 | StdLib::MATH | StdLib::OS;
-    let lua = Lua::new_with(libraries, LuaOptions::default())?;
-    lua.set_memory_limit(program.config.memory_limit)?;
-    let vm = Vm::new(lua, program.config.instruction_budget)?;
+    let lua = Lua::new_with(StdLib::NONE, LuaOptions::default())?;
+    // There is little to collect in what is made here, and it is collected when the script first waits.
+    lua.gc_stop();
+    let local = Local::new(program.clone(), console);
+    let vm = Vm::new(lua, program.config.instruction_budget, &METATABLES, local)?;
     let lua = vm.lua();
-    vm.set_metatables(&Metatables {
-        error: errors::metatable(lua)?,
-        foreign: handles::metatable(lua)?,
-        unsigned: numbers::metatable(lua)?,
-    })?;
-    patch_failures(lua)?;
-    lua.set_app_data(modules::Tasks::default());
-    lua.set_app_data(traces::Origins::new(&program.source));
-    lua.set_app_data(modules::Ledger::new(program.config.memory_limit));
-
-    let globals = safe_globals(lua)?;
-    let environment = Environment {
-        id: program.source.id.clone(),
-        console,
-        world: program.services.world.clone(),
-    };
-    for (name, value) in modules::globals(lua, &environment)? {
-        globals.raw_set(name, value)?;
-    }
-    let everything = lua.globals();
-    for name in names(&everything)? {
-        everything.raw_set(name, LuaValue::Nil)?;
-    }
-    for pair in globals.pairs::<LuaValue, LuaValue>() {
-        let (name, value) = pair?;
-        everything.raw_set(name, value)?;
-    }
-    everything.raw_set("_G", &everything)?;
-    lua.set_named_registry_value(PRISTINE, globals)?;
-    require::install(lua, program, environment, &everything)?;
+    let globals = globals(lua)?;
+    raw::set_globals(lua, &globals)?;
+    let string = library(lua, "string", &STRING)?;
+    raw::set_string_metatable(lua, &string)?;
+    lua.set_memory_limit(program.config.memory_limit)?;
+    lua.gc_restart();
     Ok(vm)
 }
 
-fn names(table: &Table) -> mlua::Result<Vec<LuaValue>> {
-    table
-        .pairs::<LuaValue, LuaValue>()
-        .map(|pair| pair.map(|(name, _)| name))
-        .collect()
-}
-
-/// Where the globals are kept as they were before any script ran.
-const PRISTINE: &str = "wippy.globals";
-
-/// Globals for a library: the same values in a table of its own.
+/// Globals for an entry's script or for a library: the same values in a table of its own.
 ///
 /// # Errors
 /// When memory does not suffice.
-pub(crate) fn copy_globals(lua: &Lua) -> mlua::Result<Table> {
-    let pristine: Table = lua.named_registry_value(PRISTINE)?;
-    let globals = lua.create_table()?;
-    for pair in pristine.pairs::<LuaValue, LuaValue>() {
-        let (name, value) = pair?;
-        globals.raw_set(name, value)?;
-    }
-    globals.raw_set("_G", &globals)?;
-    Ok(globals)
+pub(crate) fn globals(lua: &Lua) -> mlua::Result<Table> {
+    lazy_table(lua, &GLOBALS)
 }
 
-/// A table of the harmless globals.
-fn safe_globals(lua: &Lua) -> mlua::Result<Table> {
-    let all = lua.globals();
-    let globals = lua.create_table()?;
-    for name in BASE {
-        globals.raw_set(*name, all.raw_get::<LuaValue>(*name)?)?;
-    }
-    for name in LIBRARIES {
-        globals.raw_set(*name, all.raw_get::<LuaValue>(*name)?)?;
-    }
-    let os: Table = all.raw_get("os")?;
-    let safe_os = lua.create_table()?;
-    for name in ["clock", "date", "difftime", "time"] {
-        safe_os.raw_set(name, os.raw_get::<LuaValue>(name)?)?;
-    }
-    globals.raw_set("os", safe_os)?;
-    let debug = lua.create_table()?;
-    debug.raw_set(
-        "traceback",
-        lua.create_function(|lua, arguments: Variadic<LuaValue>| traceback(lua, &arguments))?,
-    )?;
-    globals.raw_set("debug", debug)?;
-    globals.raw_set("errors", errors::open(lua)?)?;
-    replace_coroutines(lua, &globals.raw_get("coroutine")?)?;
-    globals.raw_set("setmetatable", raw::set_metatable_function(lua)?)?;
-    let table: Table = globals.raw_get("table")?;
-    for name in ["concat", "insert", "remove", "sort", "unpack"] {
-        table.raw_set(name, raw::guard_length(lua, &table.raw_get(name)?)?)?;
-    }
-    lua.load(PRELUDE).set_name("=prelude").call::<()>(&globals)?;
-    Ok(globals)
+/// What `require` gives and globals are, whatever a script has made of those.
+///
+/// # Errors
+/// When memory does not suffice.
+pub(crate) fn shared(lua: &Lua, name: &'static str) -> mlua::Result<LuaValue> {
+    raw::once(lua, name, |lua| {
+        modules::global(lua, name, &Local::of(lua).environment())
+    })
 }
 
-fn replace_coroutines(lua: &Lua, table: &Table) -> mlua::Result<()> {
-    let functions = raw::coroutine_functions(lua)?;
-    table.raw_set("resume", functions.resume)?;
-    table.raw_set("wrap", functions.wrap)?;
-    table.raw_set("yield", functions.yielding)?;
-    table.raw_set("close", functions.close)?;
-    table.raw_set("running", functions.running)?;
-    table.raw_set("isyieldable", functions.isyieldable)?;
-    table.raw_set("spawn", functions.spawn)
+/// A part of the standard library.
+fn library(lua: &Lua, name: &'static str, recipe: &'static Recipe) -> mlua::Result<LuaValue> {
+    raw::once(lua, name, |lua| lazy_table(lua, recipe).map(LuaValue::Table))
 }
+
+/// One of the two functions of `math` that share a state.
+fn of_chance(lua: &Lua, name: &str) -> mlua::Result<LuaValue> {
+    if let Some(mathematics) = lua.named_registry_value::<Option<Table>>(CHANCE)? {
+        return mathematics.raw_get(name);
+    }
+    let mathematics = raw::mathematics(lua)?;
+    lua.set_named_registry_value(CHANCE, &mathematics)?;
+    mathematics.raw_get(name)
+}
+
+/// Where the library that they come from is kept.
+const CHANCE: &str = "wippy.math";
 
 /// `debug.traceback([message [, level]])`; a message that is no string is returned as it is.
 fn traceback(lua: &Lua, arguments: &[LuaValue]) -> mlua::Result<LuaValue> {
@@ -164,14 +231,4 @@ fn traceback(lua: &Lua, arguments: &[LuaValue]) -> mlua::Result<LuaValue> {
     };
     let level = arguments.get(1).and_then(LuaValue::as_usize).unwrap_or(1);
     Ok(LuaValue::String(lua.traceback(message.as_deref(), level)?))
-}
-
-/// Errors that mlua raises from callbacks get the methods of error objects, so that scripts need not tell them apart.
-fn patch_failures(lua: &Lua) -> mlua::Result<()> {
-    let ours = errors::metatable(lua)?;
-    let theirs = raw::failure_metatable(lua)?;
-    for name in ["__index", "__tostring", "__concat", "__name", "__metatable"] {
-        theirs.raw_set(name, ours.raw_get::<LuaValue>(name)?)?;
-    }
-    Ok(())
 }

@@ -6,7 +6,7 @@ use mlua::{Lua, Table};
 use wippy_registry::EntryId;
 use wippy_security::CallError;
 
-use crate::{Library, Source};
+use crate::{Library, Source, local::Local};
 
 /// Which entry a file belongs to, for all files that a state may run.
 pub(crate) struct Origins(BTreeMap<Arc<str>, EntryId>);
@@ -69,9 +69,8 @@ fn place(line: &str) -> Option<Place<'_>> {
 
 /// The traceback with the entry behind each line of a script.
 pub(crate) fn attributed(lua: &Lua, trace: &str) -> String {
-    let Some(origins) = lua.app_data_ref::<Origins>() else {
-        return trace.to_owned();
-    };
+    let local = Local::of(lua);
+    let origins = &local.program.origins;
     let mut lines = Vec::new();
     for line in trace.lines() {
         match origins.of(line) {
@@ -105,8 +104,7 @@ pub(crate) fn frames(lua: &Lua, trace: &str) -> mlua::Result<Table> {
         frame.raw_set("source", place.source)?;
         frame.raw_set("line", place.line.unwrap_or(-1))?;
         frame.raw_set("name", place.name)?;
-        let origins = lua.app_data_ref::<Origins>();
-        if let Some(id) = origins.as_ref().and_then(|origins| origins.of(line)) {
+        if let Some(id) = Local::of(lua).program.origins.of(line) {
             frame.raw_set("entry", id.as_str())?;
         }
         frames.raw_push(frame)?;

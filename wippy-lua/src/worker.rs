@@ -1,16 +1,27 @@
 //! [`Worker`]: one state with a script loaded into it.
 
-use std::{future::poll_fn, sync::Arc, task::Poll};
+use std::{
+    collections::{BTreeMap, HashMap},
+    future::poll_fn,
+    mem,
+    sync::Arc,
+    task::Poll,
+};
 
-use mlua::{Function, Value as LuaValue};
+use mlua::{Function, Lua, Table, Value as LuaValue};
+use wippy_registry::EntryId;
 use wippy_security::{CallError, Context, ErrorKind};
 use wippy_wit::{Reader, Value, ValueReader, Writer};
 
 use crate::{
-    Config, Error, Services, Source, check, errors,
-    modules::{self, Console, Seat},
+    Config, Error, Library, Services, Source,
+    check::{self, Compiled},
+    errors,
+    local::Local,
+    modules::{Console, Seat},
     raw::{self, End, Kept, Vm},
-    require, sandbox, traces,
+    require, sandbox,
+    traces::{self, Origins},
 };
 
 /// A script with everything that a state for it is made of.
@@ -18,6 +29,10 @@ pub(crate) struct Program {
     pub(crate) source: Source,
     pub(crate) services: Services,
     pub(crate) config: Config,
+    /// Which entry each of its files belongs to.
+    pub(crate) origins: Origins,
+    script: Compiled,
+    libraries: HashMap<EntryId, Compiled>,
 }
 
 impl Program {
@@ -26,29 +41,60 @@ impl Program {
     /// # Errors
     /// When a text is not Lua or a listed module does not exist.
     pub(crate) fn new(source: Source, services: Services, config: Config) -> Result<Arc<Self>, Error> {
-        check::check(Some(&source.id), &source.name, &source.text)?;
+        let script = check::compile(Some(&source.id), &source.name, &source.text)?;
         require::check_modules(&source.id, &source.modules)?;
-        for library in source.imports.values() {
-            require::check_library(library)?;
-        }
+        let mut libraries = HashMap::new();
+        compile_libraries(&source.imports, &mut libraries)?;
         Ok(Arc::new(Self {
+            origins: Origins::new(&source),
             source,
             services,
             config,
+            script,
+            libraries,
         }))
     }
+
+    /// The chunk of the library `id`, which is one that the program imports, with globals of its own.
+    ///
+    /// # Errors
+    /// When memory does not suffice.
+    pub(crate) fn library(&self, lua: &Lua, id: &EntryId, globals: &Table) -> mlua::Result<Function> {
+        match self.libraries.get(id) {
+            Some(compiled) => compiled.load(lua, Some(globals)),
+            None => Err(mlua::Error::runtime(format!("there is no library `{id}`"))),
+        }
+    }
+}
+
+/// Compiles libraries and everything that they import.
+fn compile_libraries(
+    imports: &BTreeMap<String, Arc<Library>>,
+    compiled: &mut HashMap<EntryId, Compiled>,
+) -> Result<(), Error> {
+    for library in imports.values() {
+        if compiled.contains_key(&library.id) {
+            continue;
+        }
+        let code = check::compile(Some(&library.id), &library.name, &library.text)?;
+        require::check_modules(&library.id, &library.modules)?;
+        compiled.insert(library.id.clone(), code);
+        compile_libraries(&library.imports, compiled)?;
+    }
+    Ok(())
 }
 
 /// A state with a script loaded into it.
 pub(crate) struct Worker {
     program: Arc<Program>,
-    chunk: Kept,
     /// The method, once the chunk has run.
     method: Option<Kept>,
     /// Whether the last call returned, with a value or an error.
     is_clean: bool,
     /// What it has as a process.
     seat: Option<Arc<Seat>>,
+    /// Whether what starting left behind was collected, which a process does when it first waits: it may do so for long.
+    is_settled: bool,
     vm: Vm,
 }
 
@@ -63,15 +109,12 @@ impl Worker {
             reason: error.to_string(),
         };
         let vm = sandbox::new(&program, console).map_err(state)?;
-        let source = &program.source;
-        let chunk = check::compile(vm.lua(), Some(&source.id), &source.name, &source.text, None)?;
-        let chunk = vm.keep(&chunk).map_err(state)?;
         Ok(Self {
             program,
-            chunk,
             method: None,
             is_clean: false,
             seat: None,
+            is_settled: true,
             vm,
         })
     }
@@ -80,8 +123,9 @@ impl Worker {
     pub(crate) fn seat(&mut self, seat: &Arc<Seat>) {
         let post = seat.post.clone();
         self.vm.set_background(Box::new(move |waking| post.sort(waking)));
-        self.vm.lua().set_app_data(seat.clone());
+        let _ = Local::of(self.vm.lua()).seat.set(seat.clone());
         self.seat = Some(seat.clone());
+        self.is_settled = false;
     }
 
     /// Calls the method.
@@ -123,23 +167,26 @@ impl Worker {
 
     /// Forgets the call that ended.
     pub(crate) fn reset(&mut self) {
-        if let Some(tasks) = self.vm.lua().app_data_ref::<modules::Tasks>() {
-            tasks.end();
-        }
+        Local::of(self.vm.lua()).tasks.end();
         self.vm.reset();
     }
 
     /// Runs the chunk and finds the method in what it returns.
     async fn load(&mut self, context: &Context) -> Result<Kept, CallError> {
+        let read = |error: mlua::Error| errors::from_mlua(&error, None);
+        let script = &self.program.script;
+        let chunk = script
+            .load(self.vm.lua(), None)
+            .and_then(|chunk| self.vm.keep(&chunk));
+        let chunk = chunk.map_err(read)?;
         self.vm
-            .begin(self.chunk, context.clone(), &mut ValueReader::arguments(&[]))?;
+            .begin(chunk, context.clone(), &mut ValueReader::arguments(&[]))?;
         self.run().await?;
-        let returned = self.vm.take().map_err(|error| errors::from_mlua(&error, None))?;
+        // Of the chunk, only its functions are needed any more.
+        self.vm.forget(chunk);
+        let returned = self.vm.take().map_err(read)?;
         let method = self.find(returned.front())?;
-        let method = self
-            .vm
-            .keep(&method)
-            .map_err(|error| errors::from_mlua(&error, None))?;
+        let method = self.vm.keep(&method).map_err(read)?;
         self.method = Some(method);
         Ok(method)
     }
@@ -182,7 +229,13 @@ impl Worker {
             Poll::Ready(end) => Poll::Ready(Some(end)),
             // A script that goes on as another one waits for nothing but this.
             Poll::Pending if self.seat.as_ref().is_some_and(|seat| seat.is_upgrading()) => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => {
+                if !mem::replace(&mut self.is_settled, true) {
+                    // Without memory for that, it is done by and by.
+                    let _ = self.vm.lua().gc_collect();
+                }
+                Poll::Pending
+            }
         });
         match end.await {
             Some(End::Returned) if !self.vm.is_terminated() => Ok(()),

@@ -106,22 +106,31 @@ impl Pool {
 
     /// A slot to run one call in, if one is free. Takes no lock.
     pub(crate) fn try_slot(&self) -> Option<Slot<'_>> {
-        // Those who wait go first.
-        if self.waiting.load(Ordering::SeqCst) > 0 {
-            return None;
-        }
-        self.take_slot()
+        self.occupy_free().then(|| Slot(self))
     }
 
-    fn take_slot(&self) -> Option<Slot<'_>> {
+    /// Occupies a slot, if one is free; whoever does that vacates it.
+    fn occupy_free(&self) -> bool {
+        // Those who wait go first.
+        self.waiting.load(Ordering::SeqCst) == 0 && self.occupy()
+    }
+
+    fn occupy(&self) -> bool {
         let free = |running| (running < self.config.max_size).then_some(running + 1);
-        self.running
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, free)
-            .ok()
-            .map(|before| {
-                self.stock.note(before + 1);
-                Slot(self)
-            })
+        let before = self
+            .running
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, free);
+        if let Ok(before) = before {
+            self.stock.note(before + 1);
+        }
+        before.is_ok()
+    }
+
+    fn vacate(&self) {
+        self.running.fetch_sub(1, Ordering::SeqCst);
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.freed.notify_one();
+        }
     }
 
     /// A slot to run one call in; waits for one.
@@ -139,8 +148,8 @@ impl Pool {
             // one of both sees the other.
             let mut freed = pin!(self.freed.notified());
             freed.as_mut().enable();
-            if let Some(slot) = self.take_slot() {
-                return Ok(slot);
+            if self.occupy() {
+                return Ok(Slot(self));
             }
             freed.await;
         }
@@ -248,10 +257,43 @@ pub(crate) struct Slot<'a>(&'a Pool);
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::SeqCst);
-        if self.0.waiting.load(Ordering::SeqCst) > 0 {
-            self.0.freed.notify_one();
+        self.0.vacate();
+    }
+}
+
+/// A slot for whoever makes one call after the other, occupied only while one runs.
+pub(crate) struct OwnSlot {
+    pool: Arc<Pool>,
+    is_occupied: bool,
+}
+
+impl OwnSlot {
+    /// One that is not occupied.
+    pub(crate) fn new(pool: Arc<Pool>) -> Self {
+        Self {
+            pool,
+            is_occupied: false,
         }
+    }
+
+    /// Occupies it, if a slot is free.
+    pub(crate) fn occupy(&mut self) -> bool {
+        self.vacate();
+        self.is_occupied = self.pool.occupy_free();
+        self.is_occupied
+    }
+
+    /// Gives it back, if it is occupied.
+    pub(crate) fn vacate(&mut self) {
+        if std::mem::take(&mut self.is_occupied) {
+            self.pool.vacate();
+        }
+    }
+}
+
+impl Drop for OwnSlot {
+    fn drop(&mut self) {
+        self.vacate();
     }
 }
 

@@ -15,4 +15,6 @@ mod protocol;
 mod routes;
 mod scripts;
 pub(crate) mod site;
+mod stopping;
+mod streaming;
 mod toolchains;

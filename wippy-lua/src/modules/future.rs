@@ -17,6 +17,7 @@ use wippy_wit::Value;
 use super::payload;
 use crate::{
     errors,
+    local::Local,
     raw::{self, Delivery, Source},
     suspend::suspending,
     values,
@@ -53,10 +54,7 @@ pub(super) fn start(
     let state = Arc::new(State::default());
     let shared = state.clone();
     let task = tokio::spawn(async move { shared.complete(call.await) }).abort_handle();
-    match lua.app_data_ref::<Tasks>() {
-        Some(tasks) => tasks.keep(task.clone()),
-        None => task.abort(),
-    }
+    Local::of(lua).tasks.keep(task.clone());
     let pending = Pending {
         state,
         task,

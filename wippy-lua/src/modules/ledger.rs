@@ -11,10 +11,9 @@ use std::sync::{
 use mlua::Lua;
 use wippy_wit::Value;
 
-use crate::errors;
+use crate::{errors, local::Local};
 
 /// How many bytes are kept alive by userdata of a state, and how many may be.
-#[derive(Clone)]
 pub(crate) struct Ledger {
     used: Arc<AtomicUsize>,
     max: usize,
@@ -64,8 +63,8 @@ impl Drop for Charge {
 /// # Errors
 /// When it is too much even so.
 pub(crate) fn charge(lua: &Lua, bytes: usize) -> mlua::Result<Arc<Charge>> {
-    let ledger = lua.app_data_ref::<Ledger>().map(|ledger| ledger.clone());
-    let ledger = ledger.unwrap_or_else(|| Ledger::new(0));
+    let local = Local::of(lua);
+    let ledger = &local.ledger;
     let mut charge = ledger.take(bytes);
     if charge.is_none() {
         lua.gc_collect()?;

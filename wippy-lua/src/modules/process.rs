@@ -13,14 +13,20 @@ use std::{
     time::Duration as StdDuration,
 };
 
-use mlua::{FromLua, Function, IntoLuaMulti, Lua, MultiValue, Table, Value as LuaValue, Variadic};
+use mlua::{FromLua, FromLuaMulti, IntoLuaMulti, Lua, MultiValue, Table, Value as LuaValue, Variadic};
 use wippy_registry::EntryId;
 use wippy_security::{CallError, Context, ErrorKind, Processes};
 use wippy_wit::Value;
 
 use self::post::{Delivered, Form, Topic};
-use super::{Environment, time::Duration};
-use crate::{errors, raw, suspend::suspending, values};
+use super::time::Duration;
+use crate::{
+    errors,
+    local::Local,
+    raw::{self, Field, Recipe},
+    suspend::suspending,
+    values,
+};
 
 pub(crate) use self::post::Post;
 
@@ -72,35 +78,60 @@ impl Seat {
     }
 }
 
-/// Opens the module.
-///
-/// # Errors
-/// When memory does not suffice.
-pub(crate) fn open(lua: &Lua, environment: &Environment) -> mlua::Result<Table> {
-    let module = lua.create_table()?;
-    let id = environment.id.as_str().to_owned();
-    module.raw_set(
-        "id",
-        lua.create_function(
-            move |lua, ()| match raw::context(lua).as_ref().and_then(Context::call_id) {
-                Some(call) => lua.create_string(call),
-                None => lua.create_string(&id),
-            },
-        )?,
-    )?;
-    module.raw_set("pid", lua.create_function(pid)?)?;
-    module.raw_set("send", lua.create_function(send)?)?;
-    spawner::install(lua, &module)?;
-    control(lua, &module)?;
-    receiving(lua, &module)?;
-    module.raw_set("registry", names::open(lua)?)?;
-    module.raw_set("upgrade", upgrade(lua)?)?;
-    let kinds = lua.create_table()?;
-    for (name, kind) in event::KINDS {
-        kinds.raw_set(*name, *kind)?;
+/// The fields of `process`.
+pub(crate) static PROCESS: Recipe = Recipe::new(&[
+    ("cancel", Field::Made(|lua| function(lua, cancel))),
+    ("event", Field::Made(event::kinds)),
+    ("events", Field::Made(|lua| function(lua, events))),
+    ("exec", Field::Made(spawner::exec_function)),
+    ("get_options", Field::Made(|lua| function(lua, get_options))),
+    ("id", Field::Made(|lua| function(lua, id))),
+    ("inbox", Field::Made(|lua| function(lua, inbox))),
+    ("link", Field::Made(|lua| control(lua, Processes::link))),
+    ("listen", Field::Made(|lua| function(lua, listen))),
+    ("monitor", Field::Made(|lua| control(lua, Processes::monitor))),
+    ("pid", Field::Made(|lua| function(lua, pid))),
+    ("registry", Field::Made(names::open)),
+    ("send", Field::Made(|lua| function(lua, send))),
+    ("set_options", Field::Made(|lua| function(lua, set_options))),
+    (
+        "spawn",
+        Field::Made(|lua| spawner::spawn_function(lua, false, false)),
+    ),
+    (
+        "spawn_linked",
+        Field::Made(|lua| spawner::spawn_function(lua, false, true)),
+    ),
+    (
+        "spawn_linked_monitored",
+        Field::Made(|lua| spawner::spawn_function(lua, true, true)),
+    ),
+    (
+        "spawn_monitored",
+        Field::Made(|lua| spawner::spawn_function(lua, true, false)),
+    ),
+    ("terminate", Field::Made(|lua| control(lua, Processes::terminate))),
+    ("unlink", Field::Made(|lua| control(lua, Processes::unlink))),
+    ("unlisten", Field::Made(|lua| function(lua, unlisten))),
+    ("unmonitor", Field::Made(|lua| control(lua, Processes::unmonitor))),
+    ("upgrade", Field::Made(upgrade)),
+    ("with_context", Field::Made(spawner::with_context_function)),
+    ("with_options", Field::Made(spawner::with_options_function)),
+]);
+
+fn function<A: FromLuaMulti + 'static, R: IntoLuaMulti + 'static>(
+    lua: &Lua,
+    function: fn(&Lua, A) -> mlua::Result<R>,
+) -> mlua::Result<LuaValue> {
+    lua.create_function(function).map(LuaValue::Function)
+}
+
+/// `process.id()`: the call it is part of, or else the entry.
+fn id(lua: &Lua, (): ()) -> mlua::Result<mlua::LuaString> {
+    match raw::context(lua).as_ref().and_then(Context::call_id) {
+        Some(call) => lua.create_string(call),
+        None => lua.create_string(Local::of(lua).program.source.id.as_str()),
     }
-    module.raw_set("event", kinds)?;
-    Ok(module)
 }
 
 /// The PID of the process that `context` acts for.
@@ -115,25 +146,17 @@ fn pid(lua: &Lua, (): ()) -> mlua::Result<Option<mlua::LuaString>> {
         .transpose()
 }
 
-/// `process.terminate`, `cancel`, `monitor` and their like.
-fn control(lua: &Lua, module: &Table) -> mlua::Result<()> {
-    type Operation = fn(&Processes, &Context, &str) -> Result<(), CallError>;
-    let plain: [(&str, Operation); 5] = [
-        ("terminate", Processes::terminate),
-        ("monitor", Processes::monitor),
-        ("unmonitor", Processes::unmonitor),
-        ("link", Processes::link),
-        ("unlink", Processes::unlink),
-    ];
-    for (name, operation) in plain {
-        let function = lua.create_function(move |lua, destination: String| {
-            done(lua, |processes, context| {
-                operation(processes, context, &destination)
-            })
-        })?;
-        module.raw_set(name, function)?;
-    }
-    module.raw_set("cancel", lua.create_function(cancel)?)
+/// `process.terminate`, `monitor` and their like.
+fn control(
+    lua: &Lua,
+    operation: fn(&Processes, &Context, &str) -> Result<(), CallError>,
+) -> mlua::Result<LuaValue> {
+    let function = lua.create_function(move |lua, destination: String| {
+        done(lua, |processes, context| {
+            operation(processes, context, &destination)
+        })
+    })?;
+    Ok(LuaValue::Function(function))
 }
 
 /// `process.cancel(destination, reason_or_timeout)`: a duration is how long it may still run, any other text is why it
@@ -171,40 +194,22 @@ fn owned(lua: &Lua, arguments: &[LuaValue], before: usize) -> mlua::Result<Vec<V
     arguments.iter().enumerate().map(read).collect()
 }
 
-fn receiving(lua: &Lua, module: &Table) -> mlua::Result<()> {
-    module.raw_set(
-        "inbox",
-        lua.create_function(|lua, ()| {
-            let seat = seat(lua, "inbox")?;
-            opened(lua, &seat, Topic::Inbox, |channels| &mut channels.inbox)
-        })?,
-    )?;
-    module.raw_set(
-        "events",
-        lua.create_function(|lua, ()| {
-            let seat = seat(lua, "events")?;
-            opened(lua, &seat, Topic::Events, |channels| &mut channels.events)
-        })?,
-    )?;
-    module.raw_set("listen", lua.create_function(listen)?)?;
-    module.raw_set(
-        "unlisten",
-        lua.create_function(|lua, channel: LuaValue| unlisten(lua, &channel))?,
-    )?;
-    module.raw_set(
-        "get_options",
-        lua.create_function(|lua, ()| {
-            let options = lua.create_table()?;
-            let context = raw::context(lua);
-            let process = context.as_ref().and_then(Context::process);
-            options.raw_set("trap_links", process.is_some_and(|process| process.traps_links()))?;
-            Ok(options)
-        })?,
-    )?;
-    module.raw_set(
-        "set_options",
-        lua.create_function(|lua, options: Table| set_options(lua, &options))?,
-    )
+fn inbox(lua: &Lua, (): ()) -> mlua::Result<LuaValue> {
+    let seat = seat(lua, "inbox")?;
+    opened(lua, &seat, Topic::Inbox, |channels| &mut channels.inbox)
+}
+
+fn events(lua: &Lua, (): ()) -> mlua::Result<LuaValue> {
+    let seat = seat(lua, "events")?;
+    opened(lua, &seat, Topic::Events, |channels| &mut channels.events)
+}
+
+fn get_options(lua: &Lua, (): ()) -> mlua::Result<Table> {
+    let options = lua.create_table()?;
+    let context = raw::context(lua);
+    let process = context.as_ref().and_then(Context::process);
+    options.raw_set("trap_links", process.is_some_and(|process| process.traps_links()))?;
+    Ok(options)
 }
 
 /// The channel for `topic`, which is always the same.
@@ -249,10 +254,13 @@ fn listen(lua: &Lua, (topic, options): (String, Option<Table>)) -> mlua::Result<
     channel.into_lua_multi(lua)
 }
 
-fn unlisten(lua: &Lua, channel: &LuaValue) -> mlua::Result<MultiValue> {
+fn unlisten(lua: &Lua, (channel,): (LuaValue,)) -> mlua::Result<MultiValue> {
     let seat = seat(lua, "unlisten")?;
     let topic = seat.with_channels(|channels| {
-        let index = channels.listened.iter().position(|(known, _)| known == channel)?;
+        let index = channels
+            .listened
+            .iter()
+            .position(|(known, _)| *known == channel)?;
         Some(channels.listened.swap_remove(index).1)
     });
     let Some(topic) = topic else {
@@ -260,11 +268,11 @@ fn unlisten(lua: &Lua, channel: &LuaValue) -> mlua::Result<MultiValue> {
         return values::refuse(lua, CallError::invalid(message));
     };
     seat.post.unlisten(&topic);
-    raw::close_channel(lua, channel)?;
+    raw::close_channel(lua, &channel)?;
     true.into_lua_multi(lua)
 }
 
-fn set_options(lua: &Lua, options: &Table) -> mlua::Result<MultiValue> {
+fn set_options(lua: &Lua, (options,): (Table,)) -> mlua::Result<MultiValue> {
     for pair in options.pairs::<String, LuaValue>() {
         let (name, _) = pair?;
         if name != "trap_links" {
@@ -283,8 +291,8 @@ fn set_options(lua: &Lua, options: &Table) -> mlua::Result<MultiValue> {
 }
 
 /// `process.upgrade(id_or_nil, ...)`: never returns. The script stops where it is, and the process goes on as the other.
-fn upgrade(lua: &Lua) -> mlua::Result<Function> {
-    suspending(
+fn upgrade(lua: &Lua) -> mlua::Result<LuaValue> {
+    let function = suspending(
         lua,
         |lua, (entry, arguments): (Option<String>, Variadic<LuaValue>)| {
             let seat = seat(lua, "upgrade")?;
@@ -299,7 +307,8 @@ fn upgrade(lua: &Lua) -> mlua::Result<Function> {
                 |lua: &Lua| ().into_lua_multi(lua)
             })
         },
-    )
+    )?;
+    Ok(LuaValue::Function(function))
 }
 
 fn parse_id(text: &str) -> Result<EntryId, CallError> {
@@ -308,12 +317,10 @@ fn parse_id(text: &str) -> Result<EntryId, CallError> {
 
 /// The process that runs this state.
 fn seat(lua: &Lua, function: &str) -> mlua::Result<Arc<Seat>> {
-    lua.app_data_ref::<Arc<Seat>>()
-        .map(|seat| seat.clone())
-        .ok_or_else(|| {
-            let message = format!("`process.{function}` works in processes only: a function has no mailbox");
-            errors::raise(CallError::invalid(message))
-        })
+    Local::of(lua).seat.get().cloned().ok_or_else(|| {
+        let message = format!("`process.{function}` works in processes only: a function has no mailbox");
+        errors::raise(CallError::invalid(message))
+    })
 }
 
 /// The context of the invocation that runs.

@@ -8,18 +8,22 @@ mod state;
 
 use std::{
     cell::{Cell, RefCell},
-    ffi::{c_int, c_void},
+    ffi::{CStr, c_int, c_void},
     mem, ptr,
     rc::Rc,
 };
 
 use mlua::{
-    Function, Lua, Table, Value as LuaValue,
+    Lua, Value as LuaValue,
     ffi::{self, lua_State},
 };
 
 use self::state::{Cellular, Channel, DEADLOCK, OUT_OF_MEMORY, Offer, Taken};
-use super::core::{Core, Parked, caught, core, raise};
+use super::{
+    bridge::push_bridge,
+    core::{Core, Parked, caught, core, raise},
+    lazy::{Field, Recipe},
+};
 
 pub(crate) use self::state::{Delivery, Source};
 pub(super) use self::state::{Wait, fail_deadlocked};
@@ -27,64 +31,66 @@ pub(super) use self::state::{Wait, fail_deadlocked};
 /// How much a channel may buffer.
 const CAPACITY_MAX: i64 = 1 << 20;
 
-/// Makes the `channel` table, and the metatables of channels and cases.
-///
-/// # Errors
-/// When memory does not suffice.
-pub(crate) fn channel_functions(lua: &Lua) -> mlua::Result<Table> {
-    let exchange = super::suspending::exchange(lua);
-    let build = lua.create_function(move |lua, ()| match exchange.take_outcome() {
-        Some(outcome) => outcome?(lua),
-        None => Err(mlua::Error::runtime("a channel lost its value")),
-    })?;
-    let methods = lua.create_table()?;
-    // SAFETY: each is a C function that checks its arguments and keeps to the rules of `super`.
+/// The fields of `channel`.
+pub(crate) static CHANNEL: Recipe = Recipe::new(&[
+    ("new", Field::Function(new)),
+    ("select", Field::Function(select::select)),
+]);
+
+/// Makes what the channels of a state share, unless it is there: the metatables of channels and of cases, and the weak table of
+/// channels with sources.
+unsafe fn prepare(l: *mut lua_State, core: &Core) {
+    // SAFETY: called by functions in C that own nothing. The addresses become known when everything is there.
     unsafe {
-        methods.raw_set("send", lua.create_c_function(send)?)?;
-        methods.raw_set("receive", closure(lua, receive, &build)?)?;
-        methods.raw_set("close", lua.create_c_function(close)?)?;
-        methods.raw_set("case_send", lua.create_c_function(select::case_send)?)?;
-        methods.raw_set("case_receive", lua.create_c_function(select::case_receive)?)?;
+        if !core.channels.channel.get().is_null() {
+            return;
+        }
+        ffi::luaL_checkstack(l, 8, ptr::null());
+        let methods: [(&CStr, ffi::lua_CFunction); 5] = [
+            (c"send", send),
+            (c"receive", receive),
+            (c"close", close),
+            (c"case_send", select::case_send),
+            (c"case_receive", select::case_receive),
+        ];
+        push_metatable(l, c"channel", 4);
+        ffi::lua_createtable(l, 0, 5);
+        for (name, function) in methods {
+            ffi::lua_pushcfunction(l, function);
+            ffi::lua_setfield(l, -2, name.as_ptr());
+        }
+        ffi::lua_setfield(l, -2, c"__index".as_ptr());
+        ffi::lua_pushcfunction(l, collect);
+        ffi::lua_setfield(l, -2, c"__gc".as_ptr());
+        push_metatable(l, c"channel case", 2);
+        ffi::lua_createtable(l, 0, 0);
+        ffi::lua_createtable(l, 0, 1);
+        ffi::lua_pushlstring(l, c"v".as_ptr(), 1);
+        ffi::lua_setfield(l, -2, c"__mode".as_ptr());
+        ffi::lua_setmetatable(l, -2);
+        ffi::lua_rawsetp(l, ffi::LUA_REGISTRYINDEX, pumps_address(core));
+        let known = &core.channels;
+        let case = ffi::lua_topointer(l, -1);
+        known.case_reference.set(ffi::luaL_ref(l, ffi::LUA_REGISTRYINDEX));
+        known.case.set(case);
+        let channel = ffi::lua_topointer(l, -1);
+        known
+            .channel_reference
+            .set(ffi::luaL_ref(l, ffi::LUA_REGISTRYINDEX));
+        known.channel.set(channel);
     }
-    let metatable = lua.create_table()?;
-    metatable.raw_set("__index", methods)?;
-    metatable.raw_set("__name", "channel")?;
-    metatable.raw_set("__metatable", "channel")?;
-    let cases = lua.create_table()?;
-    cases.raw_set("__name", "channel case")?;
-    cases.raw_set("__metatable", "channel case")?;
-    let pumps = lua.create_table()?;
-    let weak = lua.create_table()?;
-    weak.raw_set("__mode", "v")?;
-    pumps.set_metatable(Some(weak))?;
-    // SAFETY: the closure owns nothing; the tables are its arguments and are kept by the registry from now on.
-    unsafe {
-        lua.exec_raw::<()>((metatable, cases, pumps), |l| {
-            let known = &core(l).channels;
-            ffi::lua_rawsetp(l, ffi::LUA_REGISTRYINDEX, pumps_address(core(l)));
-            known.case.set(ffi::lua_topointer(l, -1));
-            known.case_reference.set(ffi::luaL_ref(l, ffi::LUA_REGISTRYINDEX));
-            ffi::lua_pushcfunction(l, collect);
-            ffi::lua_setfield(l, -2, c"__gc".as_ptr());
-            known.channel.set(ffi::lua_topointer(l, -1));
-            known
-                .channel_reference
-                .set(ffi::luaL_ref(l, ffi::LUA_REGISTRYINDEX));
-        })?;
-    }
-    let module = lua.create_table()?;
-    // SAFETY: as above.
-    unsafe {
-        module.raw_set("new", lua.create_c_function(new)?)?;
-        module.raw_set("select", closure(lua, select::select, &build)?)?;
-    }
-    Ok(module)
 }
 
-/// A C function with `upvalue`.
-unsafe fn closure(lua: &Lua, function: ffi::lua_CFunction, upvalue: &Function) -> mlua::Result<Function> {
-    // SAFETY: the closure owns nothing; the function is its argument and becomes the upvalue.
-    unsafe { lua.exec_raw(upvalue, move |l| ffi::lua_pushcclosure(l, function, 1)) }
+/// A metatable that scripts see nothing of but its `name`.
+unsafe fn push_metatable(l: *mut lua_State, name: &CStr, fields: c_int) {
+    // SAFETY: as for `prepare`.
+    unsafe {
+        ffi::lua_createtable(l, 0, fields);
+        for field in [c"__name", c"__metatable"] {
+            ffi::lua_pushstring(l, name.as_ptr());
+            ffi::lua_setfield(l, -2, field.as_ptr());
+        }
+    }
 }
 
 /// What a state knows of its channels.
@@ -189,6 +195,7 @@ const BUSY: &str = "the channel is used by a finalizer";
 unsafe fn push_new(l: *mut lua_State, core: &Core, capacity: usize) {
     // SAFETY: by the caller. Before the metatable is there, nothing is collected.
     unsafe {
+        prepare(l, core);
         let place = ffi::lua_newuserdatauv(l, mem::size_of::<Cellular>(), 1).cast::<Cellular>();
         ffi::lua_createtable(l, 0, 0);
         ffi::lua_setiuservalue(l, -2, 1);
@@ -375,12 +382,12 @@ unsafe extern "C-unwind" fn receive(l: *mut lua_State) -> c_int {
 
 /// Makes the value and whether it is `ok` of what was taken.
 unsafe fn push_taken(l: *mut lua_State, taken: Taken) {
-    // SAFETY: see `new`; the upvalue is the function that builds.
+    // SAFETY: see `new`.
     unsafe {
         match taken {
             Taken::Value => ffi::lua_pushboolean(l, 1),
             Taken::Build => {
-                ffi::lua_pushvalue(l, ffi::lua_upvalueindex(1));
+                push_bridge(l);
                 ffi::lua_call(l, 0, 1);
                 ffi::lua_pushboolean(l, 1);
             }

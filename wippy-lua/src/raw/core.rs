@@ -3,7 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::{HashSet, VecDeque},
-    ffi::c_int,
+    ffi::{c_char, c_int},
     panic::{AssertUnwindSafe, catch_unwind},
     ptr,
     rc::Rc,
@@ -13,12 +13,15 @@ use std::{
 
 use mlua::ffi::{self, lua_State};
 use tokio::time::Instant;
-use wippy_security::{Binding, CallError, Context, ErrorKind, Function};
+use wippy_security::{CallError, Context, ErrorKind, Function};
 use wippy_wit::Foreign;
+
+use crate::local::Local;
 
 use super::{
     call::FramePointer,
     channel::{Channels, Wait},
+    object::{KnownMetatables, Metatables},
     schedule::{Queue, Ready},
     suspending::Exchange,
 };
@@ -43,16 +46,40 @@ pub(super) struct Spawned {
 /// A function that was called before.
 pub(super) struct Callee {
     pub function: Arc<Function>,
-    /// What the invocation keeps for calling it, unless a call has it.
-    pub binding: Option<Box<Binding>>,
+    /// A frame for the next call, with what the invocation keeps for it; none while a call has it.
+    pub idle: Option<FramePointer>,
+}
+
+/// The callees that were called last, by the address of their id, which the table of names keeps alive.
+#[derive(Default)]
+pub(super) struct Recent([Cell<(usize, i64)>; 8]);
+
+impl Recent {
+    /// The number of the callee whose id is at `address`; 0 if it is not among the last.
+    #[inline]
+    pub(super) fn find(&self, address: *const c_char) -> i64 {
+        let (found, index) = self.slot(address).get();
+        if found == address as usize { index } else { 0 }
+    }
+
+    pub(super) fn note(&self, address: *const c_char, index: i64) {
+        self.slot(address).set((address as usize, index));
+    }
+
+    #[inline]
+    fn slot(&self, address: *const c_char) -> &Cell<(usize, i64)> {
+        // Strings are allocated in steps of sixteen bytes.
+        let [.., last] = &self.0;
+        self.0.get((address as usize >> 4) & 7).unwrap_or(last)
+    }
 }
 
 /// What the C functions of a state share with its driver. See the safety argument of [`super`].
 pub(super) struct Core {
     /// The thread of the main coroutine.
     pub root: Cell<*mut lua_State>,
-    /// A thread that never runs Lua code: values are built on it, where they do not move the frames of others.
-    /// The table of interned keys is at its bottom.
+    /// The main thread, which never runs Lua code while a coroutine does: values are built on it, where they do not move the
+    /// frames of others.
     pub workbench: Cell<*mut lua_State>,
     /// The waker of the coroutine that runs; null between polls.
     pub waker: Cell<*const Waker>,
@@ -74,10 +101,16 @@ pub(super) struct Core {
     pub handoff: RefCell<Option<Parked>>,
     /// Where safe futures and their outcomes pass.
     pub exchange: Arc<Exchange>,
-    /// Calls whose frames are free.
-    pub frames: RefCell<Vec<FramePointer>>,
     /// Functions that were called before, by the number that the table of names has for them.
     pub callees: RefCell<Vec<Callee>>,
+    /// Frames for calls of methods.
+    pub method_frames: RefCell<Vec<FramePointer>>,
+    /// The names of methods that were called before, by the number that their functions have.
+    pub methods: RefCell<Vec<Arc<str>>>,
+    /// The callees that were called last.
+    pub recent: Recent,
+    /// A string on its way to Lua. It is in an idle frame, and made into a Lua string before anything else happens.
+    pub text: Cell<(*const c_char, usize)>,
     /// The context of the invocation.
     pub context: RefCell<Option<Arc<Context>>>,
     /// The deadline of the invocation.
@@ -90,25 +123,18 @@ pub(super) struct Core {
     pub spawned: RefCell<Vec<Spawned>>,
     /// Suspended threads that belong to the driver: scripts may not resume or close them.
     pub guarded: RefCell<HashSet<usize>>,
-    /// The metatables of our own userdata, by address.
-    pub metatables: MetatableAddresses,
+    /// The metatables of our own userdata.
+    pub metatables: KnownMetatables,
+    /// The address of the metatable of lazy tables.
+    pub lazy: Cell<*const std::ffi::c_void>,
+    /// What belongs to the state.
+    pub local: Arc<Local>,
     /// Instructions between two looks at the clock.
     pub budget: c_int,
 }
 
-/// The addresses of metatables that are kept alive by the registry.
-#[derive(Default)]
-pub(super) struct MetatableAddresses {
-    pub error: Cell<*const std::ffi::c_void>,
-    pub foreign: Cell<*const std::ffi::c_void>,
-    pub unsigned: Cell<*const std::ffi::c_void>,
-    pub error_reference: Cell<c_int>,
-    pub foreign_reference: Cell<c_int>,
-    pub unsigned_reference: Cell<c_int>,
-}
-
 impl Core {
-    pub(super) fn new(budget: u32) -> Self {
+    pub(super) fn new(budget: u32, metatables: &'static Metatables, local: Arc<Local>) -> Self {
         Self {
             root: Cell::new(ptr::null_mut()),
             workbench: Cell::new(ptr::null_mut()),
@@ -122,15 +148,20 @@ impl Core {
             channels: Channels::default(),
             handoff: RefCell::default(),
             exchange: Arc::default(),
-            frames: RefCell::default(),
             callees: RefCell::default(),
+            method_frames: RefCell::default(),
+            methods: RefCell::default(),
+            recent: Recent::default(),
+            text: Cell::new((ptr::null(), 0)),
             context: RefCell::default(),
             deadline: Cell::new(None),
             terminated: Cell::new(false),
             object: RefCell::default(),
             spawned: RefCell::default(),
             guarded: RefCell::default(),
-            metatables: MetatableAddresses::default(),
+            metatables: KnownMetatables::new(metatables),
+            lazy: Cell::new(ptr::null()),
+            local,
             budget: c_int::try_from(budget.max(100)).unwrap_or(c_int::MAX),
         }
     }

@@ -5,10 +5,7 @@
 
 use std::ffi::c_int;
 
-use mlua::{
-    Function, Lua,
-    ffi::{self, lua_State},
-};
+use mlua::ffi::{self, lua_State};
 
 use super::{
     core::{Core, Spawned, core, raise},
@@ -16,41 +13,11 @@ use super::{
     vm::{count_instructions, hook},
 };
 
-/// The functions of the `coroutine` table that differ from stock Lua's.
-pub(crate) struct Coroutines {
-    pub(crate) resume: Function,
-    pub(crate) wrap: Function,
-    pub(crate) yielding: Function,
-    pub(crate) close: Function,
-    pub(crate) running: Function,
-    pub(crate) isyieldable: Function,
-    pub(crate) spawn: Function,
-}
-
-/// Makes the functions.
-///
-/// # Errors
-/// When memory does not suffice.
-pub(crate) fn coroutine_functions(lua: &Lua) -> mlua::Result<Coroutines> {
-    // SAFETY: each is a C function that checks its arguments and keeps to the rules of `super`.
-    unsafe {
-        Ok(Coroutines {
-            resume: lua.create_c_function(resume)?,
-            wrap: lua.create_c_function(wrap)?,
-            yielding: lua.create_c_function(yielding)?,
-            close: lua.create_c_function(close)?,
-            running: lua.create_c_function(running)?,
-            isyieldable: lua.create_c_function(isyieldable)?,
-            spawn: lua.create_c_function(spawn)?,
-        })
-    }
-}
-
 /// `resume` answers false and the error; `wrap`ped functions raise it.
 const RESUME: isize = 0;
 const WRAP: isize = 1;
 
-unsafe extern "C-unwind" fn resume(l: *mut lua_State) -> c_int {
+pub(crate) unsafe extern "C-unwind" fn resume(l: *mut lua_State) -> c_int {
     // SAFETY: nothing that needs dropping is alive here when something raises or yields; so in all functions below.
     unsafe {
         let inner = ffi::lua_tothread(l, 1);
@@ -89,7 +56,7 @@ unsafe extern "C-unwind" fn wrapped(l: *mut lua_State) -> c_int {
     }
 }
 
-unsafe extern "C-unwind" fn wrap(l: *mut lua_State) -> c_int {
+pub(crate) unsafe extern "C-unwind" fn wrap(l: *mut lua_State) -> c_int {
     // SAFETY: see `resume`.
     unsafe {
         ffi::luaL_checktype(l, 1, ffi::LUA_TFUNCTION);
@@ -191,7 +158,7 @@ fn is_outermost(core: &Core, l: *mut lua_State) -> bool {
     core.is_guarded(l)
 }
 
-unsafe extern "C-unwind" fn yielding(l: *mut lua_State) -> c_int {
+pub(crate) unsafe extern "C-unwind" fn yielding(l: *mut lua_State) -> c_int {
     // SAFETY: see `resume`.
     unsafe {
         if is_outermost(core(l), l) {
@@ -201,7 +168,7 @@ unsafe extern "C-unwind" fn yielding(l: *mut lua_State) -> c_int {
     }
 }
 
-unsafe extern "C-unwind" fn isyieldable(l: *mut lua_State) -> c_int {
+pub(crate) unsafe extern "C-unwind" fn isyieldable(l: *mut lua_State) -> c_int {
     // SAFETY: see `resume`.
     unsafe {
         let thread = if ffi::lua_type(l, 1) == ffi::LUA_TTHREAD {
@@ -215,7 +182,7 @@ unsafe extern "C-unwind" fn isyieldable(l: *mut lua_State) -> c_int {
     }
 }
 
-unsafe extern "C-unwind" fn running(l: *mut lua_State) -> c_int {
+pub(crate) unsafe extern "C-unwind" fn running(l: *mut lua_State) -> c_int {
     // SAFETY: see `resume`.
     unsafe {
         ffi::lua_pushthread(l);
@@ -224,7 +191,7 @@ unsafe extern "C-unwind" fn running(l: *mut lua_State) -> c_int {
     }
 }
 
-unsafe extern "C-unwind" fn close(l: *mut lua_State) -> c_int {
+pub(crate) unsafe extern "C-unwind" fn close(l: *mut lua_State) -> c_int {
     // SAFETY: see `resume`. Only a coroutine without frames that run, or one that yielded to its script, is closed.
     unsafe {
         let inner = ffi::lua_tothread(l, 1);
@@ -254,7 +221,7 @@ unsafe extern "C-unwind" fn close(l: *mut lua_State) -> c_int {
 }
 
 /// `coroutine.spawn(fn, ...)`: a coroutine that the driver runs beside this one.
-unsafe extern "C-unwind" fn spawn(l: *mut lua_State) -> c_int {
+pub(crate) unsafe extern "C-unwind" fn spawn(l: *mut lua_State) -> c_int {
     // SAFETY: see `resume`. The reference is made before the coroutine is known to the driver.
     unsafe {
         ffi::luaL_checktype(l, 1, ffi::LUA_TFUNCTION);

@@ -1,76 +1,56 @@
 //! Functions of the standard library that are refused some arguments, at next to no cost for all others.
 //!
-//! They are C functions, because a wrapper written in Lua makes `setmetatable` and `table.insert` twice as dear.
+//! They are C functions, because a wrapper written in Lua makes `table.insert` twice as dear.
 
-use std::ffi::{c_int, c_void};
+use std::{ffi::c_int, sync::OnceLock};
 
-use mlua::{
-    Function, Lua,
-    ffi::{self, lua_State},
+use mlua::ffi::{self, lua_State};
+
+use super::{
+    core::raise,
+    lazy::Field,
+    stock::{CFunction, stock},
 };
-
-use super::core::raise;
 
 /// A length that a metamethod makes up may be astronomic, and loops over it are written in C.
 const LENGTH_MAX: i64 = 1 << 24;
 
-/// `setmetatable` without finalizers, which would run at any time.
-///
-/// # Errors
-/// When memory does not suffice.
-pub(crate) fn set_metatable_function(lua: &Lua) -> mlua::Result<Function> {
-    // SAFETY: the closure owns nothing; the name becomes the function's upvalue.
-    unsafe { lua.exec_raw("__gc", |l| ffi::lua_pushcclosure(l, set_metatable, 1)) }
+/// The functions that are guarded.
+const GUARDED: [(&str, &str); 7] = [
+    ("table", "concat"),
+    ("table", "insert"),
+    ("table", "move"),
+    ("table", "remove"),
+    ("table", "sort"),
+    ("table", "unpack"),
+    ("string", "rep"),
+];
+
+/// `table.concat` and its like, for lists that say how long they are and mean it.
+pub(crate) const CONCAT: Field = Field::Function(list::<0>);
+pub(crate) const INSERT: Field = Field::Function(list::<1>);
+pub(crate) const REMOVE: Field = Field::Function(list::<3>);
+pub(crate) const SORT: Field = Field::Function(list::<4>);
+pub(crate) const UNPACK: Field = Field::Function(list::<5>);
+
+/// `table.move` of what can be moved in a moment.
+pub(crate) const MOVE: Field = Field::Function(move_list::<2>);
+
+/// `string.rep`, which takes its time for nothing repeated often.
+pub(crate) const REP: Field = Field::Function(repeat::<6>);
+
+/// Calls one of [`GUARDED`] in the frame of its guard, as if it had been called itself.
+unsafe fn original<const WHICH: usize>(l: *mut lua_State) -> c_int {
+    static ORIGINALS: OnceLock<[CFunction; GUARDED.len()]> = OnceLock::new();
+    let originals = ORIGINALS.get_or_init(|| GUARDED.map(|(library, name)| stock(library, name)));
+    #[expect(clippy::indexing_slicing, reason = "each guard below is one of the seven")]
+    let original = originals[WHICH];
+    // SAFETY: a function in C finds its arguments in this frame.
+    unsafe { original(l) }
 }
 
-unsafe extern "C-unwind" fn set_metatable(l: *mut lua_State) -> c_int {
-    // SAFETY: nothing that needs dropping is alive here when something raises.
-    unsafe {
-        ffi::luaL_checktype(l, 1, ffi::LUA_TTABLE);
-        match ffi::lua_type(l, 2) {
-            ffi::LUA_TNIL => {}
-            ffi::LUA_TTABLE => {
-                ffi::lua_pushvalue(l, ffi::lua_upvalueindex(1));
-                if ffi::lua_rawget(l, 2) != ffi::LUA_TNIL {
-                    return raise(l, "`__gc` is not available: use `local x <close>` and `__close`");
-                }
-            }
-            _ => return raise(l, "bad argument #2 to 'setmetatable' (nil or table expected)"),
-        }
-        if ffi::luaL_getmetafield(l, 1, c"__metatable".as_ptr()) != ffi::LUA_TNIL {
-            return raise(l, "cannot change a protected metatable");
-        }
-        ffi::lua_settop(l, 2);
-        ffi::lua_setmetatable(l, 1);
-        1
-    }
-}
-
-/// `original`, a C function without upvalues whose first argument is a list, for lists that say how long they are and
-/// mean it. Anything else is given as it is.
-///
-/// # Errors
-/// When memory does not suffice.
-pub(crate) fn guard_length(lua: &Lua, original: &Function) -> mlua::Result<Function> {
-    // SAFETY: the closure owns nothing. The function's address becomes an upvalue; a function in code does not move.
-    unsafe {
-        lua.exec_raw(original, |l| {
-            let has_upvalues = !ffi::lua_getupvalue(l, 1, 1).is_null();
-            let Some(function) = ffi::lua_tocfunction(l, 1).filter(|_| !has_upvalues) else {
-                ffi::lua_settop(l, 1);
-                return;
-            };
-            ffi::lua_pushlightuserdata(l, function as *mut c_void);
-            ffi::lua_pushcclosure(l, guarded, 1);
-            ffi::lua_replace(l, 1);
-            ffi::lua_settop(l, 1);
-        })
-    }
-}
-
-unsafe extern "C-unwind" fn guarded(l: *mut lua_State) -> c_int {
-    // SAFETY: nothing that needs dropping is alive here when something raises. The upvalue is the address of a C function,
-    // which finds its arguments in this frame as if it had been called itself.
+unsafe extern "C-unwind" fn list<const WHICH: usize>(l: *mut lua_State) -> c_int {
+    // SAFETY: nothing that needs dropping is alive here when something raises; so in all functions below.
     unsafe {
         if ffi::lua_type(l, 1) == ffi::LUA_TTABLE && ffi::lua_getmetatable(l, 1) != 0 {
             ffi::lua_settop(l, -2);
@@ -82,8 +62,29 @@ unsafe extern "C-unwind" fn guarded(l: *mut lua_State) -> c_int {
                 return raise(l, "the table claims to be too long");
             }
         }
-        let address = ffi::lua_touserdata(l, ffi::lua_upvalueindex(1));
-        let function: unsafe extern "C-unwind" fn(*mut lua_State) -> c_int = std::mem::transmute(address);
-        function(l)
+        original::<WHICH>(l)
+    }
+}
+
+unsafe extern "C-unwind" fn move_list<const WHICH: usize>(l: *mut lua_State) -> c_int {
+    // SAFETY: see `list`.
+    unsafe {
+        let [first, last] = [2, 3].map(|at| ffi::lua_tointegerx(l, at, std::ptr::null_mut()));
+        if last.saturating_sub(first) > LENGTH_MAX {
+            return raise(l, "too many elements to move");
+        }
+        original::<WHICH>(l)
+    }
+}
+
+unsafe extern "C-unwind" fn repeat<const WHICH: usize>(l: *mut lua_State) -> c_int {
+    // SAFETY: see `list`.
+    unsafe {
+        let is_empty = |at| ffi::lua_type(l, at) == ffi::LUA_TSTRING && ffi::lua_rawlen(l, at) == 0;
+        if is_empty(1) && (ffi::lua_type(l, 3) <= ffi::LUA_TNIL || is_empty(3)) {
+            ffi::lua_settop(l, 1);
+            return 1;
+        }
+        original::<WHICH>(l)
     }
 }

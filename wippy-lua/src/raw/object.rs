@@ -1,7 +1,8 @@
 //! Our userdata: errors and other opaque things, and unsigned integers that Lua has no form for.
 
 use std::{
-    ffi::{c_int, c_void},
+    cell::Cell,
+    ffi::{CStr, c_int, c_void},
     mem, ptr,
     sync::Arc,
 };
@@ -13,7 +14,88 @@ use mlua::{
 use wippy_security::CallError;
 use wippy_wit::Foreign;
 
-use super::core::{Core, core};
+use super::{
+    bridge::push_bridge,
+    core::{Core, core},
+    lazy::Maker,
+};
+
+/// How the metatables of our own userdata are made.
+pub(crate) struct Metatables {
+    /// Of error objects.
+    pub(crate) error: Maker,
+    /// Of other opaque things.
+    pub(crate) foreign: Maker,
+    /// Of unsigned integers beyond the signed ones.
+    pub(crate) unsigned: Maker,
+}
+
+/// The metatables of our own userdata, each from the moment that the state has such a thing.
+pub(super) struct KnownMetatables {
+    error: Known,
+    foreign: Known,
+    unsigned: Known,
+}
+
+impl KnownMetatables {
+    pub(super) fn new(metatables: &'static Metatables) -> Self {
+        Self {
+            error: Known::new(&metatables.error),
+            foreign: Known::new(&metatables.foreign),
+            unsigned: Known::new(&metatables.unsigned),
+        }
+    }
+}
+
+/// A metatable that the registry keeps once it is made.
+struct Known {
+    maker: &'static Maker,
+    /// Null until then.
+    address: Cell<*const c_void>,
+    reference: Cell<c_int>,
+}
+
+impl Known {
+    fn new(maker: &'static Maker) -> Self {
+        Self {
+            maker,
+            address: Cell::new(ptr::null()),
+            reference: Cell::new(ffi::LUA_NOREF),
+        }
+    }
+
+    /// Makes it, unless it is there. `collects` says whether its things need to be dropped.
+    ///
+    /// # Safety
+    /// As for any function that can raise; three free slots.
+    unsafe fn prepare(&self, l: *mut lua_State, collects: bool) {
+        // SAFETY: by the caller.
+        unsafe {
+            if !self.address.get().is_null() {
+                return;
+            }
+            push_bridge(l);
+            ffi::lua_pushlightuserdata(l, ptr::from_ref(self.maker).cast_mut().cast());
+            ffi::lua_call(l, 1, 1);
+            if collects {
+                ffi::lua_pushcfunction(l, collect);
+                ffi::lua_setfield(l, -2, c"__gc".as_ptr());
+            }
+            let address = ffi::lua_topointer(l, -1);
+            self.reference.set(ffi::luaL_ref(l, ffi::LUA_REGISTRYINDEX));
+            self.address.set(address);
+        }
+    }
+
+    /// # Safety
+    /// It is [prepared](Self::prepare); a free slot.
+    unsafe fn push(&self, l: *mut lua_State) {
+        // SAFETY: by the caller. A raw read does not raise.
+        unsafe {
+            ffi::lua_rawgeti(l, ffi::LUA_REGISTRYINDEX, i64::from(self.reference.get()));
+        }
+    }
+}
 
 /// What a userdata of ours is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,9 +120,9 @@ pub(super) unsafe fn kind(l: *mut lua_State, index: c_int, core: &Core) -> Optio
         let address = ffi::lua_topointer(l, -1);
         ffi::lua_settop(l, -2);
         let known = &core.metatables;
-        if ptr::eq(address, known.error.get()) || ptr::eq(address, known.foreign.get()) {
+        if ptr::eq(address, known.error.address.get()) || ptr::eq(address, known.foreign.address.get()) {
             Some(Kind::Foreign)
-        } else if ptr::eq(address, known.unsigned.get()) {
+        } else if ptr::eq(address, known.unsigned.address.get()) {
             Some(Kind::Unsigned)
         } else {
             None
@@ -53,24 +135,27 @@ pub(super) unsafe fn kind(l: *mut lua_State, index: c_int, core: &Core) -> Optio
 /// # Safety
 /// As for any function that can raise: nothing that needs dropping is alive in the calling frames. Three free slots.
 pub(super) unsafe fn push_parked(l: *mut lua_State, core: &Core) {
-    // SAFETY: by the caller. The memory is made first; only then does the object move into it.
+    // SAFETY: by the caller. The metatable and the memory are made first; only then does the object move.
     unsafe {
+        let is_error = core
+            .object
+            .borrow()
+            .as_ref()
+            .map(|object| object.as_any().is::<CallError>());
+        let known = match is_error {
+            Some(true) => &core.metatables.error,
+            Some(false) => &core.metatables.foreign,
+            None => return ffi::lua_pushnil(l),
+        };
+        known.prepare(l, true);
         let slot =
             ffi::lua_newuserdatauv(l, mem::size_of::<Arc<dyn Foreign>>(), 0).cast::<Arc<dyn Foreign>>();
         let Some(object) = core.object.borrow_mut().take() else {
             ffi::lua_settop(l, -2);
-            ffi::lua_pushnil(l);
-            return;
+            return ffi::lua_pushnil(l);
         };
-        let is_error = object.as_any().is::<CallError>();
         ptr::write(slot, object);
-        let known = &core.metatables;
-        let reference = if is_error {
-            known.error_reference.get()
-        } else {
-            known.foreign_reference.get()
-        };
-        ffi::lua_rawgeti(l, ffi::LUA_REGISTRYINDEX, i64::from(reference));
+        known.push(l);
         ffi::lua_setmetatable(l, -2);
     }
 }
@@ -82,16 +167,13 @@ pub(super) unsafe fn push_parked(l: *mut lua_State, core: &Core) {
 pub(super) unsafe fn push_unsigned(l: *mut lua_State, value: u64) {
     // SAFETY: by the caller.
     unsafe {
-        let core = core(l);
+        let known = &core(l).metatables.unsigned;
+        known.prepare(l, false);
         ptr::write(
             ffi::lua_newuserdatauv(l, mem::size_of::<u64>(), 0).cast::<u64>(),
             value,
         );
-        ffi::lua_rawgeti(
-            l,
-            ffi::LUA_REGISTRYINDEX,
-            i64::from(core.metatables.unsigned_reference.get()),
-        );
+        known.push(l);
         ffi::lua_setmetatable(l, -2);
     }
 }
@@ -176,17 +258,73 @@ pub(crate) fn unsigned(lua: &Lua, value: u64) -> mlua::Result<Value> {
     unsafe { lua.exec_raw((), |l| push_unsigned(l, value)) }
 }
 
-/// The metatable of the errors that mlua raises.
+/// Gives the errors that mlua raises the methods of error objects, so that scripts need not tell them apart.
 ///
 /// # Errors
 /// When memory does not suffice.
-pub(crate) fn failure_metatable(lua: &Lua) -> mlua::Result<mlua::Table> {
+pub(super) fn patch_failures(lua: &Lua) -> mlua::Result<()> {
     let failure = Value::Error(Box::new(mlua::Error::runtime("")));
     // SAFETY: the closure owns nothing; the error is its argument and has a metatable.
     unsafe {
         lua.exec_raw(failure, |l| {
             ffi::lua_getmetatable(l, -1);
-            ffi::lua_remove(l, -2);
+            let functions: [(&CStr, ffi::lua_CFunction); 3] = [
+                (c"__index", failure_index),
+                (c"__tostring", failure_to_string),
+                (c"__concat", failure_concat),
+            ];
+            for (name, function) in functions {
+                ffi::lua_pushcfunction(l, function);
+                ffi::lua_setfield(l, -2, name.as_ptr());
+            }
+            for name in [c"__name", c"__metatable"] {
+                ffi::lua_pushstring(l, c"error".as_ptr());
+                ffi::lua_setfield(l, -2, name.as_ptr());
+            }
+            ffi::lua_settop(l, 0);
         })
+    }
+}
+
+/// Pushes a field of the metatable of error objects.
+unsafe fn push_error_field(l: *mut lua_State, name: &CStr) {
+    // SAFETY: called by functions in C that own nothing.
+    unsafe {
+        let known = &core(l).metatables.error;
+        known.prepare(l, true);
+        known.push(l);
+        ffi::lua_getfield(l, -1, name.as_ptr());
+        ffi::lua_remove(l, -2);
+    }
+}
+
+unsafe extern "C-unwind" fn failure_index(l: *mut lua_State) -> c_int {
+    // SAFETY: nothing that needs dropping is alive here when something raises; so in all functions below.
+    unsafe {
+        push_error_field(l, c"__index");
+        ffi::lua_pushvalue(l, 2);
+        ffi::lua_rawget(l, -2);
+        1
+    }
+}
+
+unsafe extern "C-unwind" fn failure_to_string(l: *mut lua_State) -> c_int {
+    // SAFETY: see `failure_index`.
+    unsafe { as_error(l, c"__tostring", 1) }
+}
+
+unsafe extern "C-unwind" fn failure_concat(l: *mut lua_State) -> c_int {
+    // SAFETY: see `failure_index`.
+    unsafe { as_error(l, c"__concat", 2) }
+}
+
+unsafe fn as_error(l: *mut lua_State, metamethod: &CStr, arguments: c_int) -> c_int {
+    // SAFETY: see `failure_index`.
+    unsafe {
+        ffi::lua_settop(l, arguments);
+        push_error_field(l, metamethod);
+        ffi::lua_insert(l, 1);
+        ffi::lua_call(l, arguments, 1);
+        1
     }
 }

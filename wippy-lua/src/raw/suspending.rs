@@ -14,7 +14,10 @@ use mlua::{
     ffi::{self, lua_State},
 };
 
-use super::core::{Core, Parked, caught, core, raise};
+use super::{
+    bridge::push_bridge,
+    core::{Core, Parked, caught, core, raise},
+};
 
 /// Makes Lua values of a future's outcome.
 pub(crate) type Completion = Box<dyn FnOnce(&Lua) -> mlua::Result<MultiValue> + Send>;
@@ -62,17 +65,12 @@ where
     F: Fn(&Lua, MultiValue) -> mlua::Result<Suspension> + Send + 'static,
 {
     let exchange = exchange(lua);
-    let starting = exchange.clone();
     let start = lua.create_function(move |lua, arguments: MultiValue| {
-        starting.start(start(lua, arguments)?);
+        exchange.start(start(lua, arguments)?);
         Ok(())
     })?;
-    let finish = lua.create_function(move |lua, ()| match exchange.take_outcome() {
-        Some(outcome) => outcome?(lua),
-        None => Err(mlua::Error::runtime("a blocking function lost its outcome")),
-    })?;
-    // SAFETY: the closure owns nothing; the two functions are its arguments and become upvalues.
-    unsafe { lua.exec_raw((start, finish), |l| ffi::lua_pushcclosure(l, run, 2)) }
+    // SAFETY: the closure owns nothing; the function is its argument and becomes an upvalue.
+    unsafe { lua.exec_raw(start, |l| ffi::lua_pushcclosure(l, run, 1)) }
 }
 
 pub(super) fn exchange(lua: &Lua) -> Arc<Exchange> {
@@ -141,7 +139,7 @@ unsafe extern "C-unwind" fn finish(l: *mut lua_State, _status: c_int, _context: 
     // SAFETY: as for `run`.
     unsafe {
         ffi::lua_settop(l, 0);
-        ffi::lua_pushvalue(l, ffi::lua_upvalueindex(2));
+        push_bridge(l);
         ffi::lua_call(l, 0, ffi::LUA_MULTRET);
         ffi::lua_gettop(l)
     }

@@ -10,18 +10,23 @@ use std::{
 };
 
 use mlua::{
-    Function, Lua, MultiValue, Table, Value as LuaValue,
+    Function, Lua, MultiValue, Value as LuaValue,
     ffi::{self, lua_State},
 };
 use tokio::time::Instant;
 use wippy_security::{CallError, Context};
 use wippy_wit::{DEPTH_MAX, Datum, Error, Reader, Value, WriteError, Writer, copy};
 
+use crate::local::Local;
+
 use super::{
-    call::stack,
+    bridge,
+    call::{names_address, stack},
     channel::{close_pumps, fail_deadlocked, turn_pump},
     core::{Core, Parked, Spawned, core, deadline_error, park_error, raise},
-    object, preempt,
+    lazy,
+    object::{self, Metatables},
+    preempt,
     reader::LuaReader,
     schedule::{Ready, TaskWaker},
     writer::{LuaWriter, keys_address, push_value},
@@ -63,16 +68,6 @@ struct Task {
     waker: Option<(Arc<TaskWaker>, Waker)>,
 }
 
-/// The metatables of our own userdata.
-pub(crate) struct Metatables {
-    /// Of error objects.
-    pub(crate) error: Table,
-    /// Of other opaque things.
-    pub(crate) foreign: Table,
-    /// Of unsigned integers beyond the signed ones.
-    pub(crate) unsigned: Table,
-}
-
 /// How an invocation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
@@ -95,37 +90,44 @@ impl Vm {
     ///
     /// # Errors
     /// When the memory limit does not suffice for an empty state.
-    pub(crate) fn new(lua: Lua, budget: u32) -> mlua::Result<Self> {
-        let core = Box::new(Core::new(budget));
+    pub(crate) fn new(
+        lua: Lua,
+        budget: u32,
+        metatables: &'static Metatables,
+        local: Arc<Local>,
+    ) -> mlua::Result<Self> {
+        let core = Box::new(Core::new(budget, metatables, local));
         let by_time = preempt::is_available();
-        let mut threads = [(ptr::null_mut(), 0), (ptr::null_mut(), 0)];
+        let (mut root, mut reference) = (ptr::null_mut(), 0);
         // SAFETY: the state is fresh, so that every thread but mlua's own reference thread, which runs no code, gets
         // a copy of the extra space and of the hook. The closure owns nothing.
         unsafe {
             let core: *const Core = &raw const *core;
-            let threads = &mut threads;
+            let (root, reference) = (&mut root, &mut reference);
             lua.exec_raw::<()>((), move |l| {
                 ffi::lua_rawgeti(l, ffi::LUA_REGISTRYINDEX, ffi::LUA_RIDX_MAINTHREAD);
                 let main = ffi::lua_tothread(l, -1);
                 ffi::lua_settop(l, -2);
                 *ffi::lua_getextraspace(main).cast::<*const Core>() = core;
                 *ffi::lua_getextraspace(l).cast::<*const Core>() = core;
+                (*core).workbench.set(main);
                 if !by_time {
                     count_instructions(main, &*core);
                 }
-                for slot in threads {
-                    let thread = ffi::lua_newthread(main);
-                    *slot = (thread, ffi::luaL_ref(main, ffi::LUA_REGISTRYINDEX));
-                }
+                *root = ffi::lua_newthread(l);
+                *reference = ffi::luaL_ref(l, ffi::LUA_REGISTRYINDEX);
                 // Code that runs outside of a turn, such as `__tostring` of an error, is not watched over.
                 count_instructions(main, &*core);
-                ffi::lua_createtable(l, 64, 0);
+                ffi::lua_createtable(l, 0, 0);
                 ffi::lua_rawsetp(l, ffi::LUA_REGISTRYINDEX, keys_address(&*core));
+                ffi::lua_createtable(l, 0, 0);
+                ffi::lua_rawsetp(l, ffi::LUA_REGISTRYINDEX, names_address(&*core));
+                lazy::install(l);
             })?;
         }
-        let [(root, reference), (workbench, _)] = threads;
         core.root.set(root);
-        core.workbench.set(workbench);
+        bridge::install(&lua)?;
+        object::patch_failures(&lua)?;
         let main = Task {
             thread: root,
             reference,
@@ -149,42 +151,6 @@ impl Vm {
         &self.lua
     }
 
-    /// Sets the metatables of our userdata. Their finalizers are added here.
-    ///
-    /// # Errors
-    /// When memory does not suffice.
-    pub(crate) fn set_metatables(&self, metatables: &Metatables) -> mlua::Result<()> {
-        let known = &self.core.metatables;
-        for (table, address, reference, collects) in [
-            (&metatables.error, &known.error, &known.error_reference, true),
-            (
-                &metatables.foreign,
-                &known.foreign,
-                &known.foreign_reference,
-                true,
-            ),
-            (
-                &metatables.unsigned,
-                &known.unsigned,
-                &known.unsigned_reference,
-                false,
-            ),
-        ] {
-            // SAFETY: the closure owns nothing. The table, its argument, is kept by the registry from now on.
-            unsafe {
-                self.lua.exec_raw::<()>(table, |l| {
-                    if collects {
-                        ffi::lua_pushcfunction(l, object::collect);
-                        ffi::lua_setfield(l, -2, c"__gc".as_ptr());
-                    }
-                    address.set(ffi::lua_topointer(l, -1));
-                    reference.set(ffi::luaL_ref(l, ffi::LUA_REGISTRYINDEX));
-                })?;
-            }
-        }
-        Ok(())
-    }
-
     /// Keeps `function` for [`begin`](Self::begin).
     ///
     /// # Errors
@@ -199,6 +165,15 @@ impl Vm {
             })?;
         }
         Ok(Kept(reference))
+    }
+
+    /// Keeps `function` no longer.
+    pub(crate) fn forget(&self, function: Kept) {
+        // SAFETY: releasing a reference needs no memory that is not there. The closure owns nothing.
+        let _ = unsafe {
+            self.lua
+                .exec_raw::<()>((), |l| ffi::luaL_unref(l, ffi::LUA_REGISTRYINDEX, function.0))
+        };
     }
 
     /// Begins an invocation of `function` with the arguments that `arguments` stands on the list of.
@@ -426,8 +401,8 @@ impl Vm {
         self.core.deadline.set(None);
         close_pumps(&self.core);
         for callee in &mut *self.core.callees.borrow_mut() {
-            if let Some(binding) = &mut callee.binding {
-                binding.release();
+            if let Some(frame) = &mut callee.idle {
+                frame.release();
             }
         }
         // SAFETY: the main coroutine has ended and holds only what it returned.
@@ -515,7 +490,8 @@ impl Drop for Vm {
         self.spawned.clear();
         self.core.handoff.take();
         self.core.exchange.clear();
-        self.core.frames.take();
+        self.core.callees.take();
+        self.core.method_frames.take();
         self.core.context.take();
     }
 }
@@ -690,6 +666,12 @@ unsafe fn parameter_name(thread: *mut lua_State, index: usize) -> String {
 pub(crate) fn context(lua: &Lua) -> Option<Context> {
     // SAFETY: mlua's current state is a thread of a state of ours.
     lua.exec_raw_lua(|raw| unsafe { core(raw.state()).context.borrow().as_deref().cloned() })
+}
+
+/// What belongs to the state.
+pub(crate) fn local(lua: &Lua) -> Arc<Local> {
+    // SAFETY: mlua's current state is a thread of a state of ours.
+    lua.exec_raw_lua(|raw| unsafe { core(raw.state()).local.clone() })
 }
 
 /// An owned copy of a Lua value.

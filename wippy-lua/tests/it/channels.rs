@@ -371,12 +371,12 @@ async fn misuse_is_explained() {
     );
     insta::assert_snapshot!(log.await, @"
     false the size of a channel is between 0 and 1048576
-    false bad argument #1 to '?' (number expected, got string)
+    false bad argument #1 to 'channel.new' (number expected, got string)
     false use `ch:send(value)`, with a colon
     false use `ch:receive()`, with a colon
     false use `ch:case_receive()` or `ch:case_send(value)`, with a colon
     false use `ch:close()`, with a colon
-    false bad argument #1 to '?' (table expected, got number)
+    false bad argument #1 to 'channel.select' (table expected, got number)
     channel true
     nil a userdata cannot be sent
     ");

@@ -8,7 +8,7 @@ use std::{
 use wippy_security::CallError;
 
 use super::Pool;
-use crate::{deadline, instance::Instance, module::Module, wasi::Stdio};
+use crate::{deadline::Deadline, instance::Instance, module::Module, wasi::Stdio};
 
 /// How often a pool is looked after, unless somebody takes something first.
 const BEAT: Duration = Duration::from_millis(250);
@@ -56,8 +56,8 @@ fn tend(pool: &Pool) -> bool {
 /// Makes the unused instances that are missing.
 pub(crate) async fn fill(pool: &Pool, module: &Module) -> Result<(), CallError> {
     while is_short(pool, module) {
-        let deadline = deadline::after(module.limits.execution.unwrap_or(START_MAX));
-        let instance = Instance::new(module, Some(deadline), &[], Stdio::Log).await?;
+        let deadline = Deadline::after(Some(module.limits.execution.unwrap_or(START_MAX))).begun();
+        let instance = Instance::new(module, deadline, &[], Stdio::Log).await?;
         pool.stock.put_unused(Box::new(instance));
     }
     Ok(())

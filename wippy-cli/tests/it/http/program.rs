@@ -48,6 +48,12 @@ impl Program {
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
+
+    /// The rest of its log, and its exit code.
+    pub(crate) fn rest(mut self) -> (Vec<String>, Option<i32>) {
+        let rest = self.log.iter().collect();
+        (rest, self.child.wait().unwrap().code())
+    }
 }
 
 impl Drop for Program {

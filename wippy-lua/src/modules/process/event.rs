@@ -1,17 +1,29 @@
 //! Events as tables.
 
-use mlua::{Lua, Table};
+use mlua::{Lua, Table, Value as LuaValue};
 use wippy_security::{Event, Exit};
 
 use crate::{errors, raw};
 
 /// The kinds of events, under the names that scripts know them by.
-pub(super) const KINDS: &[(&str, &str)] = &[
+const KINDS: &[(&str, &str)] = &[
     ("CANCEL", "pid.cancel"),
     ("EXIT", "pid.exit"),
     ("LINK_DOWN", "pid.link.down"),
     ("OUTDATED", "pid.outdated"),
 ];
+
+/// The table of kinds.
+///
+/// # Errors
+/// When memory does not suffice.
+pub(super) fn kinds(lua: &Lua) -> mlua::Result<LuaValue> {
+    let kinds = lua.create_table()?;
+    for (name, kind) in KINDS {
+        kinds.raw_set(*name, *kind)?;
+    }
+    Ok(LuaValue::Table(kinds))
+}
 
 /// The event as a table: `kind`, `from`, and what else it has.
 ///

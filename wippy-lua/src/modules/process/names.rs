@@ -1,6 +1,6 @@
 //! `process.registry`: names of processes.
 
-use mlua::{IntoLuaMulti, Lua, MultiValue, Table, Value as LuaValue};
+use mlua::{IntoLuaMulti, Lua, MultiValue, Value as LuaValue};
 use wippy_security::CallError;
 
 use super::{context, done};
@@ -13,7 +13,7 @@ const SCOPES: &[(&str, i64)] = &[("LOCAL", 0), ("EVENTUAL", 1), ("CONSISTENT", 2
 ///
 /// # Errors
 /// When memory does not suffice.
-pub(super) fn open(lua: &Lua) -> mlua::Result<Table> {
+pub(super) fn open(lua: &Lua) -> mlua::Result<LuaValue> {
     let table = lua.create_table()?;
     for (name, scope) in SCOPES {
         table.raw_set(*name, *scope)?;
@@ -24,7 +24,7 @@ pub(super) fn open(lua: &Lua) -> mlua::Result<Table> {
         lua.create_function(|lua, name: String| lookup(lua, &name))?,
     )?;
     table.raw_set("unregister", lua.create_function(unregister)?)?;
-    Ok(table)
+    Ok(LuaValue::Table(table))
 }
 
 fn register(

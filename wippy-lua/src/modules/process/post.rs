@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What a channel of a process gives.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone)]
 pub(super) enum Topic {
     /// Messages that nothing else listens to.
     Inbox,
@@ -48,9 +48,32 @@ pub(crate) struct Post {
 
 #[derive(Default)]
 struct Sorted {
-    piles: HashMap<Topic, Pile>,
+    inbox: Pile,
+    events: Pile,
+    listened: HashMap<Arc<str>, Pile>,
     /// How many letters have come.
     count: u64,
+}
+
+impl Sorted {
+    fn pile(&mut self, topic: &Topic) -> Option<&mut Pile> {
+        match topic {
+            Topic::Inbox => Some(&mut self.inbox),
+            Topic::Events => Some(&mut self.events),
+            Topic::Listened(topic) => self.listened.get_mut(topic),
+        }
+    }
+
+    /// Where a letter belongs.
+    fn pile_of(&mut self, letter: &Letter) -> &mut Pile {
+        match letter {
+            Letter::Event(..) => &mut self.events,
+            Letter::Message(message, _) => match self.listened.get_mut(&message.topic) {
+                Some(pile) => pile,
+                None => &mut self.inbox,
+            },
+        }
+    }
 }
 
 /// What waits for one channel.
@@ -63,13 +86,9 @@ struct Pile {
 
 impl Post {
     pub(crate) fn new(mailbox: Mailbox) -> Arc<Self> {
-        let piles = [Topic::Inbox, Topic::Events].map(|topic| (topic, Pile::default()));
         Arc::new(Self {
             mailbox,
-            sorted: Mutex::new(Sorted {
-                piles: piles.into(),
-                count: 0,
-            }),
+            sorted: Mutex::default(),
         })
     }
 
@@ -81,18 +100,11 @@ impl Post {
     pub(crate) fn sort(&self, waking: &mut Waking<'_>) {
         while let Poll::Ready(letter) = self.mailbox.poll_next(waking) {
             let mut sorted = self.lock();
-            let topic = match &letter {
-                Letter::Event(..) => Topic::Events,
-                Letter::Message(message, _) => Topic::Listened(message.topic.clone()),
-            };
             sorted.count += 1;
             let number = sorted.count;
-            let is_listened = sorted.piles.contains_key(&topic);
-            let topic = if is_listened { topic } else { Topic::Inbox };
-            let waker = sorted.piles.get_mut(&topic).and_then(|pile| {
-                pile.letters.push_back((number, letter));
-                pile.waker.take()
-            });
+            let pile = sorted.pile_of(&letter);
+            pile.letters.push_back((number, letter));
+            let waker = pile.waker.take();
             drop(sorted);
             if let Some(waker) = waker {
                 waker.wake();
@@ -104,35 +116,34 @@ impl Post {
     /// somebody listens to it already.
     pub(super) fn listen(&self, topic: &Arc<str>) -> bool {
         let mut sorted = self.lock();
-        let key = Topic::Listened(topic.clone());
-        if sorted.piles.contains_key(&key) {
+        if sorted.listened.contains_key(topic) {
             return false;
         }
-        let mut pile = Pile::default();
-        if let Some(inbox) = sorted.piles.get_mut(&Topic::Inbox) {
-            let (ours, others) = mem::take(&mut inbox.letters).into_iter().partition(
-                |(_, letter)| matches!(letter, Letter::Message(message, _) if message.topic == *topic),
-            );
-            (pile.letters, inbox.letters) = (ours, others);
-        }
-        sorted.piles.insert(key, pile);
+        let (ours, others) = mem::take(&mut sorted.inbox.letters).into_iter().partition(
+            |(_, letter)| matches!(letter, Letter::Message(message, _) if message.topic == *topic),
+        );
+        sorted.inbox.letters = others;
+        let pile = Pile {
+            letters: ours,
+            waker: None,
+        };
+        sorted.listened.insert(topic.clone(), pile);
         true
     }
 
     /// Undoes that: what waits goes to the inbox.
     pub(super) fn unlisten(&self, topic: &Arc<str>) {
         let mut sorted = self.lock();
-        let Some(pile) = sorted.piles.remove(&Topic::Listened(topic.clone())) else {
+        let Some(pile) = sorted.listened.remove(topic) else {
             return;
         };
-        let waker = sorted.piles.get_mut(&Topic::Inbox).and_then(|inbox| {
-            inbox.letters.extend(pile.letters);
-            inbox
-                .letters
-                .make_contiguous()
-                .sort_unstable_by_key(|(number, _)| *number);
-            inbox.waker.take()
-        });
+        let inbox = &mut sorted.inbox;
+        inbox.letters.extend(pile.letters);
+        inbox
+            .letters
+            .make_contiguous()
+            .sort_unstable_by_key(|(number, _)| *number);
+        let waker = inbox.waker.take();
         drop(sorted);
         if let Some(waker) = waker {
             waker.wake();
@@ -141,8 +152,14 @@ impl Post {
 
     /// Puts everything that no script has taken back into the mailbox.
     pub(crate) fn put_back(&self) {
-        let piles = mem::take(&mut self.lock().piles);
-        let mut letters: Vec<_> = piles.into_values().flat_map(|pile| pile.letters).collect();
+        let Sorted {
+            inbox,
+            events,
+            listened,
+            ..
+        } = mem::take(&mut *self.lock());
+        let piles = [inbox, events].into_iter().chain(listened.into_values());
+        let mut letters: Vec<_> = piles.flat_map(|pile| pile.letters).collect();
         letters.sort_unstable_by_key(|(number, _)| *number);
         self.mailbox
             .put_back(letters.into_iter().map(|(_, letter)| letter));
@@ -150,7 +167,7 @@ impl Post {
 
     fn poll_next(&self, topic: &Topic, waking: &Waking<'_>) -> Poll<Option<Letter>> {
         let mut sorted = self.lock();
-        let Some(pile) = sorted.piles.get_mut(topic) else {
+        let Some(pile) = sorted.pile(topic) else {
             return Poll::Ready(None);
         };
         if let Some((_, letter)) = pile.letters.pop_front() {

@@ -24,35 +24,47 @@ const VARIANTS: [(&str, bool, bool); 4] = [
 /// Where the blocking method is kept: mlua's own methods cannot suspend.
 const EXEC: &str = "wippy.spawner.exec";
 
-/// Adds the functions to the module.
+/// `process.spawn` and its variants.
 ///
 /// # Errors
-/// When memory does not suffice.
-pub(super) fn install(lua: &Lua, module: &Table) -> mlua::Result<()> {
-    for (name, monitor, link) in VARIANTS {
-        let function = lua.create_function(move |lua, target: Target| {
-            Spawner::default().spawn(lua, target, monitor, link)
-        })?;
-        module.raw_set(name, function)?;
-    }
+/// When memory does not suffice; so for all functions here.
+pub(super) fn spawn_function(lua: &Lua, monitor: bool, link: bool) -> mlua::Result<LuaValue> {
+    let function =
+        lua.create_function(move |lua, target: Target| Spawner::default().spawn(lua, target, monitor, link))?;
+    Ok(LuaValue::Function(function))
+}
+
+/// `process.exec`
+pub(super) fn exec_function(lua: &Lua) -> mlua::Result<LuaValue> {
     let function = suspending(lua, |lua, target: Target| {
         Ok(exec(start_exec(lua, &Spawner::default(), target)))
     })?;
-    module.raw_set("exec", function)?;
+    Ok(LuaValue::Function(function))
+}
+
+/// `process.with_context`
+pub(super) fn with_context_function(lua: &Lua) -> mlua::Result<LuaValue> {
+    let function = lua.create_function(|lua, values: Table| Spawner::default().with_context(lua, &values))?;
+    Ok(LuaValue::Function(function))
+}
+
+/// `process.with_options`
+pub(super) fn with_options_function(lua: &Lua) -> mlua::Result<LuaValue> {
+    let function = lua.create_function(|_, options: Table| Spawner::default().with_options(&options))?;
+    Ok(LuaValue::Function(function))
+}
+
+/// `builder:exec(...)`, which is made once.
+fn exec_method(lua: &Lua) -> mlua::Result<LuaValue> {
+    let known: LuaValue = lua.named_registry_value(EXEC)?;
+    if !known.is_nil() {
+        return Ok(known);
+    }
     let method = suspending(lua, |lua, (this, target): (UserDataRef<Spawner>, Target)| {
         Ok(exec(start_exec(lua, &this, target)))
     })?;
-    let methods = lua.create_table()?;
-    methods.raw_set("exec", method)?;
-    lua.set_named_registry_value(EXEC, methods)?;
-    module.raw_set(
-        "with_context",
-        lua.create_function(|lua, values: Table| Spawner::default().with_context(lua, &values))?,
-    )?;
-    module.raw_set(
-        "with_options",
-        lua.create_function(|_, options: Table| Spawner::default().with_options(&options))?,
-    )
+    lua.set_named_registry_value(EXEC, &method)?;
+    Ok(LuaValue::Function(method))
 }
 
 /// What is to be started, and where.
@@ -201,8 +213,9 @@ impl UserData for Spawner {
                 Ok(spawner)
             },
         );
-        methods.add_meta_method("__index", |lua, _, name: String| {
-            lua.named_registry_value::<Table>(EXEC)?.raw_get::<LuaValue>(name)
+        methods.add_meta_method("__index", |lua, _, name: String| match &*name {
+            "exec" => exec_method(lua),
+            _ => Ok(LuaValue::Nil),
         });
     }
 }

@@ -38,6 +38,9 @@ enum Step {
     Consume {
         process: usize,
     },
+    PutBack {
+        process: usize,
+    },
     EndWell {
         process: usize,
     },
@@ -93,6 +96,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (process.clone(), name.clone()).prop_map(|(from, name)| Step::SendToName { from, name }),
         4 => (process.clone(), any::<bool>()).prop_map(|(process, keep)| Step::Receive { process, keep }),
         1 => process.clone().prop_map(|process| Step::Consume { process }),
+        1 => process.clone().prop_map(|process| Step::PutBack { process }),
         2 => process.clone().prop_map(|process| Step::EndWell { process }),
         2 => process.clone().prop_map(|process| Step::Crash { process }),
         1 => two.clone().prop_map(|(by, process)| Step::Terminate { by, process }),
@@ -124,7 +128,7 @@ struct Modelled {
     ending: Option<&'static str>,
     letters: VecDeque<String>,
     /// Messages taken out and not consumed.
-    kept: usize,
+    kept: Vec<String>,
     traps: bool,
     monitors: BTreeSet<usize>,
     links: BTreeSet<usize>,
@@ -153,7 +157,7 @@ impl Model {
     fn has_room(&self, number: usize) -> bool {
         let process = &self.processes[&number];
         let waiting = process.letters.iter().filter(|letter| is_message(letter)).count();
-        process.ended.is_some() || waiting + process.kept < BOUND
+        process.ended.is_some() || waiting + process.kept.len() < BOUND
     }
 
     fn send(&mut self, from: usize, to: usize, topic: &str) -> Result<(), ErrorKind> {
@@ -352,15 +356,23 @@ impl Run {
                 let letter = puppet.mailbox.try_next();
                 let expected = self.model.of(number).letters.pop_front();
                 assert_eq!(letter.as_ref().map(describe), expected);
-                if keep && let (Some(letter @ Letter::Message(..)), Some(_)) = (letter, expected) {
-                    self.model.of(number).kept += 1;
+                if keep && let (Some(letter @ Letter::Message(..)), Some(expected)) = (letter, expected) {
+                    self.model.of(number).kept.push(expected);
                     self.kept[number - 1].push(letter);
                 }
             }
             Step::Consume { process } => {
                 let (_, number) = self.pick_alive(process)?;
                 self.kept[number - 1].clear();
-                self.model.of(number).kept = 0;
+                self.model.of(number).kept.clear();
+            }
+            Step::PutBack { process } => {
+                let (puppet, number) = self.pick_alive(process)?;
+                puppet.mailbox.put_back(self.kept[number - 1].drain(..));
+                let process = self.model.of(number);
+                for letter in std::mem::take(&mut process.kept).into_iter().rev() {
+                    process.letters.push_front(letter);
+                }
             }
             Step::EndWell { process } => {
                 let (puppet, number) = self.pick_alive(process)?;
