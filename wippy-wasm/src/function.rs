@@ -8,7 +8,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use wippy_security::{Bound, Call, CallError, CallFuture, Context, Handler, Permit, PoolCounts, Span};
+use wippy_security::{
+    Bound, Call, CallError, CallFuture, Context, Handler, Permit, Pool, PoolConfig, PoolCounts, Slot, Span,
+};
 use wippy_wit::{Reader, Signature, Writer};
 
 use crate::{
@@ -16,7 +18,7 @@ use crate::{
     deadline,
     instance::{self, CallFailure, Deadline, Instance, Invocation},
     module::Module,
-    pool::{self, Pool, PoolConfig, Slot},
+    pool,
     resource::{self, Keeper},
     trap,
     wasi::Stdio,
@@ -25,7 +27,7 @@ use crate::{
 /// A function entry that is a module's method.
 pub struct WasmFunction {
     pub(crate) module: Arc<Module>,
-    pub(crate) pool: Arc<Pool>,
+    pub(crate) pool: Arc<Pool<Instance>>,
 }
 
 impl WasmFunction {
@@ -52,12 +54,12 @@ impl WasmFunction {
     /// # Errors
     /// What kept one from being made. Calls make their own then.
     pub async fn warm(&self) -> Result<(), CallError> {
-        pool::tend::fill(&self.pool, &self.module).await
+        self.pool.fill(&*self.module).await
     }
 
     /// Whether the pool lacks instances that it is to have ready.
     pub fn is_cold(&self) -> bool {
-        pool::tend::is_short(&self.pool, &self.module)
+        self.pool.is_short(&*self.module)
     }
 
     /// Instances that wait for a call: unused ones, and used ones.
@@ -93,7 +95,7 @@ impl WasmFunction {
         let _slot = deadline::within(deadline, self.pool.slot(&module.id))
             .await
             .map_err(expired)??;
-        self.look_after_stock();
+        pool::look_after(&self.pool, &self.module);
         let mut instance = match kept.take().or_else(|| self.pool.at_hand(context)) {
             Some(instance) => instance,
             None => Box::new(self.instantiate(context, deadline).await?),
@@ -111,15 +113,9 @@ impl WasmFunction {
             .await;
         if is_good(&outcome) {
             *kept = self.pool.put_back(context, instance);
-            self.look_after_stock();
+            pool::look_after(&self.pool, &self.module);
         }
         outcome.map_err(CallError::from)
-    }
-
-    fn look_after_stock(&self) {
-        if self.pool.has_stock() {
-            pool::tend::start(&self.pool, &self.module);
-        }
     }
 
     pub(crate) async fn instantiate(

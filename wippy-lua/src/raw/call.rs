@@ -100,18 +100,38 @@ enum Progress {
     Pending,
 }
 
-/// Makes the Lua function that calls an entry by its id.
+/// Makes the Lua function that calls an entry by its id. `settle` makes a value of a userdata that is none of ours.
 ///
 /// # Errors
 /// When memory does not suffice.
-pub(crate) fn call_function(lua: &Lua) -> mlua::Result<LuaFunction> {
+pub(crate) fn call_function(lua: &Lua, settle: LuaFunction) -> mlua::Result<LuaFunction> {
     let names = lua.create_table()?;
-    // SAFETY: the closure owns nothing; the table of names and that of interned keys become the function's upvalues.
+    // SAFETY: the closure owns nothing; the table of names, that of interned keys and `settle` become the function's
+    // upvalues.
     unsafe {
-        lua.exec_raw(names, |l| {
+        lua.exec_raw((names, settle), |l| {
             push_keys(l, core(l));
-            ffi::lua_pushcclosure(l, call, 2);
+            ffi::lua_insert(l, -2);
+            ffi::lua_pushcclosure(l, call, 3);
         })
+    }
+}
+
+/// Replaces arguments that are userdata of modules by what they stand for.
+///
+/// # Safety
+/// As for anything that can raise: called from the outermost frame of a C function that owns nothing.
+unsafe fn settle_arguments(l: *mut lua_State, core: &Core) {
+    // SAFETY: by the caller; a C function has free slots.
+    unsafe {
+        for index in 2..=ffi::lua_gettop(l) {
+            if ffi::lua_type(l, index) == ffi::LUA_TUSERDATA && object::kind(l, index, core).is_none() {
+                ffi::lua_pushvalue(l, ffi::lua_upvalueindex(3));
+                ffi::lua_pushvalue(l, index);
+                ffi::lua_call(l, 1, 1);
+                ffi::lua_replace(l, index);
+            }
+        }
     }
 }
 
@@ -139,6 +159,7 @@ unsafe extern "C-unwind" fn call(l: *mut lua_State) -> c_int {
                 ffi::lua_rawset(l, ffi::lua_upvalueindex(1));
             }
         }
+        settle_arguments(l, core);
         let progress = if index == 0 {
             Some(Progress::Error)
         } else {

@@ -214,10 +214,18 @@ impl Source for Delivered {
                 build(move |lua| Message::new(message).into_lua(lua)?.into_lua_multi(lua))
             }
             Letter::Message(message, _place) => {
-                self.rest = message.payloads.into();
+                self.rest = message.payloads.into_iter().map(settled).collect();
                 Delivery::Value(self.rest.pop_front().unwrap_or_default())
             }
         }))
+    }
+}
+
+/// What a payload stands for; anything else is what it is.
+fn settled(value: Value) -> Value {
+    match &value {
+        Value::Foreign(foreign) => foreign.value().cloned().unwrap_or(value),
+        _ => value,
     }
 }
 
