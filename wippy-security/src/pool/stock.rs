@@ -17,10 +17,6 @@ use super::{Ready, owner::Owner};
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
 /// The instances of a pool that nobody uses.
-#[expect(
-    clippy::vec_box,
-    reason = "an instance is boxed wherever it goes, since calls move it often"
-)]
 pub(super) struct Stock<T> {
     unused: Mutex<Vec<Box<T>>>,
     /// How many unused ones there should be.
