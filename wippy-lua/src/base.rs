@@ -32,13 +32,12 @@ pub(crate) fn time(lua: &Lua) -> mlua::Result<LuaValue> {
             .iter_mut()
             .zip(["year", "month", "day", "hour", "min", "sec"])
         {
-            *number = match fields.get::<LuaValue>(name)? {
-                LuaValue::Nil => None,
-                value => Some(
-                    lua.coerce_integer(value)?
-                        .ok_or_else(|| mlua::Error::runtime(format!("field '{name}' is not an integer")))?,
-                ),
-            };
+            let value: LuaValue = fields.get(name)?;
+            if !value.is_nil() {
+                let integer = lua.coerce_integer(value)?;
+                let message = || mlua::Error::runtime(format!("field '{name}' is not an integer"));
+                *number = Some(integer.ok_or_else(message)?);
+            }
         }
         local_timestamp(Some(numbers))
     }))

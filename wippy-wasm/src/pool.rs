@@ -26,7 +26,7 @@ impl Maker<Instance> for Module {
     async fn make_ahead(&self) -> Result<Instance, CallError> {
         let deadline = deadline::after(self.limits.execution.unwrap_or(START_MAX));
         let made = Instance::new(self, Some(deadline), &[], Stdio::Log).await;
-        made.map_err(|error| CallError::from(error).context(&self.id))
+        made.map_err(|error| error.context(&self.id))
     }
 }
 

@@ -354,7 +354,7 @@ async fn secure_server() -> SocketAddr {
             tokio::spawn(async move {
                 let mut stream = acceptor.accept(stream).await.ok()?;
                 let mut buffer = [0; 4096];
-                stream.read(&mut buffer).await.ok()?;
+                let _head = stream.read(&mut buffer).await.ok()?;
                 let known = stream.get_ref().1.peer_certificates().is_some();
                 let body = if known { "known" } else { "hello" };
                 let reply =

@@ -223,10 +223,12 @@ impl Source for Delivered {
 
 /// What a payload stands for; anything else is what it is.
 fn settled(value: Value) -> Value {
-    match &value {
-        Value::Foreign(foreign) => foreign.value().cloned().unwrap_or(value),
-        _ => value,
-    }
+    let stands_for = if let Value::Foreign(foreign) = &value {
+        foreign.value().cloned()
+    } else {
+        None
+    };
+    stands_for.unwrap_or(value)
 }
 
 fn build(completion: impl FnOnce(&Lua) -> mlua::Result<MultiValue> + Send + 'static) -> Delivery {
