@@ -350,18 +350,14 @@ fn test_text(test: &str, files: &mut BTreeMap<PathBuf, String>) -> Option<String
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join(folder)
         .join(format!("{}.rs", path.join("/")));
-    let text = match files.get(&path) {
-        Some(text) => text.clone(),
-        None => {
-            let text = fs::read_to_string(&path).ok()?;
-            files.insert(path, text.clone());
-            text
-        }
-    };
+    if !files.contains_key(&path) {
+        files.insert(path.clone(), fs::read_to_string(&path).ok()?);
+    }
+    let source = files.get(&path)?;
     let mut shared = String::new();
     let mut found = None;
     // Items begin at the margin and end with a brace there.
-    for item in text.split_inclusive("\n}\n") {
+    for item in source.split_inclusive("\n}\n") {
         let is_test = item.contains("\n#[test]") || item.contains("\n#[tokio::test");
         if is_test && item.contains(&format!("fn {name}()")) {
             found = Some(item.to_owned());
@@ -390,8 +386,8 @@ fn what_is_listed_has_a_test_that_uses_it() {
         let Some(test) = &row.test else { continue };
         match test_text(test, &mut files) {
             None => wrong.push(format!("there is no test `{test}`")),
-            Some(text) => {
-                let unused = row.names.iter().filter(|name| !uses(&text, name));
+            Some(source) => {
+                let unused = row.names.iter().filter(|name| !uses(&source, name));
                 wrong.extend(unused.map(|name| format!("`{test}` does not use `{name}` of `{}`", row.owner)));
             }
         }
