@@ -60,6 +60,13 @@ fn main() {
         ),
         ("echo_string", "typed call_async, 100 bytes", 1.8, 10_000, 0.0),
         ("echo_bytes", "typed call_async, 1 MiB", 1.3, 200, 0.0),
+        (
+            "import",
+            "func_wrap, 100 bytes; ours calls a Lua function",
+            2.0,
+            5_000,
+            0.0,
+        ),
     ] {
         if !wanted(name) {
             continue;
@@ -77,6 +84,11 @@ fn main() {
         );
         let floor = "typed lower + raw Lua read + raw Lua build, 1,000 users";
         rows.push(row.named("echo_users", floor, 1.3, rig.allocations("echo_users")));
+    }
+    if wanted("method") {
+        let row = Row::measure(|| rig.run("add", 10_000), || rig.run("method", 10_000));
+        let floor = "a plain call from Lua, ours; a method of a resource";
+        rows.push(row.named("method", floor, 2.0, rig.allocations("method")));
     }
     support::print(&rows);
 }

@@ -173,6 +173,6 @@ impl Bound for BoundFunction {
             arguments,
             result,
         } = call;
-        Box::pin(function.run_keeping(kept, context, arguments, result))
+        CallFuture::from(Box::pin(function.run_keeping(kept, context, arguments, result)))
     }
 }

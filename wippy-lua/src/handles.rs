@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Table, Value as LuaValue};
-use wippy_security::{CallError, Context, Handle, Object};
-use wippy_wit::{Value, ValueReader, ValueWriter};
+use mlua::{Function, IntoLuaMulti, Lua, Table, Value as LuaValue};
+use wippy_security::{CallError, Handle, Object};
 
 use crate::{errors, raw, suspend::suspending, values};
 
@@ -18,10 +17,10 @@ pub(crate) fn metatable(lua: &Lua) -> mlua::Result<Table> {
     let close = close(lua)?;
     methods.raw_set("close", &close)?;
     metatable.raw_set("__close", close)?;
-    metatable.raw_set(
-        "__index",
-        lua.create_function(move |lua, (this, name): (LuaValue, String)| index(lua, &methods, &this, &name))?,
-    )?;
+    let known = methods.clone();
+    let unknown =
+        lua.create_function(move |lua, (this, name): (LuaValue, String)| index(lua, &methods, &this, &name))?;
+    metatable.raw_set("__index", raw::index_function(lua, &known, &unknown)?)?;
     metatable.raw_set(
         "__tostring",
         lua.create_function(|lua, value: LuaValue| {
@@ -54,46 +53,11 @@ fn index(lua: &Lua, methods: &Table, this: &LuaValue, name: &str) -> mlua::Resul
     if !known.is_nil() {
         return Ok(known);
     }
-    let method = method(lua, name)?;
+    let usage = format!("use `handle:{name}(...)`, with a colon");
+    let misuse = lua.create_function(move |_, ()| Err::<(), _>(mlua::Error::runtime(&usage)))?;
+    let method = raw::method_function(lua, name, &misuse)?;
     methods.raw_set(name, &method)?;
     Ok(LuaValue::Function(method))
-}
-
-fn method(lua: &Lua, name: &str) -> mlua::Result<Function> {
-    let name: Arc<str> = name.into();
-    suspending(lua, move |lua, arguments: MultiValue| {
-        let mut arguments = arguments.into_iter();
-        let object = arguments.next().and_then(|this| object(lua, &this));
-        let object =
-            object.ok_or_else(|| mlua::Error::runtime(format!("use `handle:{name}(...)`, with a colon")))?;
-        let read = |(index, value): (usize, LuaValue)| {
-            raw::read_value(lua, &value)
-                .map_err(|error| errors::raise(error.at_argument(index, "...").into()))
-        };
-        let arguments: Vec<Value> = arguments.enumerate().map(read).collect::<mlua::Result<_>>()?;
-        let context = raw::context(lua);
-        let name = name.clone();
-        Ok(async move {
-            let outcome = call(context, &object, &name, &arguments).await;
-            move |lua: &Lua| values::answer(lua, outcome)
-        })
-    })
-}
-
-async fn call(
-    context: Option<Context>,
-    object: &Arc<dyn Object>,
-    method: &str,
-    arguments: &[Value],
-) -> Result<Value, CallError> {
-    let context = context.ok_or_else(|| CallError::internal("a call was made outside of an invocation"))?;
-    let mut arguments = ValueReader::arguments(arguments);
-    let mut result = ValueWriter::default();
-    context
-        .dispatcher()
-        .call_object(&context, object, method, &mut arguments, &mut result)?
-        .await?;
-    Ok(result.finish())
 }
 
 /// `handle:close()`, and what `<close>` does.

@@ -47,7 +47,7 @@ mod vm;
 mod writer;
 
 pub(crate) use self::core::deadline_error;
-pub(crate) use call::call_function;
+pub(crate) use call::{call_function, index_function, method_function};
 pub(crate) use channel::{CHANNEL, Delivery, Source, close_channel, sourced_channel};
 pub(crate) use lazy::{Field, Recipe, get_metatable, lazy_table, next, raw_get, raw_set, set_metatable};
 pub(crate) use object::{Metatables, foreign, integer_or_unsigned, unsigned, wrap_foreign};

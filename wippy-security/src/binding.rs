@@ -82,7 +82,7 @@ impl Binding {
         };
         let future = match &mut self.callee {
             Some(BoundCallee::Bound(bound)) => bound.call(permit, call),
-            Some(BoundCallee::Handler(handler)) => handler.clone().invoke(permit, call),
+            Some(BoundCallee::Handler(handler)) => CallFuture::Boxed(handler.clone().invoke(permit, call)),
             None => return Err(CallError::internal("a function was not bound")),
         };
         Ok(Calling::new(

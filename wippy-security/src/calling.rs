@@ -12,8 +12,65 @@ use wippy_registry::EntryId;
 
 use crate::{CallError, ErrorKind, Object, dispatcher::Function};
 
-/// What a callee returns: the call itself, to be polled.
-pub type CallFuture<'a> = Pin<Box<dyn Future<Output = Result<(), CallError>> + Send + 'a>>;
+/// What a callee returns: the call itself, to be polled. Dropping it cancels the call.
+#[must_use = "a call does nothing until it is polled"]
+pub enum CallFuture<'a> {
+    /// A call with memory of its own.
+    Boxed(Pin<Box<dyn Future<Output = Result<(), CallError>> + Send + 'a>>),
+    /// A call that lives in its callee, so that nothing is allocated for it.
+    Resident(ResidentCall<'a>),
+}
+
+/// The borrow of a callee for as long as a call lives in it.
+pub struct ResidentCall<'a>(&'a mut dyn Resident);
+
+/// A callee that has room for one call within itself.
+pub trait Resident: Send {
+    /// Polls the call. After it was ready, there is none.
+    fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<(), CallError>>;
+
+    /// Drops whatever is left of the call; a call that came to its end leaves nothing.
+    fn cancel(&mut self);
+}
+
+impl<'a> CallFuture<'a> {
+    /// The call that `callee` has begun.
+    pub fn resident(callee: &'a mut dyn Resident) -> Self {
+        Self::Resident(ResidentCall(callee))
+    }
+
+    /// A call that ends at once with `error`.
+    pub fn refused(error: CallError) -> Self {
+        Self::Boxed(Box::pin(std::future::ready(Err(error))))
+    }
+}
+
+impl<'a, F> From<Pin<Box<F>>> for CallFuture<'a>
+where
+    F: Future<Output = Result<(), CallError>> + Send + 'a,
+{
+    fn from(future: Pin<Box<F>>) -> Self {
+        Self::Boxed(future)
+    }
+}
+
+impl Future for CallFuture<'_> {
+    type Output = Result<(), CallError>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Boxed(future) => future.as_mut().poll(cx),
+            Self::Resident(resident) => resident.0.poll(cx),
+        }
+    }
+}
+
+impl Drop for ResidentCall<'_> {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
 
 /// A call in progress. It ends by the deadline of its context; dropping it cancels the call.
 #[must_use = "a call does nothing until it is polled"]
@@ -40,14 +97,6 @@ impl Callee<'_> {
             Self::Object(object) => object.entry(),
         }
     }
-
-    fn record(&self, failed: bool) {
-        match self {
-            Self::Function(function) => function.record(failed),
-            Self::Borrowed(function) => function.record(failed),
-            Self::Object(_) => {}
-        }
-    }
 }
 
 impl<'a> Calling<'a> {
@@ -66,21 +115,14 @@ impl Future for Calling<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let outcome = match this.future.as_mut().poll(cx) {
-            Poll::Ready(outcome) => outcome,
-            Poll::Pending => {
-                let Some(deadline) = this.deadline else {
-                    return Poll::Pending;
-                };
-                let sleep = this.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-                match sleep.as_mut().poll(cx) {
-                    Poll::Ready(()) => Err(timed_out(this.callee.id())),
-                    Poll::Pending => return Poll::Pending,
-                }
-            }
+        if let Poll::Ready(outcome) = Pin::new(&mut this.future).poll(cx) {
+            return Poll::Ready(outcome);
+        }
+        let Some(deadline) = this.deadline else {
+            return Poll::Pending;
         };
-        this.callee.record(outcome.is_err());
-        Poll::Ready(outcome)
+        let sleep = this.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        sleep.as_mut().poll(cx).map(|()| Err(timed_out(this.callee.id())))
     }
 }
 

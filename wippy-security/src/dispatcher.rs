@@ -14,8 +14,8 @@ use wippy_registry::EntryId;
 use wippy_wit::{Reader, Writer};
 
 use crate::{
-    Call, CallError, Calling, Context, ErrorKind, Handler, MailboxLimits, Object, Permit, Policies,
-    PoolCounts, Processes, TokenStores, Tracer, calling::Callee, guard,
+    Call, CallError, CallFuture, Calling, Context, ErrorKind, Handler, MailboxLimits, Object, Permit,
+    Policies, PoolCounts, Processes, TokenStores, Tracer, calling::Callee, guard,
 };
 
 /// What holds for every call.
@@ -70,8 +70,6 @@ pub struct Function {
     handler: ArcSwapOption<Arc<dyn Handler>>,
     /// Counts the changes of the handler.
     pub(crate) generation: AtomicU64,
-    calls: AtomicU64,
-    failures: AtomicU64,
 }
 
 /// A function as it was at one moment. Calls go to that handler, whatever stands in its place meanwhile.
@@ -109,8 +107,6 @@ impl Dispatcher {
             id: id.clone(),
             handler,
             generation: AtomicU64::new(0),
-            calls: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
         };
         next.insert(id, Arc::new(function));
         self.table.store(Arc::new(next));
@@ -210,7 +206,7 @@ impl Dispatcher {
         };
         let future = object.clone().invoke(permit, method, call);
         Ok(Calling::new(
-            future,
+            CallFuture::Boxed(future),
             context.deadline(),
             Callee::Object(object.clone()),
         ))
@@ -275,7 +271,7 @@ fn begin<'a>(
         result,
     };
     Calling::new(
-        handler.invoke(permit, call),
+        CallFuture::Boxed(handler.invoke(permit, call)),
         context.deadline(),
         Callee::Function(function.clone()),
     )
@@ -348,14 +344,6 @@ impl Function {
         self.generation.fetch_add(1, Ordering::Release);
     }
 
-    /// Counts a call that came to its end.
-    pub(crate) fn record(&self, failed: bool) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        if failed {
-            self.failures.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
     /// The signature in Lua form, if the function has a fixed one.
     pub fn signature(&self) -> Option<String> {
         self.handler
@@ -367,14 +355,6 @@ impl Function {
     /// What the pool of the function holds now, if it has one.
     pub fn pool(&self) -> Option<PoolCounts> {
         self.handler.load().as_ref().and_then(|handler| handler.pool())
-    }
-
-    /// Calls so far, and how many of them failed.
-    pub fn counts(&self) -> (u64, u64) {
-        (
-            self.calls.load(Ordering::Relaxed),
-            self.failures.load(Ordering::Relaxed),
-        )
     }
 }
 

@@ -36,7 +36,7 @@ mod trace;
 
 pub use actor::Actor;
 pub use binding::{Binding, Bound};
-pub use calling::{CallFuture, Calling};
+pub use calling::{CallFuture, Calling, Resident, ResidentCall};
 pub use context::{Attachment, Context, Execution, Lease, Values};
 pub use dispatcher::{Dispatcher, DispatcherConfig, Function, Held};
 pub use error::{CallError, ErrorKind};
@@ -48,7 +48,7 @@ pub use network::is_private_address;
 pub use object::{Handle, Object};
 pub use policies::Policies;
 pub use policy::{Effect, Match, Policy, PolicyError, PolicyProblem};
-pub use pool::{Maker, Pool, PoolConfig, Pooled, Ready, Reuse, Slot};
+pub use pool::{Maker, OwnSlot, Pool, PoolConfig, Pooled, Ready, Reuse, Slot};
 pub use process::{
     Ended, Event, Exit, Host, Launched, Letter, Mailbox, MailboxLimits, Message, Pid, Place, Process,
     ProcessCounts, ProcessFuture, Processes, Record, Running, Spawn, Start, Terminal,

@@ -135,7 +135,11 @@ impl Handler for Measured {
     async fn invoke<'a>(self: Arc<Self>, permit: Permit, call: Call<'a>) -> Result<(), CallError> {
         let watch = self.metrics.watch(call.context.deadline());
         let future = self.handler.clone().invoke(permit, call);
-        Timed { future, watch }.await
+        Timed {
+            future: CallFuture::Boxed(future),
+            watch,
+        }
+        .await
     }
 
     fn bind(self: Arc<Self>) -> Option<Box<dyn Bound>> {
@@ -165,7 +169,7 @@ impl Bound for MeasuredBound {
     fn call<'a>(&'a mut self, permit: Permit, call: Call<'a>) -> CallFuture<'a> {
         let watch = self.metrics.watch(call.context.deadline());
         let future = self.bound.call(permit, call);
-        Box::pin(Timed { future, watch })
+        Box::pin(Timed { future, watch }).into()
     }
 }
 
@@ -180,7 +184,7 @@ impl Future for Timed<'_> {
     type Output = Result<(), CallError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
-        self.future.as_mut().poll(cx).map(|outcome| {
+        Pin::new(&mut self.future).poll(cx).map(|outcome| {
             let failure = outcome.as_ref().err().map(CallError::kind);
             self.watch.record(failure);
             outcome

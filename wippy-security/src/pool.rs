@@ -277,6 +277,44 @@ impl Drop for Slot<'_> {
     }
 }
 
+/// A slot for whoever makes one call after the other, occupied only while one runs.
+pub struct OwnSlot<T> {
+    pool: Arc<Pool<T>>,
+    is_occupied: bool,
+}
+
+impl<T: Pooled> OwnSlot<T> {
+    /// One that is not occupied.
+    pub fn new(pool: Arc<Pool<T>>) -> Self {
+        Self {
+            pool,
+            is_occupied: false,
+        }
+    }
+
+    /// Occupies it, if a slot is free.
+    pub fn occupy(&mut self) -> bool {
+        self.vacate();
+        self.is_occupied = self.pool.occupy_free();
+        self.is_occupied
+    }
+}
+
+impl<T> OwnSlot<T> {
+    /// Gives it back, if it is occupied.
+    pub fn vacate(&mut self) {
+        if std::mem::take(&mut self.is_occupied) {
+            self.pool.places.vacate();
+        }
+    }
+}
+
+impl<T> Drop for OwnSlot<T> {
+    fn drop(&mut self) {
+        self.vacate();
+    }
+}
+
 /// Counts a waiting call for as long as it waits.
 struct Waiting<'a> {
     places: &'a Places,

@@ -283,7 +283,7 @@ impl Bound for TracedBound {
             result: call.result,
         };
         let future = bound.call(permit, call);
-        Box::pin(Spanning { future, span })
+        Box::pin(Spanning { future, span }).into()
     }
 }
 

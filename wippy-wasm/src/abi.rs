@@ -2,7 +2,7 @@
 //!
 //! wasmtime calls typed functions fast and dynamically typed ones slowly: its dynamic values cost 40 bytes for each
 //! `u8` and a string for each field name. So calls are made through [`TypedFunc`] with types of our own,
-//! [`Arguments`] and [`Outcome`], whose lowering and lifting follow a plan and a cursor: [`lower`] walks into the guest,
+//! [`Arguments`] and [`Lifted`], whose lowering and lifting follow a plan and a cursor: [`lower`] walks into the guest,
 //! [`lift`] out of it.
 //!
 //! # Safety
@@ -12,7 +12,7 @@
 //! * **Implementing `ComponentType`, `Lower` and `Lift`.** `Arguments::Lower` is sixteen core values, the most that
 //!   the ABI ever passes directly, so wasmtime always takes the direct branch and hands over room for all of them;
 //!   what does not fit is passed by a pointer that [`lower_flat`]'s caller writes itself, as the ABI says.
-//!   `Outcome::Lower` is one core value, which is the value itself or the pointer to it. Every slot that the guest
+//!   `Lifted::Lower` is one core value, which is the value itself or the pointer to it. Every slot that the guest
 //!   reads is written; types were checked once, when the plan was compiled from the component's own types.
 //! * **Pointers in [`Arguments`] and [`JOB`].** They point at things that [`call`] borrows for as long as its
 //!   future lives, or that are part of it, and are only followed while that future is being polled: lowering and lifting happen inside the poll. The
@@ -30,6 +30,7 @@
 mod lift;
 mod lower;
 mod phases;
+mod place;
 
 use std::{
     cell::Cell,
@@ -49,6 +50,7 @@ use wasmtime::{
 };
 use wippy_wit::{MAX_FLAT_PARAMS, Reader, Value, Writer};
 
+pub(crate) use self::place::{Place, Surroundings};
 use self::{
     lift::{Lifter, lift_result},
     lower::{Lowerer, lower_arguments},
@@ -58,7 +60,7 @@ use crate::{instance::Invocation, state::GuestState};
 
 /// A function of an instance, ready to be called.
 #[derive(Clone, Copy)]
-pub(crate) struct Export(TypedFunc<Arguments, Outcome>);
+pub(crate) struct Export(TypedFunc<Arguments, Lifted>);
 
 impl Export {
     /// Makes `func` callable; `plan` must have been compiled from its type.
@@ -94,22 +96,54 @@ pub(crate) fn call<'a>(
     invocation: Invocation<'a>,
     arguments: &'a mut dyn Reader,
     result: &'a mut dyn Writer,
-) -> Running<impl Future<Output = wasmtime::Result<Outcome>> + Send + 'a> {
+) -> Running<impl Future<Output = wasmtime::Result<Lifted>> + Send + 'a> {
     let invocation = erase_invocation(invocation);
     let params = Arguments {
         invocation,
         reader: erase_reader(arguments),
     };
-    let job = Job {
-        invocation,
-        writer: erase_writer(result),
-        failed: Cell::new(None),
-        phases: invocation.trace.map(|_| Box::new(Phases::new())),
-    };
+    let job = Job::new(invocation, erase_writer(result));
     Running {
         future: export.0.call_async(store, params),
         job,
     }
+}
+
+/// Like [`call`], for a method that [ends at once](crate::component::Method::ends_at_once): it runs on the stack of
+/// whoever asks.
+pub(crate) fn call_at_once(
+    store: &mut Store<GuestState>,
+    export: &Export,
+    invocation: Invocation<'_>,
+    arguments: &mut dyn Reader,
+    result: &mut dyn Writer,
+) -> wasmtime::Result<Returned> {
+    let invocation = erase_invocation(invocation);
+    let arguments = Arguments {
+        invocation,
+        reader: erase_reader(arguments),
+    };
+    run_at_once(
+        store,
+        export,
+        arguments,
+        &Job::new(invocation, erase_writer(result)),
+    )
+}
+
+fn run_at_once(
+    store: &mut Store<GuestState>,
+    export: &Export,
+    arguments: Arguments,
+    job: &Job,
+) -> wasmtime::Result<Returned> {
+    // The job stays where it is until the thread forgets it again.
+    let _entered = Entered::new(job);
+    store.data_mut().ends_at_once = true;
+    let lifted = export.0.call(&mut *store, arguments);
+    store.data_mut().ends_at_once = false;
+    job.tell(lifted.is_err());
+    lifted.map(|Lifted| job.returned())
 }
 
 pin_project_lite::pin_project! {
@@ -121,7 +155,7 @@ pin_project_lite::pin_project! {
     }
 }
 
-impl<F: Future<Output = wasmtime::Result<Outcome>>> Future for Running<F> {
+impl<F: Future<Output = wasmtime::Result<Lifted>>> Future for Running<F> {
     type Output = wasmtime::Result<Returned>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
@@ -129,12 +163,10 @@ impl<F: Future<Output = wasmtime::Result<Outcome>>> Future for Running<F> {
         // The job does not move between here and the end of the poll, when the thread forgets it again.
         let _entered = Entered::new(this.job);
         let polled = this.future.poll(cx);
-        if let (Poll::Ready(outcome), Some(phases)) = (&polled, &this.job.phases)
-            && let Some(context) = this.job.invocation.trace
-        {
-            phases.tell(context, outcome.is_err());
+        if let Poll::Ready(outcome) = &polled {
+            this.job.tell(outcome.is_err());
         }
-        polled.map_ok(|Outcome| this.job.failed.take().map_or(Returned::Value, Returned::Failed))
+        polled.map_ok(|Lifted| this.job.returned())
     }
 }
 
@@ -170,6 +202,28 @@ pub(crate) struct Job {
     failed: Cell<Option<Value>>,
     /// Only for calls that are traced.
     phases: Option<Box<Phases>>,
+}
+
+impl Job {
+    fn new(invocation: Invocation<'static>, writer: *mut (dyn Writer + 'static)) -> Self {
+        Self {
+            invocation,
+            writer,
+            failed: Cell::new(None),
+            phases: invocation.trace.map(|_| Box::new(Phases::new())),
+        }
+    }
+
+    /// Tells a call that is traced where its time went.
+    fn tell(&self, failed: bool) {
+        if let (Some(phases), Some(context)) = (&self.phases, self.invocation.trace) {
+            phases.tell(context, failed);
+        }
+    }
+
+    fn returned(&self) -> Returned {
+        self.failed.take().map_or(Returned::Value, Returned::Failed)
+    }
 }
 
 // SAFETY: see the module's third point.
@@ -257,10 +311,10 @@ unsafe impl Lower for Arguments {
 
 /// The result of any function: it is in the job's writer.
 #[derive(Clone, Copy)]
-pub(crate) struct Outcome;
+pub(crate) struct Lifted;
 
 // SAFETY: see the module's first point.
-unsafe impl ComponentType for Outcome {
+unsafe impl ComponentType for Lifted {
     type Lower = [ValRaw; 1];
     const ABI: CanonicalAbiInfo = CanonicalAbiInfo::SCALAR4;
 
@@ -270,10 +324,10 @@ unsafe impl ComponentType for Outcome {
 }
 
 // SAFETY: it stands for a list of results.
-unsafe impl ComponentNamedList for Outcome {}
+unsafe impl ComponentNamedList for Lifted {}
 
 // SAFETY: see the module's first point.
-unsafe impl Lift for Outcome {
+unsafe impl Lift for Lifted {
     fn linear_lift_from_flat(
         cx: &mut LiftContext<'_>,
         ty: InterfaceType,

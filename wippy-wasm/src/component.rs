@@ -1,7 +1,7 @@
 //! [`Component`]: a compiled binary with its exported functions, shared by every entry that names the same bytes.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, OnceLock},
 };
 
@@ -9,7 +9,7 @@ use wasmtime::component::{
     __internal::{ComponentTypes, InterfaceType},
     ComponentExportIndex,
 };
-use wippy_wit::{Kind, Node, Plan};
+use wippy_wit::{Kind, MAX_FLAT_PARAMS, Node, Plan};
 
 use crate::{
     Error,
@@ -24,6 +24,27 @@ pub(crate) struct Component {
     /// What it was compiled for.
     pub(crate) purpose: Purpose,
     methods: Box<[Arc<Method>]>,
+    resources: Box<[Arc<ResourceType>]>,
+}
+
+/// A resource that an interface exports, with its methods.
+pub(crate) struct ResourceType {
+    interface: Option<Arc<str>>,
+    name: Arc<str>,
+    /// What messages call it: `resource counter`.
+    pub(crate) title: String,
+    methods: Vec<Arc<Method>>,
+}
+
+impl ResourceType {
+    /// The method `name`, in either case convention.
+    pub(crate) fn method(&self, name: &str) -> Option<&Arc<Method>> {
+        let named = |method: &&Arc<Method>| {
+            let path = method.resource_method();
+            path.is_some_and(|(_, found)| wippy_wit::names::same(found, name))
+        };
+        self.methods.iter().find(named)
+    }
 }
 
 /// An exported function with its plan, which is compiled when it is first wanted.
@@ -32,19 +53,26 @@ pub(crate) struct Method {
     pub(crate) index: ComponentExportIndex,
     plan: OnceLock<Plan>,
     has_resources: OnceLock<bool>,
+    /// Whether what it runs in the guest ends by itself within a few thousand instructions.
+    is_bounded: bool,
+    ends_at_once: OnceLock<bool>,
     pub(crate) param_handles: HandleTypes,
     pub(crate) result_handles: HandleTypes,
 }
 
 impl Component {
-    /// Brings together a compiled component and its surface.
+    /// Brings together a compiled component and its surface. Of the functions that it exports by itself, those named in
+    /// `bounded` end by themselves.
     pub(crate) fn new(
         compiled: wasmtime::component::Component,
         surface: Surface,
         purpose: Purpose,
+        bounded: &HashSet<String>,
     ) -> Result<Self, Error> {
         let method = |function: &ExportedFunction| {
             Ok(Arc::new(Method {
+                is_bounded: function.interface.is_none() && bounded.contains(&*function.signature.name),
+                ends_at_once: OnceLock::new(),
                 index: export_index(&compiled, function)?,
                 function: function.clone(),
                 plan: OnceLock::new(),
@@ -53,11 +81,16 @@ impl Component {
                 result_handles: HandleTypes::default(),
             }))
         };
-        let methods = surface.exports.iter().map(method).collect::<Result<_, Error>>()?;
+        let methods = surface
+            .exports
+            .iter()
+            .map(method)
+            .collect::<Result<Box<[_]>, Error>>()?;
         Ok(Self {
             compiled,
             surface,
             purpose,
+            resources: resources(&methods),
             methods,
         })
     }
@@ -67,31 +100,77 @@ impl Component {
         self.methods.iter().find(|method| method.function == *function)
     }
 
-    /// The method `name` of the resource `resource` of `interface`, in either case convention.
-    pub(crate) fn resource_method(
-        &self,
-        interface: Option<&str>,
-        resource: &str,
-        name: &str,
-    ) -> Option<&Arc<Method>> {
-        self.methods.iter().find(|method| {
-            method.function.interface.as_deref() == interface
-                && method
-                    .function
-                    .signature
-                    .name
-                    .strip_prefix("[method]")
-                    .and_then(|path| path.split_once('.'))
-                    .is_some_and(|(of, found)| of == resource && wippy_wit::names::same(found, name))
-        })
+    /// The resource `name` of `interface`; one that the component does not define has no methods.
+    pub(crate) fn resource(&self, interface: Option<&str>, name: &Arc<str>) -> Arc<ResourceType> {
+        let is_it = |resource: &&Arc<ResourceType>| {
+            resource.name == *name && resource.interface.as_deref() == interface
+        };
+        match self.resources.iter().find(is_it) {
+            Some(resource) => Arc::clone(resource),
+            None => Arc::new(ResourceType::new(interface.map(Arc::from), name.clone())),
+        }
     }
 }
 
+impl ResourceType {
+    fn new(interface: Option<Arc<str>>, name: Arc<str>) -> Self {
+        Self {
+            title: format!("resource {name}"),
+            interface,
+            name,
+            methods: Vec::new(),
+        }
+    }
+}
+
+/// The resources whose methods are among `methods`.
+fn resources(methods: &[Arc<Method>]) -> Box<[Arc<ResourceType>]> {
+    let mut resources: Vec<ResourceType> = Vec::new();
+    for method in methods {
+        let Some((name, _)) = method.resource_method() else {
+            continue;
+        };
+        let interface = &method.function.interface;
+        let known = resources
+            .iter_mut()
+            .find(|resource| *resource.name == *name && resource.interface == *interface);
+        if let Some(known) = known {
+            known.methods.push(Arc::clone(method));
+        } else {
+            let mut resource = ResourceType::new(interface.clone(), name.into());
+            resource.methods.push(Arc::clone(method));
+            resources.push(resource);
+        }
+    }
+    resources.into_iter().map(Arc::new).collect()
+}
+
 impl Method {
+    /// The names of the resource and of the method, if it is a method of one.
+    fn resource_method(&self) -> Option<(&str, &str)> {
+        self.function
+            .signature
+            .name
+            .strip_prefix("[method]")?
+            .split_once('.')
+    }
+
     /// The plan of its signature.
     pub(crate) fn plan(&self) -> &Plan {
         self.plan
             .get_or_init(|| Plan::new(self.function.signature.clone()))
+    }
+
+    /// Whether a call of it ends by itself within a few thousand instructions. Lowering an argument that is in memory of
+    /// its own would run the guest's allocator, about which nothing is known.
+    pub(crate) fn ends_at_once(&self) -> bool {
+        *self.ends_at_once.get_or_init(|| {
+            let plan = self.plan();
+            self.is_bounded
+                && !self.has_resources()
+                && plan.params_flat <= MAX_FLAT_PARAMS
+                && !plan.params.iter().any(|param| param.node.has_sequences())
+        })
     }
 
     /// Whether its arguments or its result hold handles of resources.

@@ -1,4 +1,7 @@
-//! Deadlines of calls: the earlier of what the caller set and what the entry's limit says.
+//! [`Deadline`]: when a call must be over, by what its caller set and by the entry's own limit.
+//!
+//! Most calls are over before anybody asks, so the clock is read when somebody first does: when the call has to wait, or
+//! when the guest has run for a tick of its engine. A limit is therefore up to one tick longer than it says.
 
 use std::{
     future::Future,
@@ -11,37 +14,100 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::limits::{Exceeded, Limits};
 
-/// When a call that begins now must be over, and what says so.
-pub(crate) fn of(context: &wippy_security::Context, limits: &Limits) -> Option<(Instant, Exceeded)> {
-    let own = limits.execution.map(after);
-    let caller = context.deadline().map(|deadline| (deadline, Exceeded::Deadline));
-    [own, caller].into_iter().flatten().min_by_key(|(at, _)| *at)
+/// When something must be over, and which limit says so.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Deadline {
+    at: Option<(Instant, Exceeded)>,
+    /// Counts from when it is first asked about.
+    limit: Option<Duration>,
 }
 
-/// The deadline of something that begins now and may take as long as `limit`.
-pub(crate) fn after(limit: Duration) -> (Instant, Exceeded) {
-    (Instant::now() + limit, Exceeded::Execution(limit))
+impl Deadline {
+    /// That of a call that begins.
+    pub(crate) fn of(context: &wippy_security::Context, limits: &Limits) -> Self {
+        Self {
+            at: context.deadline().map(|deadline| (deadline, Exceeded::Deadline)),
+            limit: limits.execution,
+        }
+    }
+
+    /// That of something that begins and may take as long as `limit`, if there is one.
+    pub(crate) fn after(limit: Option<Duration>) -> Self {
+        Self { at: None, limit }
+    }
+
+    /// Counts from now, if it did not before. What consists of several steps says this before the first of them.
+    #[must_use]
+    pub(crate) fn begun(mut self) -> Self {
+        self.at();
+        self
+    }
+
+    fn at(&mut self) -> Option<(Instant, Exceeded)> {
+        if let Some(limit) = self.limit.take() {
+            let own = Instant::now() + limit;
+            if self.at.is_none_or(|(at, _)| own < at) {
+                self.at = Some((own, Exceeded::Execution(limit)));
+            }
+        }
+        self.at
+    }
+
+    /// Which limit has passed, if one has.
+    pub(crate) fn passed(&mut self) -> Option<Exceeded> {
+        let (at, exceeded) = self.at()?;
+        (Instant::now() >= at).then_some(exceeded)
+    }
+}
+
+/// A deadline with the timer that wakes whoever waits. It is only made when something first has to wait: most never
+/// does, and a guest that runs without waiting is stopped by its engine's epochs.
+#[derive(Default)]
+pub(crate) struct Timer {
+    deadline: Deadline,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Timer {
+    /// A timer for `deadline`.
+    pub(crate) fn new(deadline: Deadline) -> Self {
+        Self {
+            deadline,
+            sleep: None,
+        }
+    }
+
+    /// Times something else.
+    #[inline]
+    pub(crate) fn set(&mut self, deadline: Deadline) {
+        self.deadline = deadline;
+        self.sleep = None;
+    }
+
+    /// Ready once the deadline has passed.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Exceeded> {
+        let Some((at, exceeded)) = self.deadline.at() else {
+            return Poll::Pending;
+        };
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        sleep.as_mut().poll(cx).map(|()| exceeded)
+    }
 }
 
 pin_project_lite::pin_project! {
     /// A future that ends by a deadline.
-    ///
-    /// The timer is only made when the future first has to wait: most never do, and a guest that runs without waiting
-    /// is stopped by its engine's epochs.
     pub(crate) struct Within<F> {
         #[pin]
         future: F,
-        deadline: Option<(Instant, Exceeded)>,
-        timer: Option<Pin<Box<Sleep>>>,
+        timer: Timer,
     }
 }
 
 /// Runs `future` until `deadline`.
-pub(crate) fn within<F>(deadline: Option<(Instant, Exceeded)>, future: F) -> Within<F> {
+pub(crate) fn within<F>(deadline: Deadline, future: F) -> Within<F> {
     Within {
         future,
-        deadline,
-        timer: None,
+        timer: Timer::new(deadline),
     }
 }
 
@@ -50,13 +116,9 @@ impl<F: Future> Future for Within<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if let Poll::Ready(outcome) = this.future.poll(cx) {
-            return Poll::Ready(Ok(outcome));
+        match this.future.poll(cx) {
+            Poll::Ready(outcome) => Poll::Ready(Ok(outcome)),
+            Poll::Pending => this.timer.poll(cx).map(Err),
         }
-        let Some((at, exceeded)) = *this.deadline else {
-            return Poll::Pending;
-        };
-        let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
-        timer.as_mut().poll(cx).map(|()| Err(exceeded))
     }
 }

@@ -5,7 +5,7 @@
 
 use std::{
     borrow::Cow,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
@@ -16,7 +16,7 @@ use std::{
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::{
-    CacheConfig, Error, Limits,
+    CacheConfig, Error, Limits, bounded,
     cache::Cache,
     census::Census,
     component::Component,
@@ -227,8 +227,14 @@ impl Engine {
             }
             (Counting::Nothing, false) => (Purpose::Plain, &self.plain),
         };
+        // Host functions may have to wait, so whoever imports any needs a stack of its own.
+        let bounded = if asynchronous || !surface.imports.is_empty() {
+            HashSet::new()
+        } else {
+            bounded::functions(bytes)
+        };
         let (code, origin) = self.code(engine, bytes)?;
-        Ok((Component::new(code, surface, purpose)?, origin))
+        Ok((Component::new(code, surface, purpose, &bounded)?, origin))
     }
 
     pub(crate) fn http_client(&self) -> &Arc<Client> {

@@ -1,22 +1,19 @@
 //! [`WasmFunction`]: a module's method as something that can be called by name.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    task::{self, Poll},
-};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use wippy_security::{
-    Bound, Call, CallError, CallFuture, Context, Handler, Permit, Pool, PoolConfig, PoolCounts, Slot, Span,
+    Bound, Call, CallError, CallFuture, Context, Handler, OwnSlot, Permit, Pool, PoolConfig, PoolCounts, Span,
 };
 use wippy_wit::{Reader, Signature, Writer};
 
 use crate::{
+    abi::{Place, Surroundings},
     census::Census,
-    deadline,
-    instance::{self, CallFailure, Deadline, Instance, Invocation},
+    component::Method,
+    deadline::{self, Deadline},
+    instance::{self, CallFailure, Instance, Invocation, Outcome},
     module::Module,
     pool,
     resource::{self, Keeper},
@@ -69,7 +66,7 @@ impl WasmFunction {
 
     /// A call for which nothing is held: a slot has to be found, and an instance.
     async fn run(&self, call: Call<'_>) -> Result<(), CallError> {
-        let deadline = deadline::of(call.context, &self.module.limits);
+        let deadline = Deadline::of(call.context, &self.module.limits).begun();
         if self.module.method.has_resources() {
             return Box::pin(self.run_with_resources(call, deadline)).await;
         }
@@ -90,7 +87,7 @@ impl WasmFunction {
         result: &mut dyn Writer,
     ) -> Result<(), CallError> {
         let module = &self.module;
-        let deadline = deadline::of(context, &module.limits);
+        let deadline = Deadline::of(context, &module.limits).begun();
         let expired = |exceeded| trap::exceeded(exceeded, module.id.as_str(), &module.method_name);
         let _slot = deadline::within(deadline, self.pool.slot(&module.id))
             .await
@@ -166,7 +163,9 @@ impl Handler for WasmFunction {
             Some(class) => {
                 let this = self;
                 class
-                    .call(call, move |call| Box::pin(async move { this.run(call).await }))
+                    .call(call, move |call| {
+                        Box::pin(async move { this.run(call).await }).into()
+                    })
                     .await
             }
         }
@@ -179,8 +178,7 @@ impl Handler for WasmFunction {
         is_held.then(|| {
             Box::new(BoundFunction {
                 function: self,
-                kept: None,
-                good: true,
+                place: None,
             }) as _
         })
     }
@@ -215,78 +213,90 @@ fn is_good(outcome: &Result<(), CallFailure>) -> bool {
 /// A function as one execution holds it, with the instance that is the execution's.
 struct BoundFunction {
     function: Arc<WasmFunction>,
-    kept: Option<Box<Instance>>,
-    /// False while a call runs in the kept instance, and for ever if it fails or is dropped.
-    good: bool,
+    /// The instance that the execution keeps, once it has one.
+    place: Option<Place<Kept>>,
 }
 
 impl Bound for BoundFunction {
     fn call<'a>(&'a mut self, _permit: Permit, call: Call<'a>) -> CallFuture<'a> {
-        let Self { function, kept, good } = self;
-        let Call {
-            context,
-            arguments,
-            result,
-        } = call;
-        let function = &**function;
-        if !*good {
-            *kept = None;
-        }
-        // The usual case has a future of its own: it is smaller, and there is nothing to wait for before the guest.
-        let slot = if kept.is_some() {
-            function.pool.try_slot()
-        } else {
-            None
-        };
-        if let Some(slot) = slot {
-            let Some(instance) = kept.as_deref_mut() else {
-                return Box::pin(std::future::ready(Err(CallError::internal(
-                    "the instance is gone",
-                ))));
+        let Self { function, place } = self;
+        // The usual case: there is nothing to wait for before the guest, and nothing to make.
+        if place.as_mut().is_some_and(|place| place.surroundings().begin()) {
+            return match place {
+                Some(place) => start_in(place, call),
+                None => CallFuture::refused(CallError::internal("the instance is gone")),
             };
-            let module = &function.module;
-            let deadline = deadline::of(context, &module.limits);
-            instance.renew(module);
-            let invocation = function.invocation(context);
-            if let Err(failure) = instance.prepare(module, invocation, context, deadline, arguments) {
-                return Box::pin(std::future::ready(Err(failure.into())));
-            }
-            *good = false;
-            return Box::pin(Hot {
-                running: instance.start(invocation, deadline, arguments, result),
-                function,
-                good,
-                slot,
-            });
         }
-        *good = true;
-        Box::pin(function.run_keeping(kept, context, arguments, result))
+        CallFuture::from(Box::pin(async move {
+            let kept = place.take().map(Place::into_parts);
+            let mut kept = kept.and_then(|(instance, kept)| kept.is_good.then_some(instance));
+            let outcome = function
+                .run_keeping(&mut kept, call.context, call.arguments, call.result)
+                .await;
+            *place = kept.map(|instance| Place::new(instance, Kept::new(function)));
+            outcome
+        }))
     }
 }
 
-pin_project_lite::pin_project! {
-    /// A call in an instance that was at hand.
-    struct Hot<'a, F> {
-        #[pin]
-        running: F,
-        function: &'a WasmFunction,
-        good: &'a mut bool,
-        // Given back when the call ends or is dropped.
-        slot: Slot<'a>,
+/// Starts a call in the instance at hand, for which a slot is occupied.
+fn start_in<'a>(place: &'a mut Place<Kept>, call: Call<'a>) -> CallFuture<'a> {
+    let Call {
+        context,
+        arguments,
+        result,
+    } = call;
+    let (instance, kept) = place.parts();
+    let module = &kept.function.module;
+    let deadline = Deadline::of(context, &module.limits);
+    instance.renew(module);
+    let invocation = kept.function.invocation(context);
+    if let Err(failure) = instance.prepare(module, invocation, context, deadline, arguments) {
+        kept.slot.vacate();
+        return CallFuture::refused(failure.into());
+    }
+    kept.is_good = false;
+    place.start(deadline, context.traced(), arguments, result)
+}
+
+/// What surrounds the calls in the instance that one execution keeps.
+struct Kept {
+    function: Arc<WasmFunction>,
+    slot: OwnSlot<Instance>,
+    /// Whether the instance may run another call: false while one runs, and for ever if that fails or is dropped.
+    is_good: bool,
+}
+
+impl Kept {
+    fn new(function: &Arc<WasmFunction>) -> Self {
+        Self {
+            function: Arc::clone(function),
+            slot: OwnSlot::new(Arc::clone(&function.pool)),
+            is_good: true,
+        }
+    }
+
+    /// Occupies a slot for a call, if the instance may run one and a slot is free.
+    fn begin(&mut self) -> bool {
+        self.is_good && self.slot.occupy()
     }
 }
 
-impl<F: Future<Output = instance::Outcome>> Future for Hot<'_, F> {
-    type Output = Result<(), CallError>;
+impl Surroundings for Kept {
+    fn method(&self) -> &Method {
+        &self.function.module.method
+    }
 
-    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        this.running.poll(cx).map(|outcome| {
-            let module = &this.function.module;
-            let outcome = instance::finish(module, &module.method, outcome);
-            **this.good = is_good(&outcome);
-            outcome.map_err(CallError::from)
-        })
+    fn ended(&mut self, outcome: Outcome) -> Result<(), CallError> {
+        self.slot.vacate();
+        let module = &self.function.module;
+        let outcome = instance::finish(module, &module.method, outcome);
+        self.is_good = is_good(&outcome);
+        outcome.map_err(CallError::from)
+    }
+
+    fn cancelled(&mut self) {
+        self.slot.vacate();
     }
 }
 

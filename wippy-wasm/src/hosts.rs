@@ -10,6 +10,7 @@ mod http;
 mod logger;
 mod process;
 mod sockets;
+mod text;
 mod wasi;
 
 use wasmtime::component::Linker;

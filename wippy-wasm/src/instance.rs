@@ -2,7 +2,6 @@
 
 use std::{future::Future, sync::Arc};
 
-use tokio::time::Instant;
 use wasmtime::{
     Store,
     component::{Func, ResourceAny},
@@ -13,7 +12,7 @@ use wippy_wit::{Reader, Value, Writer};
 use crate::{
     abi::{self, Export, Returned},
     component::Method,
-    deadline,
+    deadline::{self, Deadline},
     http::Http,
     limits::Exceeded,
     module::Module,
@@ -34,9 +33,6 @@ pub(crate) struct Instance {
     found: usize,
     alive: Alive,
 }
-
-/// When a call must be over, and what says so.
-pub(crate) type Deadline = Option<(Instant, Exceeded)>;
 
 /// What is called.
 #[derive(Clone, Copy)]
@@ -102,7 +98,12 @@ impl Instance {
         result: &mut dyn Writer,
     ) -> Result<(), CallFailure> {
         self.prepare(module, invocation, context, deadline, arguments)?;
-        let outcome = self.start(invocation, deadline, arguments, result).await;
+        let outcome = if invocation.method.ends_at_once() {
+            let Self { store, export, .. } = self;
+            Ok(abi::call_at_once(store, export, invocation, arguments, result))
+        } else {
+            self.start(invocation, deadline, arguments, result).await
+        };
         finish(module, invocation.method, outcome)
     }
 
@@ -126,10 +127,7 @@ impl Instance {
         Ok(())
     }
 
-    /// Starts the call that was prepared; [`finish`] says what its outcome means. The future is returned by itself so
-    /// that it is made where it will stay: it is large.
-    #[inline]
-    pub(crate) fn start<'a>(
+    fn start<'a>(
         &'a mut self,
         invocation: Invocation<'a>,
         deadline: Deadline,
@@ -138,6 +136,12 @@ impl Instance {
     ) -> impl Future<Output = Outcome> + Send + use<'a> {
         let Self { store, export, .. } = self;
         deadline::within(deadline, abi::call(store, export, invocation, arguments, result))
+    }
+
+    /// What the engine needs to call the function that was looked up last.
+    #[inline]
+    pub(crate) fn engine_parts(&mut self) -> (&mut Store<GuestState>, &Export) {
+        (&mut self.store, &self.export)
     }
 
     /// What is needed to call the method that it was made for in another way than by a plan.

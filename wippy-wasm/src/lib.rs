@@ -15,6 +15,7 @@
 
 mod abi;
 mod artifact;
+mod bounded;
 mod cache;
 mod census;
 mod component;

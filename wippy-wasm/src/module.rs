@@ -196,6 +196,12 @@ impl Module {
         self
     }
 
+    /// Whether a call of its method provably ends within a few thousand instructions: then it needs no stack of its own
+    /// to be interrupted on.
+    pub fn ends_at_once(&self) -> bool {
+        self.method.ends_at_once()
+    }
+
     /// The entry that it belongs to.
     pub fn id(&self) -> &EntryId {
         &self.id

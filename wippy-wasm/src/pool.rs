@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use wippy_security::{CallError, Maker, Pool, Pooled};
 
-use crate::{deadline, instance::Instance, module::Module, wasi::Stdio};
+use crate::{deadline::Deadline, instance::Instance, module::Module, wasi::Stdio};
 
 /// How long a start function may take when no limit says so.
 const START_MAX: Duration = Duration::from_secs(10);
@@ -24,8 +24,8 @@ impl Maker<Instance> for Module {
     }
 
     async fn make_ahead(&self) -> Result<Instance, CallError> {
-        let deadline = deadline::after(self.limits.execution.unwrap_or(START_MAX));
-        let made = Instance::new(self, Some(deadline), &[], Stdio::Log).await;
+        let deadline = Deadline::after(Some(self.limits.execution.unwrap_or(START_MAX))).begun();
+        let made = Instance::new(self, deadline, &[], Stdio::Log).await;
         made.map_err(|error| error.context(&self.id))
     }
 }

@@ -6,7 +6,7 @@ use wippy_security::{CallError, Ended, Permit, Process, ProcessFuture, Start};
 use wippy_wit::{Signature, Value, ValueReader, ValueWriter};
 
 use crate::{
-    deadline,
+    deadline::Deadline,
     instance::{CallFailure, Instance, Invocation},
     module::Module,
     wasi::Stdio,
@@ -40,7 +40,7 @@ impl WasmProcess {
             terminal,
         } = start;
         let module = &self.module;
-        let deadline = deadline::of(&context, &module.limits);
+        let deadline = Deadline::of(&context, &module.limits).begun();
         let stdio = if terminal.is_some() {
             Stdio::Terminal
         } else {

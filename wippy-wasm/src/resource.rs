@@ -16,9 +16,9 @@ use wippy_security::{Call, CallError, Handle, Object, Permit};
 use wippy_wit::{Datum, Kind, Node, Plan, Reader, Value};
 
 use crate::{
-    component::Method,
-    deadline,
-    instance::{CallFailure, Deadline, Instance, Invocation},
+    component::{Method, ResourceType},
+    deadline::{self, Deadline},
+    instance::{CallFailure, Instance, Invocation},
     module::Module,
     trap,
 };
@@ -147,7 +147,7 @@ impl Keeper {
             return Ok(());
         };
         instance.renew(&self.module);
-        let deadline = self.module.limits.execution.map(deadline::after);
+        let deadline = Deadline::after(self.module.limits.execution).begun();
         instance.release(&self.module, deadline, resource).await?;
         running.keep = true;
         Ok(())
@@ -192,9 +192,7 @@ pub(crate) struct Resource {
     keeper: Arc<Keeper>,
     /// None once it was closed or given back to the guest.
     handle: Mutex<Option<ResourceAny>>,
-    interface: Option<Arc<str>>,
-    name: Arc<str>,
-    type_name: String,
+    ty: Arc<ResourceType>,
 }
 
 impl Resource {
@@ -205,12 +203,11 @@ impl Resource {
         method: &Method,
         name: &Arc<str>,
     ) -> Handle {
+        let component = &keeper.module.component;
         Handle::new(Arc::new(Self {
             keeper: keeper.clone(),
             handle: Mutex::new(Some(handle)),
-            interface: method.function.interface.clone(),
-            name: name.clone(),
-            type_name: format!("resource {name}"),
+            ty: component.resource(method.function.interface.as_deref(), name),
         }))
     }
 
@@ -248,13 +245,13 @@ impl Resource {
         }
         Err(wippy_wit::Error::new(format!(
             "the {} belongs to another instance",
-            self.type_name
+            self.ty.title
         )))
     }
 
     #[cold]
     fn closed(&self) -> wippy_wit::Error {
-        wippy_wit::Error::new(format!("the {} is closed", self.type_name))
+        wippy_wit::Error::new(format!("the {} is closed", self.ty.title))
     }
 }
 
@@ -275,7 +272,7 @@ impl Drop for Resource {
 impl fmt::Debug for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Resource")
-            .field("name", &self.name)
+            .field("type", &self.ty.title)
             .field("keeper", &self.keeper)
             .finish_non_exhaustive()
     }
@@ -284,7 +281,7 @@ impl fmt::Debug for Resource {
 impl Resource {
     /// Runs one of its methods.
     async fn run(&self, method: &Method, call: Call<'_>) -> Result<(), CallError> {
-        let deadline = deadline::of(call.context, &self.keeper.module.limits);
+        let deadline = Deadline::of(call.context, &self.keeper.module.limits).begun();
         self.keeper.run(method, Some(self), call, deadline).await
     }
 }
@@ -296,14 +293,11 @@ impl Object for Resource {
     }
 
     fn type_name(&self) -> &str {
-        &self.type_name
+        &self.ty.title
     }
 
     fn has_method(&self, name: &str) -> bool {
-        let component = &self.keeper.module.component;
-        component
-            .resource_method(self.interface.as_deref(), &self.name, name)
-            .is_some()
+        self.ty.method(name).is_some()
     }
 
     async fn invoke<'a>(
@@ -312,12 +306,10 @@ impl Object for Resource {
         method: &'a str,
         call: Call<'a>,
     ) -> Result<(), CallError> {
-        let component = &self.keeper.module.component;
-        let found = component.resource_method(self.interface.as_deref(), &self.name, method);
-        let Some(method) = found.cloned() else {
+        let Some(method) = self.ty.method(method).cloned() else {
             return Err(CallError::invalid(format!(
                 "the {} has no method `{method}`",
-                self.type_name
+                self.ty.title
             )));
         };
         match self.keeper.module.class.clone() {
@@ -326,7 +318,7 @@ impl Object for Resource {
                 let this = self;
                 class
                     .call(call, move |call| {
-                        Box::pin(async move { this.run(&method, call).await })
+                        Box::pin(async move { this.run(&method, call).await }).into()
                     })
                     .await
             }

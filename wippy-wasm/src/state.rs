@@ -2,29 +2,26 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
 use wasmtime::{Store, UpdateDeadline, component::ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
-use wippy_security::{CallError, Context, Mailbox};
+use wippy_security::{CallError, Context, Function, Mailbox};
 
-use crate::{
-    census::Census,
-    http::Http,
-    limits::{Exceeded, Meter},
-    module::Module,
-    output::Journal,
-};
+use crate::{census::Census, deadline::Deadline, http::Http, limits::Meter, module::Module, output::Journal};
 
 /// What the host keeps for one instance. Nothing in it outlives the instance.
 pub(crate) struct GuestState {
     pub(crate) meter: Meter,
     /// The context of the call that is running; guests reach others only through it.
     pub(crate) context: Option<Context>,
+    /// Functions that the guest called, by the names that it has for them.
+    pub(crate) callees: Vec<(Box<str>, Arc<Function>)>,
     /// What a process receives from; functions have none.
     pub(crate) mailbox: Option<Mailbox>,
     /// When the running call must be over, and which limit says so.
-    pub(crate) deadline: Option<(Instant, Exceeded)>,
+    pub(crate) deadline: Deadline,
+    /// Whether the running call ends by itself and has no stack of its own, so that it cannot be interrupted.
+    pub(crate) ends_at_once: bool,
     /// How deep calls may be nested below this entry.
     pub(crate) call_depth: Option<u32>,
     /// Where the guest writes; only for entries that can.
@@ -56,8 +53,10 @@ impl GuestState {
         let state = Self {
             meter: Meter::new(limits, module.census.as_ref().map(Census::enter)),
             context: None,
+            callees: Vec::new(),
             mailbox: None,
-            deadline: None,
+            deadline: Deadline::default(),
+            ends_at_once: false,
             call_depth: limits.call_depth,
             journal,
             host_bytes: limits.host_bytes,
@@ -74,15 +73,16 @@ impl GuestState {
                 .map_err(|_| CallError::internal("the engine does not count what guests use"))?;
         }
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|store| match store.data().deadline {
-            Some((deadline, exceeded)) if Instant::now() >= deadline => Err(exceeded.into()),
-            _ => Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))),
+        store.epoch_deadline_callback(|mut store| match store.data_mut().deadline.passed() {
+            Some(exceeded) => Err(exceeded.into()),
+            None if store.data().ends_at_once => Ok(UpdateDeadline::Continue(1)),
+            None => Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))),
         });
         Ok(store)
     }
 
     /// Makes everything that follows part of a call for `context`, until `deadline`.
-    pub(crate) fn begin(&mut self, context: Option<Context>, deadline: Option<(Instant, Exceeded)>) {
+    pub(crate) fn begin(&mut self, context: Option<Context>, deadline: Deadline) {
         self.deadline = deadline;
         if let Some(http) = &mut self.http {
             http.outgoing.context.clone_from(&context);

@@ -352,11 +352,11 @@ pub fn field(reader: &mut dyn Reader, fields: &[Field], index: usize) -> Result<
         return Err(Error::new("the record has no such field"));
     };
     reader.enter_key(&field.key)?;
-    let mut missing = matches!(reader.datum(), Datum::Nil);
+    let mut missing = reader.is_nil();
     if missing && let Some(snake) = &field.snake {
         reader.leave();
         reader.enter_key(snake)?;
-        missing = matches!(reader.datum(), Datum::Nil);
+        missing = reader.is_nil();
     }
     if missing && !field.node.nilable {
         reader.leave();

@@ -19,28 +19,28 @@ use crate::{Error, Value, names};
 #[derive(Clone)]
 pub struct Key {
     id: u32,
+    /// With a NUL behind it.
     name: Arc<str>,
 }
 
 impl Key {
     /// Interns `name`.
     pub fn new(name: &str) -> Self {
-        static KEYS: OnceLock<RwLock<HashMap<Arc<str>, u32>>> = OnceLock::new();
+        static KEYS: OnceLock<RwLock<HashMap<Box<str>, Key>>> = OnceLock::new();
         let keys = KEYS.get_or_init(RwLock::default);
         // A poisoned lock only means that a thread died between two whole insertions; the map is still right.
         let known = keys.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some((name, id)) = known.get_key_value(name) {
-            return Self {
-                id: *id,
-                name: name.clone(),
-            };
+        if let Some(key) = known.get(name) {
+            return key.clone();
         }
         drop(known);
         let mut keys = keys.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let next = u32::try_from(keys.len() + 1).unwrap_or(u32::MAX);
-        let name: Arc<str> = name.into();
-        let id = *keys.entry(name.clone()).or_insert(next);
-        Self { id, name }
+        let id = u32::try_from(keys.len() + 1).unwrap_or(u32::MAX);
+        let new = || Self {
+            id,
+            name: format!("{name}\0").into(),
+        };
+        keys.entry(name.into()).or_insert_with(new).clone()
     }
 
     /// A small positive number that stands for this text in this process.
@@ -50,13 +50,19 @@ impl Key {
 
     /// The text.
     pub fn name(&self) -> &str {
+        self.name.get(..self.name.len() - 1).unwrap_or_default()
+    }
+
+    /// The text with a NUL behind it, for interfaces that want one. It is at the same address for as long as the process
+    /// lives.
+    pub fn terminated(&self) -> &str {
         &self.name
     }
 }
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.name)
+        write!(f, "{:?}", self.name())
     }
 }
 
@@ -128,6 +134,11 @@ impl Datum<'_> {
 pub trait Reader: Send {
     /// What the cursor stands on.
     fn datum(&mut self) -> Datum<'_>;
+
+    /// Whether the cursor stands on nil.
+    fn is_nil(&mut self) -> bool {
+        matches!(self.datum(), Datum::Nil)
+    }
 
     /// The number of elements of the array part of the table under the cursor; 0 for anything else.
     fn len(&mut self) -> usize;
@@ -213,6 +224,7 @@ pub trait Writer: Send {
     fn set_pair(&mut self);
 
     /// Runs `body`, in which all the writing of one value happens, and turns running out of memory into an error.
+    /// Scalars and strings that are the whole value need none.
     ///
     /// A sink that lives in a language with non-local exits leaves `body` without unwinding it: `body` and what it
     /// calls must hold nothing that needs dropping while they write.

@@ -304,6 +304,23 @@ impl Node {
         }
     }
 
+    /// Whether a value of this type, or a part of it, is in memory of its own: a string or a list.
+    pub fn has_sequences(&self) -> bool {
+        match &self.kind {
+            Kind::String | Kind::Bytes | Kind::List(_) | Kind::Opaque(_) => true,
+            Kind::FixedList(node, _) | Kind::Option { some: node, .. } => node.has_sequences(),
+            Kind::Record(fields) | Kind::Tuple(fields) => {
+                fields.iter().any(|field| field.node.has_sequences())
+            }
+            Kind::Result { ok, err, .. } => [ok, err].into_iter().flatten().any(|node| node.has_sequences()),
+            Kind::Variant { cases, .. } => cases
+                .iter()
+                .filter_map(|case| case.payload.as_ref())
+                .any(Self::has_sequences),
+            _ => false,
+        }
+    }
+
     /// Whether a value of this type holds handles of resources.
     pub fn has_resources(&self) -> bool {
         match &self.kind {

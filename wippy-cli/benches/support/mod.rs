@@ -105,8 +105,34 @@ function loops.echo_users(n)
     for _ = 1, n do funcs.call("bench:echo_users", users) end
 end
 
+-- The loop is the guest's.
+function loops.import(n)
+    assert(funcs.call("bench:relay", "bench:echo", text, n) == n)
+end
+
+function loops.method(n)
+    local counter <close> = assert(funcs.call("bench:counter", 0))
+    local x = 0
+    for _ = 1, n do x = counter:increment(1) end
+    assert(x == n)
+end
+
 return {run = function(name, n) return loops[name](n) end}
 "#;
+
+/// What guests of the benchmark call.
+const ECHO: &str = "return {run = function(text) return text end}";
+
+/// The modules: entry, binary, method, imports.
+const MODULES: &[(&str, &str, &str, &[&str])] = &[
+    ("bench:add", "bench", "add", &[]),
+    ("bench:div", "bench", "div", &[]),
+    ("bench:echo_string", "bench", "echo_string", &[]),
+    ("bench:echo_bytes", "bench", "echo_bytes", &[]),
+    ("bench:echo_users", "bench", "echo_users", &[]),
+    ("bench:relay", "bench-import", "relay", &["funcs"]),
+    ("bench:counter", "counters", "counters#[constructor]counter", &[]),
+];
 
 /// An application in this process: guests, and scripts that call them.
 pub struct Rig {
@@ -116,19 +142,14 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// The `bench` guest, and a script that calls it in loops.
+    /// The guests of the table of calls, and a script that calls them in loops.
     pub fn new() -> Self {
         let rig = Self::empty(64);
-        for name in ["add", "div", "echo_string", "echo_bytes", "echo_users"] {
-            rig.guest(
-                &format!("bench:{name}"),
-                "bench",
-                name,
-                &[],
-                PoolConfig::default(),
-            );
+        for (name, guest, method, imports) in MODULES {
+            rig.guest(name, guest, method, imports, PoolConfig::default());
         }
         rig.script("bench:run", SCRIPT);
+        rig.script("bench:echo", ECHO);
         rig
     }
 
@@ -290,11 +311,18 @@ pub struct Typed<'a> {
 impl<'a> Typed<'a> {
     pub fn new(rig: &'a Rig, name: &str) -> Self {
         let engine = bare_engine(8);
-        let component = Component::from_file(&engine, fixtures::wasm("bench")).unwrap();
+        let binary = if name == "import" { "bench-import" } else { "bench" };
+        let component = Component::from_file(&engine, fixtures::wasm(binary)).unwrap();
         let mut store = Store::new(&engine, ());
         store.set_epoch_deadline(1 << 40);
         store.set_hostcall_fuel(1 << 30);
-        let linker = Linker::new(&engine);
+        let mut linker = Linker::new(&engine);
+        let mut funcs = linker.instance("wippy:runtime/funcs@0.1.0").unwrap();
+        funcs
+            .func_wrap("call-string", |_, (_, input): (String, String)| {
+                Ok((Ok::<String, String>(input),))
+            })
+            .unwrap();
         let instance = rig
             .runtime
             .block_on(linker.instantiate_async(&mut store, &component))
@@ -339,6 +367,20 @@ impl<'a> Typed<'a> {
         match name.as_str() {
             "add" => calls!("add", (i32, i32), (i32,), (7, 1)),
             "div" => calls!("div", (i32, i32), (Result<i32, String>,), (7, 1)),
+            // One call, in which the guest loops.
+            "import" => {
+                let relay = instance
+                    .get_typed_func::<(&str, &str, u32), (u32,)>(&mut *store, "relay")
+                    .unwrap();
+                rig.runtime.block_on(async {
+                    let begun = Instant::now();
+                    let times = loops as u32;
+                    let arguments = ("bench:echo", text.as_str(), times);
+                    let (good,) = relay.call_async(&mut *store, arguments).await.unwrap();
+                    assert_eq!(good, times);
+                    begun.elapsed().as_nanos() as f64 / loops as f64
+                })
+            }
             "echo_string" => calls!("echo-string", (&str,), (String,), (text.as_str(),)),
             "echo_bytes" => calls!("echo-bytes", (&[u8],), (Vec<u8>,), (bytes.as_slice(),)),
             // A list that is looked at lazily, and never is: only lowering is paid for.

@@ -16,4 +16,5 @@ mod routes;
 mod scripts;
 pub(crate) mod site;
 mod stopping;
+mod streaming;
 mod toolchains;

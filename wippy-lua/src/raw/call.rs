@@ -1,14 +1,15 @@
-//! `funcs.call`: one entry calls another, with arguments read from the caller's stack and the result written to it.
+//! Calls of other entries and of objects' methods, with arguments read from the caller's stack and the result written
+//! to it.
 //!
-//! A call that is answered at once makes no trip through the driver and no allocation of its own: the cursors live in
-//! a recycled frame, and the only box is the handler's future.
+//! A call that is answered at once makes no trip through the driver and no allocation of its own: what it needs lives in a
+//! frame that its callee has ready.
 
 use std::{
     cell::Cell,
-    ffi::c_int,
+    ffi::{c_int, c_void},
     mem,
     pin::Pin,
-    ptr::NonNull,
+    ptr::{self, NonNull},
     slice,
     sync::Arc,
     task::{Context as Waking, Poll},
@@ -19,7 +20,8 @@ use mlua::{
     ffi::{self, lua_State},
 };
 use wippy_registry::EntryId;
-use wippy_security::{Binding, CallError, Calling, Context, Function};
+use wippy_security::{Binding, CallError, Calling, Context, Function, Handle, Object};
+use wippy_wit::Foreign;
 
 use super::{
     core::{Callee, Core, Parked, caught, core, park_error, raise},
@@ -28,32 +30,38 @@ use super::{
     writer::{LuaWriter, push_keys},
 };
 
-/// A call in progress with the cursors that it borrows.
+/// A call in progress with everything that it borrows.
 struct Frame {
     /// Borrows the other fields, so it is dropped before they change; see [`FramePointer`].
     calling: Option<Calling<'static>>,
     outcome: Option<Result<(), CallError>>,
+    /// The context of a call that has to wait; until then it is the core's.
     context: Option<Arc<Context>>,
-    binding: Option<Box<Binding>>,
-    /// The place of the binding among the callees.
-    callee: usize,
+    target: Target,
     reader: LuaReader,
     writer: LuaWriter,
     /// Whether the caller's stack already has the result.
     moved: bool,
 }
 
+/// What a frame calls.
+enum Target {
+    /// A function: its place among the callees, and what the invocation keeps for calling it.
+    Function(usize, Binding),
+    /// A method of an object, while a call of it runs.
+    Method(Option<(Arc<dyn Object>, Arc<str>)>),
+}
+
 /// The only owner of a frame. A raw pointer rather than a box, because a call borrows from its own frame.
 pub(super) struct FramePointer(NonNull<Frame>);
 
 impl FramePointer {
-    fn new() -> Self {
+    fn new(target: Target) -> Self {
         let frame = Frame {
             calling: None,
             outcome: None,
             context: None,
-            binding: None,
-            callee: 0,
+            target,
             reader: LuaReader::unset(),
             writer: LuaWriter::unset(),
             moved: false,
@@ -61,7 +69,20 @@ impl FramePointer {
         Self(NonNull::from(Box::leak(Box::new(frame))))
     }
 
+    /// Gives up what a frame that is not in use keeps for later calls.
+    pub(super) fn release(&mut self) {
+        // SAFETY: the frame is ours; a call that borrows from it is dropped first.
+        unsafe {
+            let frame = self.0.as_ptr();
+            (&raw mut (*frame).calling).replace(None);
+            if let Target::Function(_, binding) = &mut (*frame).target {
+                binding.release();
+            }
+        }
+    }
+
     /// Polls the call.
+    #[inline]
     pub(super) fn poll(&mut self, waking: &mut Waking<'_>) -> Poll<()> {
         // SAFETY: the frame is ours. The call borrows the cursors, which are not touched here while it lives; it is
         // dropped before the outcome is looked at.
@@ -94,6 +115,8 @@ impl Drop for FramePointer {
 enum Progress {
     /// The value is at the top of the caller's stack.
     Value,
+    /// The value is a string, which is parked in the core.
+    Text,
     /// The error is parked in the core.
     Error,
     /// The frame is parked in the core, and the caller yields.
@@ -105,13 +128,13 @@ enum Progress {
 /// # Errors
 /// When memory does not suffice.
 pub(crate) fn call_function(lua: &Lua, settle: LuaFunction) -> mlua::Result<LuaFunction> {
-    let names = lua.create_table()?;
-    // SAFETY: the closure owns nothing; the table of names, that of interned keys and `settle` become the function's
-    // upvalues.
+    // SAFETY: the closure owns nothing; the tables of names and of interned keys and `settle` become the function's upvalues.
     unsafe {
-        lua.exec_raw((names, settle), |l| {
-            push_keys(l, core(l));
-            ffi::lua_insert(l, -2);
+        lua.exec_raw(settle, |l| {
+            let core = core(l);
+            ffi::lua_rawgetp(l, ffi::LUA_REGISTRYINDEX, names_address(core));
+            push_keys(l, core);
+            ffi::lua_rotate(l, -3, -1);
             ffi::lua_pushcclosure(l, call, 3);
         })
     }
@@ -135,6 +158,11 @@ unsafe fn settle_arguments(l: *mut lua_State, core: &Core) {
     }
 }
 
+/// The registry's key for the table of names: at each id, the number of its callee, and at that number, the id.
+pub(super) fn names_address(core: &Core) -> *const c_void {
+    ptr::from_ref(&core.callees).cast()
+}
+
 unsafe extern "C-unwind" fn call(l: *mut lua_State) -> c_int {
     // SAFETY: no Rust value that needs dropping is alive in this frame when something raises or yields.
     unsafe {
@@ -145,26 +173,24 @@ unsafe extern "C-unwind" fn call(l: *mut lua_State) -> c_int {
                 "funcs.call: the first argument is the id of a function, such as \"app:report\"",
             );
         }
-        ffi::lua_pushvalue(l, 1);
-        let mut index = 0;
-        if ffi::lua_rawget(l, ffi::lua_upvalueindex(1)) == ffi::LUA_TNUMBER {
-            index = ffi::lua_tointegerx(l, -1, std::ptr::null_mut());
-        }
-        ffi::lua_settop(l, -2);
-        if index == 0 {
-            index = caught(|| resolve(l, core)).unwrap_or_default();
-            if index != 0 {
-                ffi::lua_pushvalue(l, 1);
-                ffi::lua_pushinteger(l, index);
-                ffi::lua_rawset(l, ffi::lua_upvalueindex(1));
-            }
-        }
         settle_arguments(l, core);
+        let index = match core.recent.find(ffi::lua_tolstring(l, 1, ptr::null_mut())) {
+            0 => look_up(l, core),
+            index => index,
+        };
         let progress = if index == 0 {
             Some(Progress::Error)
         } else {
             caught(|| begin(l, core, index))
         };
+        go_on(l, core, progress)
+    }
+}
+
+/// Answers what a call has come to, or waits for it.
+unsafe fn go_on(l: *mut lua_State, core: &Core, progress: Option<Progress>) -> c_int {
+    // SAFETY: called from the outermost frame of a C function that owns nothing.
+    unsafe {
         match progress {
             Some(Progress::Pending) => {
                 core.suspending.set(true);
@@ -173,6 +199,42 @@ unsafe extern "C-unwind" fn call(l: *mut lua_State) -> c_int {
             Some(progress) => finish(l, core, progress),
             None => raise(l, "internal error: a call panicked"),
         }
+    }
+}
+
+/// The number of the callee whose id is the first argument, from 1; 0 if there is none, with the error parked.
+///
+/// # Safety
+/// Called from the outermost frame of [`call`].
+unsafe fn look_up(l: *mut lua_State, core: &Core) -> i64 {
+    // SAFETY: by the caller.
+    unsafe {
+        let names = ffi::lua_upvalueindex(1);
+        ffi::lua_pushvalue(l, 1);
+        let mut index = 0;
+        if ffi::lua_rawget(l, names) == ffi::LUA_TNUMBER {
+            index = ffi::lua_tointegerx(l, -1, ptr::null_mut());
+        }
+        ffi::lua_settop(l, -2);
+        if index == 0 {
+            index = caught(|| resolve(l, core)).unwrap_or_default();
+            if index == 0 {
+                return 0;
+            }
+            ffi::lua_pushvalue(l, 1);
+            ffi::lua_rawseti(l, names, index);
+            ffi::lua_pushvalue(l, 1);
+            ffi::lua_pushinteger(l, index);
+            ffi::lua_rawset(l, names);
+        }
+        // Strings that are equal need not be the same; only the one that the table keeps alive can be told by its address.
+        ffi::lua_rawgeti(l, names, index);
+        let kept = ffi::lua_tolstring(l, -1, ptr::null_mut());
+        if ptr::eq(kept, ffi::lua_tolstring(l, 1, ptr::null_mut())) {
+            core.recent.note(kept, index);
+        }
+        ffi::lua_settop(l, -2);
+        index
     }
 }
 
@@ -194,6 +256,11 @@ unsafe fn finish(l: *mut lua_State, core: &Core, progress: Progress) -> c_int {
     unsafe {
         match progress {
             Progress::Value => 1,
+            Progress::Text => {
+                let (text, len) = core.text.get();
+                ffi::lua_pushlstring(l, text, len);
+                1
+            }
             Progress::Error | Progress::Pending => {
                 ffi::lua_settop(l, 0);
                 ffi::lua_pushnil(l);
@@ -216,10 +283,7 @@ fn resolve(l: *mut lua_State, core: &Core) -> i64 {
     match find(core, &id) {
         Ok(function) => {
             let mut callees = core.callees.borrow_mut();
-            callees.push(Callee {
-                function,
-                binding: None,
-            });
+            callees.push(Callee { function, idle: None });
             i64::try_from(callees.len()).unwrap_or_default()
         }
         Err(error) => {
@@ -243,35 +307,50 @@ fn no_context() -> CallError {
 
 /// Begins the call and polls it once.
 fn begin(l: *mut lua_State, core: &Core, index: i64) -> Progress {
-    let pointer = core.frames.borrow_mut().pop().unwrap_or_else(FramePointer::new);
+    let index = usize::try_from(index - 1).unwrap_or(usize::MAX);
+    // A second call at the same time has a frame of its own.
+    let pointer = core.callees.borrow_mut().get_mut(index).map(|callee| {
+        callee.idle.take().unwrap_or_else(|| {
+            let binding = Binding::new(Arc::clone(&callee.function));
+            FramePointer::new(Target::Function(index, binding))
+        })
+    });
+    let Some(pointer) = pointer else {
+        park_error(core, no_context());
+        return Progress::Error;
+    };
+    start(l, core, pointer)
+}
+
+/// Begins the call that the frame's target says, with the arguments after the first, and polls it once. The second
+/// upvalue of the function that runs is the table of interned keys.
+fn start(l: *mut lua_State, core: &Core, pointer: FramePointer) -> Progress {
     let frame = pointer.0.as_ptr();
-    let begun = {
-        let context = core.context.borrow().clone();
-        let index = usize::try_from(index - 1).unwrap_or(usize::MAX);
-        let mut callees = core.callees.borrow_mut();
-        match (context, callees.get_mut(index)) {
-            // SAFETY: the frame is ours alone and its cursors are unborrowed. It outlives the call, which is dropped
-            // first whenever the frame is dropped or used again, so the call may hold on to the cursors.
-            (Some(context), Some(callee)) => unsafe {
-                let arguments = ffi::lua_gettop(l) - 1;
-                (*frame).moved = false;
-                (*frame).outcome = None;
-                (*frame).reader.set(l, core, 2, arguments);
-                (*frame).reader.set_keys(ffi::lua_upvalueindex(2));
-                (*frame).writer.set(core);
-                // A second call at the same time has a binding of its own.
-                let binding = callee.binding.take();
-                let binding = binding.unwrap_or_else(|| Box::new(Binding::new(callee.function.clone())));
-                (*frame).callee = index;
-                let context: &Context = (*frame).context.insert(context);
-                let binding = (*frame).binding.insert(binding);
-                binding.call(context, &mut (*frame).reader, &mut (*frame).writer)
-            },
-            _ => Err(no_context()),
-        }
+    let context = core.context.borrow().as_deref().map(ptr::from_ref);
+    let begun = match context {
+        // SAFETY: the frame is ours alone and its parts are unborrowed. It outlives the call, which is dropped first
+        // whenever the frame is dropped or used again, so the call may hold on to them. The context is the core's as
+        // long as Lua runs; before that ends the call has ended, or shares it: see `poll_once`.
+        Some(context) => unsafe {
+            let context = &*context;
+            let arguments = ffi::lua_gettop(l) - 1;
+            (*frame).moved = false;
+            (*frame).reader.set(l, core, 2, arguments);
+            (*frame).reader.set_keys(ffi::lua_upvalueindex(2));
+            (*frame).writer.set(core);
+            let (reader, writer) = (&mut (*frame).reader, &mut (*frame).writer);
+            match &mut (*frame).target {
+                Target::Function(_, binding) => binding.call(context, reader, writer),
+                Target::Method(Some((object, method))) => context
+                    .dispatcher()
+                    .call_object(context, object, method, reader, writer),
+                Target::Method(None) => Err(no_context()),
+            }
+        },
+        None => Err(no_context()),
     };
     match begun {
-        // SAFETY: the frame is ours; writing the field drops the earlier call, if any.
+        // SAFETY: the frame is ours, and its earlier call has ended.
         Ok(calling) => unsafe { (*frame).calling = Some(calling) },
         Err(error) => {
             park_error(core, error);
@@ -291,8 +370,8 @@ fn poll_once(l: *mut lua_State, core: &Core, mut pointer: FramePointer) -> Progr
     // SAFETY: the driver set the waker for as long as Lua runs.
     let waker = unsafe { &*waker };
     // SAFETY: `l` runs.
-    let can_suspend = unsafe { core.can_suspend(l) };
-    let polled = if can_suspend && stack::is_deep() {
+    let can_suspend = || unsafe { core.can_suspend(l) };
+    let polled = if stack::is_deep() && can_suspend() {
         // Calls that answer at once nest on the native stack. Before that becomes deep, the driver polls instead,
         // after everything here has returned to it.
         waker.wake_by_ref();
@@ -302,12 +381,14 @@ fn poll_once(l: *mut lua_State, core: &Core, mut pointer: FramePointer) -> Progr
     };
     match polled {
         Poll::Ready(()) => settle(l, core, pointer),
-        Poll::Pending if can_suspend => {
+        Poll::Pending if can_suspend() => {
             // SAFETY: the call does not run, so nobody else uses the writer now; `l` has its minimum of free slots.
             unsafe {
-                let writer = &mut (*pointer.0.as_ptr()).writer;
+                let frame = pointer.0.as_ptr();
+                // Others may begin an invocation of their own before this one is over.
+                (*frame).context.clone_from(&core.context.borrow());
                 let free = ffi::lua_checkstack(l, 1) != 0;
-                (*pointer.0.as_ptr()).moved = free && writer.detach(l);
+                (*frame).moved = free && (*frame).writer.detach(l);
             }
             *core.handoff.borrow_mut() = Some(Parked::Call(pointer));
             Progress::Pending
@@ -332,52 +413,176 @@ fn end(l: *mut lua_State, core: &Core) -> Progress {
     }
 }
 
-/// Puts the value of an answered call at the top of the caller's stack.
+/// Puts the value of an answered call at the top of the caller's stack, or where [`finish`] finds it.
 fn settle(l: *mut lua_State, core: &Core, pointer: FramePointer) -> Progress {
-    // SAFETY: the call is dropped, so the frame is ours alone. `l` runs the frame that the arguments belong to;
-    // popping what a reader left makes room for the value.
-    let outcome = unsafe {
+    // SAFETY: the call is dropped, so the frame is ours alone. `l` runs the frame that the arguments belong to, which has
+    // its minimum of free slots once the reader has left what it entered.
+    let progress = unsafe {
         let frame = &mut *pointer.0.as_ptr();
-        let outcome = frame.outcome.take().unwrap_or_else(|| Err(no_context()));
-        match outcome {
-            Ok(()) if frame.moved => Ok(()),
-            Ok(()) => {
-                ffi::lua_settop(l, 0);
-                frame.writer.finish(l).map_err(CallError::from)
-            }
-            Err(error) => {
-                frame.writer.discard();
-                Err(error)
-            }
+        match frame.outcome.take().unwrap_or_else(|| Err(no_context())) {
+            Ok(()) if frame.moved => Ok(Progress::Value),
+            Ok(()) => match frame.writer.text() {
+                Some(text) => {
+                    core.text.set(text);
+                    Ok(Progress::Text)
+                }
+                None => frame
+                    .writer
+                    .finish(l)
+                    .map(|()| Progress::Value)
+                    .map_err(CallError::from),
+            },
+            Err(error) => Err(error),
         }
     };
     recycle(core, pointer);
-    match outcome {
-        Ok(()) => Progress::Value,
-        Err(error) => {
-            park_error(core, error);
-            Progress::Error
-        }
-    }
+    progress.unwrap_or_else(|error| {
+        park_error(core, error);
+        Progress::Error
+    })
 }
 
-/// Ends whatever `pointer` still does and keeps the frame for later calls.
+/// Ends whatever `pointer` still does and keeps the frame for the callee's next call.
 fn recycle(core: &Core, pointer: FramePointer) {
-    // SAFETY: the frame is ours; the call that borrows from it is dropped before the writer is used.
-    unsafe {
+    // SAFETY: the frame is ours; the call that borrows from it is dropped before the rest of it is used.
+    let callee = unsafe {
         let frame = pointer.0.as_ptr();
         (&raw mut (*frame).calling).replace(None);
         (*frame).writer.discard();
         (*frame).context = None;
-        if let Some(binding) = (*frame).binding.take()
-            && let Some(callee) = core.callees.borrow_mut().get_mut((*frame).callee)
-        {
-            callee.binding.get_or_insert(binding);
+        match &mut (*frame).target {
+            Target::Function(callee, _) => Some(*callee),
+            Target::Method(target) => {
+                *target = None;
+                None
+            }
         }
+    };
+    let Some(callee) = callee else {
+        let mut frames = core.method_frames.borrow_mut();
+        if frames.len() < METHOD_FRAMES_MAX {
+            frames.push(pointer);
+        }
+        return;
+    };
+    if let Some(callee) = core.callees.borrow_mut().get_mut(callee) {
+        callee.idle.get_or_insert(pointer);
     }
-    let mut frames = core.frames.borrow_mut();
-    if frames.len() < 16 {
-        frames.push(pointer);
+}
+
+/// So many frames are kept for calls of methods.
+const METHOD_FRAMES_MAX: usize = 16;
+
+/// Makes the Lua function that calls the method `name` of the object that is its first argument. Where that is none,
+/// `misuse` is called, which raises.
+///
+/// # Errors
+/// When memory does not suffice.
+pub(crate) fn method_function(lua: &Lua, name: &str, misuse: &LuaFunction) -> mlua::Result<LuaFunction> {
+    // SAFETY: the closure owns nothing; its argument becomes the first upvalue, the table of interned keys the second.
+    unsafe {
+        lua.exec_raw(misuse, |l| {
+            let core = core(l);
+            push_keys(l, core);
+            let number = caught(|| {
+                let mut methods = core.methods.borrow_mut();
+                methods.push(name.into());
+                i64::try_from(methods.len() - 1).unwrap_or(i64::MAX)
+            });
+            ffi::lua_pushinteger(l, number.unwrap_or(i64::MAX));
+            ffi::lua_pushcclosure(l, call_method, 3);
+        })
+    }
+}
+
+unsafe extern "C-unwind" fn call_method(l: *mut lua_State) -> c_int {
+    // SAFETY: as for `call`.
+    unsafe {
+        let core = core(l);
+        let Some(object) = handle(l, core) else {
+            ffi::lua_settop(l, 0);
+            ffi::lua_pushvalue(l, ffi::lua_upvalueindex(1));
+            ffi::lua_call(l, 0, 0);
+            return 0;
+        };
+        let number = ffi::lua_tointegerx(l, ffi::lua_upvalueindex(3), ptr::null_mut());
+        go_on(l, core, caught(|| begin_method(l, core, object, number)))
+    }
+}
+
+/// The object whose handle the first argument is.
+///
+/// # Safety
+/// `l` runs a C function; what is returned is used before anything else happens to its first argument.
+unsafe fn handle<'a>(l: *mut lua_State, core: &Core) -> Option<&'a Arc<dyn Object>> {
+    // SAFETY: by the caller; the userdata is of the kind that was asked for.
+    unsafe {
+        if ffi::lua_type(l, 1) != ffi::LUA_TUSERDATA
+            || object::kind(l, 1, core) != Some(object::Kind::Foreign)
+        {
+            return None;
+        }
+        let foreign = &*ffi::lua_touserdata(l, 1).cast::<Arc<dyn Foreign>>();
+        Handle::of(&**foreign).map(Handle::object)
+    }
+}
+
+fn begin_method(l: *mut lua_State, core: &Core, object: &Arc<dyn Object>, number: i64) -> Progress {
+    let name = usize::try_from(number)
+        .ok()
+        .and_then(|number| core.methods.borrow().get(number).cloned());
+    let target = name.map(|name| (Arc::clone(object), name));
+    let pointer = match core.method_frames.borrow_mut().pop() {
+        Some(pointer) => pointer,
+        None => FramePointer::new(Target::Method(None)),
+    };
+    // SAFETY: the frame is ours, and no call borrows from it.
+    unsafe { (*pointer.0.as_ptr()).target = Target::Method(target) };
+    start(l, core, pointer)
+}
+
+/// Makes the `__index` of handles: what `methods` has for a name, if the object has a method of that name; anything else
+/// is left to `otherwise`, which is called with the same arguments.
+///
+/// # Errors
+/// When memory does not suffice.
+pub(crate) fn index_function(
+    lua: &Lua,
+    methods: &mlua::Table,
+    otherwise: &LuaFunction,
+) -> mlua::Result<LuaFunction> {
+    // SAFETY: the closure owns nothing; its arguments become upvalues.
+    unsafe { lua.exec_raw((methods, otherwise), |l| ffi::lua_pushcclosure(l, index, 2)) }
+}
+
+unsafe extern "C-unwind" fn index(l: *mut lua_State) -> c_int {
+    // SAFETY: as for `call`.
+    unsafe {
+        if ffi::lua_type(l, 2) == ffi::LUA_TSTRING && caught(|| has_method(l)) == Some(true) {
+            ffi::lua_pushvalue(l, 2);
+            if ffi::lua_rawget(l, ffi::lua_upvalueindex(1)) == ffi::LUA_TFUNCTION {
+                return 1;
+            }
+        }
+        ffi::lua_settop(l, 2);
+        ffi::lua_pushvalue(l, ffi::lua_upvalueindex(2));
+        ffi::lua_insert(l, 1);
+        ffi::lua_call(l, 2, 1);
+        1
+    }
+}
+
+/// Whether the first argument is an object with a method of the name that is the second.
+fn has_method(l: *mut lua_State) -> bool {
+    // SAFETY: the second argument is a string; both stay where they are.
+    unsafe {
+        let mut len = 0;
+        let name = ffi::lua_tolstring(l, 2, &raw mut len);
+        let name = str::from_utf8(slice::from_raw_parts(name.cast(), len));
+        match (handle(l, core(l)), name) {
+            (Some(object), Ok(name)) => object.has_method(name),
+            _ => false,
+        }
     }
 }
 

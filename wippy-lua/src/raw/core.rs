@@ -3,7 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::{HashSet, VecDeque},
-    ffi::c_int,
+    ffi::{c_char, c_int},
     panic::{AssertUnwindSafe, catch_unwind},
     ptr,
     rc::Rc,
@@ -13,7 +13,7 @@ use std::{
 
 use mlua::ffi::{self, lua_State};
 use tokio::time::Instant;
-use wippy_security::{Binding, CallError, Context, ErrorKind, Function};
+use wippy_security::{CallError, Context, ErrorKind, Function};
 use wippy_wit::Foreign;
 
 use crate::local::Local;
@@ -46,8 +46,32 @@ pub(super) struct Spawned {
 /// A function that was called before.
 pub(super) struct Callee {
     pub function: Arc<Function>,
-    /// What the invocation keeps for calling it, unless a call has it.
-    pub binding: Option<Box<Binding>>,
+    /// A frame for the next call, with what the invocation keeps for it; none while a call has it.
+    pub idle: Option<FramePointer>,
+}
+
+/// The callees that were called last, by the address of their id, which the table of names keeps alive.
+#[derive(Default)]
+pub(super) struct Recent([Cell<(usize, i64)>; 8]);
+
+impl Recent {
+    /// The number of the callee whose id is at `address`; 0 if it is not among the last.
+    #[inline]
+    pub(super) fn find(&self, address: *const c_char) -> i64 {
+        let (found, index) = self.slot(address).get();
+        if found == address as usize { index } else { 0 }
+    }
+
+    pub(super) fn note(&self, address: *const c_char, index: i64) {
+        self.slot(address).set((address as usize, index));
+    }
+
+    #[inline]
+    fn slot(&self, address: *const c_char) -> &Cell<(usize, i64)> {
+        // Strings are allocated in steps of sixteen bytes.
+        let [.., last] = &self.0;
+        self.0.get((address as usize >> 4) & 7).unwrap_or(last)
+    }
 }
 
 /// What the C functions of a state share with its driver. See the safety argument of [`super`].
@@ -77,10 +101,16 @@ pub(super) struct Core {
     pub handoff: RefCell<Option<Parked>>,
     /// Where safe futures and their outcomes pass.
     pub exchange: Arc<Exchange>,
-    /// Calls whose frames are free.
-    pub frames: RefCell<Vec<FramePointer>>,
     /// Functions that were called before, by the number that the table of names has for them.
     pub callees: RefCell<Vec<Callee>>,
+    /// Frames for calls of methods.
+    pub method_frames: RefCell<Vec<FramePointer>>,
+    /// The names of methods that were called before, by the number that their functions have.
+    pub methods: RefCell<Vec<Arc<str>>>,
+    /// The callees that were called last.
+    pub recent: Recent,
+    /// A string on its way to Lua. It is in an idle frame, and made into a Lua string before anything else happens.
+    pub text: Cell<(*const c_char, usize)>,
     /// The context of the invocation.
     pub context: RefCell<Option<Arc<Context>>>,
     /// The deadline of the invocation.
@@ -118,8 +148,11 @@ impl Core {
             channels: Channels::default(),
             handoff: RefCell::default(),
             exchange: Arc::default(),
-            frames: RefCell::default(),
             callees: RefCell::default(),
+            method_frames: RefCell::default(),
+            methods: RefCell::default(),
+            recent: Recent::default(),
+            text: Cell::new((ptr::null(), 0)),
             context: RefCell::default(),
             deadline: Cell::new(None),
             terminated: Cell::new(false),

@@ -8,7 +8,8 @@ use wippy_wit::{Datum, Error, Foreign, Key, Reader};
 use super::{core::Core, object, writer};
 
 /// A cursor over values on a Lua stack. Each level is a slot above the one it came from; a table that is iterated
-/// over has the key that the iteration has come to above it.
+/// over has the key that the iteration has come to above it. Scalars and strings among the arguments are looked at
+/// where they are.
 ///
 /// It runs no Lua code and raises nothing: raw reads only, and no conversion in place.
 pub(super) struct LuaReader {
@@ -21,14 +22,32 @@ pub(super) struct LuaReader {
     keys: Option<c_int>,
     /// How many slots are known to be free above the cursor.
     free: c_int,
+    /// Where the cursor stands while there are no levels.
+    standing: Standing,
     levels: Vec<Level>,
     /// [`Core::resumes`] when the latest iteration began.
     resumes: u64,
 }
 
+/// Where a cursor without levels stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// On the list of arguments.
+    List,
+    /// On the argument at this index of the stack, which has this Lua type.
+    Argument(c_int, c_int),
+}
+
+/// What one level has on the stack, and the Lua type of what the cursor stands on there.
+#[derive(Clone, Copy)]
+struct Level {
+    shape: Shape,
+    kind: c_int,
+}
+
 /// What one level has on the stack.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Level {
+enum Shape {
     /// A value.
     Value,
     /// A table, and the key that an iteration over it has come to.
@@ -37,7 +56,8 @@ enum Level {
     Pair,
 }
 
-impl Level {
+impl Shape {
+    #[inline]
     fn slots(self) -> c_int {
         match self {
             Self::Value => 1,
@@ -59,6 +79,7 @@ impl LuaReader {
             arguments: 0,
             keys: None,
             free: 0,
+            standing: Standing::List,
             levels: Vec::new(),
             resumes: 0,
         }
@@ -76,6 +97,7 @@ impl LuaReader {
         self.first = first;
         self.arguments = arguments;
         self.free = 0;
+        self.standing = Standing::List;
         self.levels.clear();
     }
 
@@ -101,25 +123,30 @@ impl LuaReader {
     }
 
     #[inline]
-    fn entered(&mut self, level: Level) {
-        self.free -= level.slots();
-        self.levels.push(level);
+    fn entered(&mut self, shape: Shape, kind: c_int) {
+        self.free -= shape.slots();
+        self.levels.push(Level { shape, kind });
     }
 
-    /// The index of what the cursor stands on.
+    /// The index of what the cursor stands on, and its Lua type; none for the list of arguments.
     #[inline]
-    fn current(&self) -> c_int {
-        if self.levels.last() == Some(&Level::Iterated) {
-            -2
-        } else {
-            -1
+    fn current(&self) -> Option<(c_int, c_int)> {
+        match (self.levels.last(), self.standing) {
+            (Some(level), _) if level.shape == Shape::Iterated => Some((-2, level.kind)),
+            (Some(level), _) => Some((-1, level.kind)),
+            (None, Standing::Argument(index, kind)) => Some((index, kind)),
+            (None, Standing::List) => None,
         }
     }
 
+    /// The index of the table that the cursor stands on; none if it stands on something else. Tables have levels, so the
+    /// index counts from the top.
     #[inline]
-    fn is_table(&self) -> bool {
-        // SAFETY: the query does not raise, and every level has its slot.
-        !self.levels.is_empty() && unsafe { ffi::lua_type(self.l, self.current()) } == ffi::LUA_TTABLE
+    fn table(&self) -> Option<c_int> {
+        match self.current() {
+            Some((index, ffi::LUA_TTABLE)) => Some(index),
+            _ => None,
+        }
     }
 
     /// Pushes the string of `key`.
@@ -143,63 +170,81 @@ impl LuaReader {
 
 impl Reader for LuaReader {
     fn datum(&mut self) -> Datum<'_> {
-        if self.levels.is_empty() {
-            return Datum::Table;
+        match self.current() {
+            // SAFETY: these are the cursor's; the core is alive; a slot is kept free.
+            Some((index, kind)) => unsafe { datum(self.l, index, kind, &*self.core) },
+            None => Datum::Table,
         }
-        // SAFETY: the index is that of the cursor; the core is alive; a slot is kept free.
-        unsafe { datum(self.l, self.current(), &*self.core) }
+    }
+
+    fn is_nil(&mut self) -> bool {
+        matches!(self.current(), Some((_, ffi::LUA_TNIL | ffi::LUA_TNONE)))
     }
 
     fn len(&mut self) -> usize {
-        if self.levels.is_empty() {
-            return usize::try_from(self.arguments).unwrap_or_default();
-        }
-        // SAFETY: `lua_rawlen` does not raise.
-        if self.is_table() {
-            unsafe { ffi::lua_rawlen(self.l, self.current()) }
-        } else {
-            0
+        match self.current() {
+            // SAFETY: `lua_rawlen` does not raise.
+            Some((index, ffi::LUA_TTABLE)) => unsafe { ffi::lua_rawlen(self.l, index) },
+            Some(_) => 0,
+            None => usize::try_from(self.arguments).unwrap_or_default(),
         }
     }
 
     fn enter_index(&mut self, index: usize) -> Result<(), Error> {
-        self.reserve()?;
-        let at = c_int::try_from(index)
-            .ok()
-            .filter(|index| *index < self.arguments);
-        // SAFETY: there is room for a slot, and none of these raise.
-        unsafe {
-            match (self.levels.is_empty(), at) {
-                (true, Some(index)) => ffi::lua_pushvalue(self.l, self.first + index),
-                (false, _) if self.is_table() => {
-                    let index = i64::try_from(index).unwrap_or(i64::MAX).saturating_add(1);
-                    ffi::lua_rawgeti(self.l, self.current(), index);
-                }
-                _ => ffi::lua_pushnil(self.l),
+        let argument = match self.current() {
+            None => c_int::try_from(index)
+                .ok()
+                .filter(|index| *index < self.arguments)
+                .map(|index| self.first + index),
+            Some(_) => None,
+        };
+        if let Some(argument) = argument {
+            // SAFETY: the argument is there, and asking for its type does not raise.
+            let kind = unsafe { ffi::lua_type(self.l, argument) };
+            if matches!(
+                kind,
+                ffi::LUA_TNIL | ffi::LUA_TBOOLEAN | ffi::LUA_TNUMBER | ffi::LUA_TSTRING
+            ) {
+                self.standing = Standing::Argument(argument, kind);
+                return Ok(());
             }
         }
-        self.entered(Level::Value);
+        self.reserve()?;
+        // SAFETY: there is room for a slot, and none of these raise.
+        let kind = unsafe {
+            if let Some(argument) = argument {
+                ffi::lua_pushvalue(self.l, argument);
+                ffi::lua_type(self.l, -1)
+            } else if let Some(table) = self.table() {
+                let index = i64::try_from(index).unwrap_or(i64::MAX).saturating_add(1);
+                ffi::lua_rawgeti(self.l, table, index)
+            } else {
+                ffi::lua_pushnil(self.l);
+                ffi::LUA_TNIL
+            }
+        };
+        self.entered(Shape::Value, kind);
         Ok(())
     }
 
     fn enter_key(&mut self, key: &Key) -> Result<(), Error> {
         self.reserve()?;
         // SAFETY: there is room, and none of these raise: a missing key string is made under protection.
-        unsafe {
-            if self.is_table() {
-                let table = self.current() - 1;
+        let kind = unsafe {
+            if let Some(table) = self.table() {
                 self.push_key(key)?;
-                ffi::lua_rawget(self.l, table);
+                ffi::lua_rawget(self.l, table - 1)
             } else {
                 ffi::lua_pushnil(self.l);
+                ffi::LUA_TNIL
             }
-        }
-        self.entered(Level::Value);
+        };
+        self.entered(Shape::Value, kind);
         Ok(())
     }
 
     fn enter_pair(&mut self, position: &mut u64) -> Result<bool, Error> {
-        if !self.is_table() {
+        if self.table().is_none() {
             return Ok(false);
         }
         self.reserve()?;
@@ -211,23 +256,23 @@ impl Reader for LuaReader {
         // SAFETY: there is room for three slots. `lua_next` raises for a key that is not in the table; the key is one
         // that it gave before, and nothing has changed the table since unless Lua ran, which is checked.
         unsafe {
-            if *position == 0 || *level != Level::Iterated {
+            if *position == 0 || level.shape != Shape::Iterated {
                 if *position != 0 {
                     return Ok(false);
                 }
-                if *level == Level::Iterated {
+                if level.shape == Shape::Iterated {
                     ffi::lua_settop(self.l, -2);
                     self.free += 1;
                 }
                 self.resumes = resumes;
                 ffi::lua_pushnil(self.l);
                 self.free -= 1;
-                *level = Level::Iterated;
+                level.shape = Shape::Iterated;
             } else if self.resumes != resumes {
                 return Err(Error::new("a table changed while it was read"));
             }
             if ffi::lua_next(self.l, -2) == 0 {
-                *level = Level::Value;
+                level.shape = Shape::Value;
                 self.free += 1;
                 return Ok(false);
             }
@@ -235,38 +280,46 @@ impl Reader for LuaReader {
             ffi::lua_pushvalue(self.l, -2);
         }
         *position += 1;
-        self.entered(Level::Pair);
+        // SAFETY: the key is at the top.
+        let kind = unsafe { ffi::lua_type(self.l, -1) };
+        self.entered(Shape::Pair, kind);
         Ok(true)
     }
 
     fn enter_value(&mut self) {
         if let Some(level) = self.levels.last_mut()
-            && *level == Level::Pair
+            && level.shape == Shape::Pair
         {
-            *level = Level::Value;
+            level.shape = Shape::Value;
             self.free += 1;
-            // SAFETY: the key is at the top.
-            unsafe { ffi::lua_settop(self.l, -2) };
+            // SAFETY: the key is at the top, its value below it.
+            unsafe {
+                ffi::lua_settop(self.l, -2);
+                level.kind = ffi::lua_type(self.l, -1);
+            }
         }
     }
 
     fn leave(&mut self) {
-        if let Some(level) = self.levels.pop() {
-            self.free += level.slots();
-            // SAFETY: the slots are the reader's own.
-            unsafe { ffi::lua_settop(self.l, -level.slots() - 1) };
+        match self.levels.pop() {
+            Some(level) => {
+                let slots = level.shape.slots();
+                self.free += slots;
+                // SAFETY: the slots are the reader's own.
+                unsafe { ffi::lua_settop(self.l, -slots - 1) };
+            }
+            None => self.standing = Standing::List,
         }
     }
 
     fn stray_key(&mut self, len: usize) -> Option<String> {
-        if !self.is_table() || self.reserve().is_err() {
-            return None;
-        }
+        let table = self.table()?;
+        self.reserve().ok()?;
         // SAFETY: there is room for three slots; the keys come from `lua_next` itself, and no Lua runs in between.
         // Keys are only looked at, so they are not converted in place.
         unsafe {
             let top = ffi::lua_gettop(self.l);
-            let table = top + 1 + self.current();
+            let table = top + 1 + table;
             // The whole table is walked: where the last index is kept in the hash part, other keys may come before it.
             // A step costs a tenth of what reading an element does.
             ffi::lua_pushnil(self.l);
@@ -280,7 +333,7 @@ impl Reader for LuaReader {
                 };
                 let in_array = key >= 1 && usize::try_from(key).is_ok_and(|key| key <= len);
                 if !in_array {
-                    let text = key_text(&datum(self.l, -1, &*self.core));
+                    let text = key_text(&datum(self.l, -1, ffi::lua_type(self.l, -1), &*self.core));
                     ffi::lua_settop(self.l, top);
                     return Some(text);
                 }
@@ -311,11 +364,12 @@ fn key_text(datum: &Datum<'_>) -> String {
 /// What stands at `index`.
 ///
 /// # Safety
-/// The index is valid and stays so for `'a`; one slot above the top is free; `core` is the state's.
-pub(super) unsafe fn datum<'a>(l: *mut lua_State, index: c_int, core: &Core) -> Datum<'a> {
-    // SAFETY: each query suits the type that was found, so nothing raises or converts.
+/// The index is valid and stays so for `'a`; `kind` is its Lua type; one slot above the top is free; `core` is the
+/// state's.
+unsafe fn datum<'a>(l: *mut lua_State, index: c_int, kind: c_int, core: &Core) -> Datum<'a> {
+    // SAFETY: each query suits the type, so nothing raises or converts.
     unsafe {
-        match ffi::lua_type(l, index) {
+        match kind {
             ffi::LUA_TNIL | ffi::LUA_TNONE => Datum::Nil,
             ffi::LUA_TBOOLEAN => Datum::Boolean(ffi::lua_toboolean(l, index) != 0),
             ffi::LUA_TNUMBER if ffi::lua_isinteger(l, index) != 0 => {

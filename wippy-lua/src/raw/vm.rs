@@ -21,7 +21,7 @@ use crate::local::Local;
 
 use super::{
     bridge,
-    call::stack,
+    call::{names_address, stack},
     channel::{close_pumps, fail_deadlocked, turn_pump},
     core::{Core, Parked, Spawned, core, deadline_error, park_error, raise},
     lazy,
@@ -120,6 +120,8 @@ impl Vm {
                 count_instructions(main, &*core);
                 ffi::lua_createtable(l, 0, 0);
                 ffi::lua_rawsetp(l, ffi::LUA_REGISTRYINDEX, keys_address(&*core));
+                ffi::lua_createtable(l, 0, 0);
+                ffi::lua_rawsetp(l, ffi::LUA_REGISTRYINDEX, names_address(&*core));
                 lazy::install(l);
             })?;
         }
@@ -399,8 +401,8 @@ impl Vm {
         self.core.deadline.set(None);
         close_pumps(&self.core);
         for callee in &mut *self.core.callees.borrow_mut() {
-            if let Some(binding) = &mut callee.binding {
-                binding.release();
+            if let Some(frame) = &mut callee.idle {
+                frame.release();
             }
         }
         // SAFETY: the main coroutine has ended and holds only what it returned.
@@ -517,7 +519,8 @@ impl Drop for Vm {
         self.spawned.clear();
         self.core.handoff.take();
         self.core.exchange.clear();
-        self.core.frames.take();
+        self.core.callees.take();
+        self.core.method_frames.take();
         self.core.context.take();
     }
 }

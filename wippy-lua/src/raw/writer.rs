@@ -1,7 +1,7 @@
 //! [`LuaWriter`]: builds a value for Lua.
 
 use std::{
-    ffi::{c_int, c_void},
+    ffi::{c_char, c_int, c_void},
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     ptr,
@@ -19,24 +19,69 @@ use super::{
 /// Hints beyond this size are not believed.
 const HINT_MAX: usize = 1 << 16;
 
-/// Builds one value for Lua on the state's workbench, from where its owner moves it.
+/// Strings up to this many bytes are kept until they can be made without protection, which costs more than a copy.
+const TEXT_MAX: usize = 1 << 10;
+
+/// Builds one value for Lua, which its owner then puts on a stack.
 ///
-/// Within [`scope`](Writer::scope) it builds in place. A handler that writes without one, or after the call had to
-/// wait, builds an owned value; scalars, which need no memory, are always built in place.
+/// Scalars and short strings are kept as they are. Within [`scope`](Writer::scope) anything is built in place, on the
+/// state's workbench. A handler that writes a table without one, or after the call had to wait, builds an owned value.
 pub(super) struct LuaWriter {
     core: *const Core,
     state: State,
+    text: Vec<u8>,
 }
 
 enum State {
     /// Nothing was written.
     Empty,
+    /// A scalar.
+    Scalar(Scalar),
+    /// A string, which is in `text`.
+    Text,
     /// Within a scope.
     Scoped,
     /// Done: the value is at the top of the workbench.
     Written,
     /// Anything is written to this.
     Detached(ValueWriter),
+    /// A value that was written did not fit into memory.
+    Failed,
+}
+
+/// What needs no memory.
+#[derive(Clone, Copy)]
+enum Scalar {
+    Nil,
+    Boolean(bool),
+    Integer(i64),
+    Float(f64),
+}
+
+impl Scalar {
+    /// # Safety
+    /// `l` has a free slot.
+    #[inline]
+    unsafe fn push(self, l: *mut lua_State) {
+        // SAFETY: by the caller; none of these raise.
+        unsafe {
+            match self {
+                Self::Nil => ffi::lua_pushnil(l),
+                Self::Boolean(value) => ffi::lua_pushboolean(l, c_int::from(value)),
+                Self::Integer(value) => ffi::lua_pushinteger(l, value),
+                Self::Float(value) => ffi::lua_pushnumber(l, value),
+            }
+        }
+    }
+
+    fn write(self, writer: &mut ValueWriter) {
+        match self {
+            Self::Nil => writer.nil(),
+            Self::Boolean(value) => writer.boolean(value),
+            Self::Integer(value) => writer.integer(value),
+            Self::Float(value) => writer.float(value),
+        }
+    }
 }
 
 // SAFETY: the writer is used by the one thread that polls or runs the state; see `super`.
@@ -47,6 +92,7 @@ impl LuaWriter {
         Self {
             core: ptr::null(),
             state: State::Empty,
+            text: Vec::new(),
         }
     }
 
@@ -65,19 +111,31 @@ impl LuaWriter {
     /// # Safety
     /// `l` is a thread of the state with a free slot.
     pub(super) unsafe fn detach(&mut self, l: *mut lua_State) -> bool {
-        match mem::replace(&mut self.state, State::Detached(ValueWriter::default())) {
+        let mut writer = ValueWriter::default();
+        match mem::replace(&mut self.state, State::Empty) {
             State::Written | State::Scoped => {
-                self.state = State::Empty;
                 // SAFETY: the value is at the top of the workbench, and there is a slot for it.
                 unsafe { ffi::lua_xmove((*self.core).workbench.get(), l, 1) };
-                true
+                return true;
             }
-            State::Empty => false,
-            detached @ State::Detached(_) => {
-                self.state = detached;
-                false
+            kept @ (State::Scalar(_) | State::Detached(_) | State::Failed) => {
+                self.state = kept;
+                return false;
             }
+            State::Text => writer.string(&self.text),
+            State::Empty => {}
         }
+        self.state = State::Detached(writer);
+        false
+    }
+
+    /// The string that was written, if it was one that is still to be made; it stays where it is until the next value.
+    pub(super) fn text(&mut self) -> Option<(*const c_char, usize)> {
+        if !matches!(self.state, State::Text) {
+            return None;
+        }
+        self.state = State::Empty;
+        Some((self.text.as_ptr().cast(), self.text.len()))
     }
 
     /// Moves the value to the top of `l`; nil if none was written.
@@ -88,16 +146,32 @@ impl LuaWriter {
     /// # Safety
     /// `l` is a thread of the state with a free slot.
     pub(super) unsafe fn finish(&mut self, l: *mut lua_State) -> Result<(), Error> {
-        if let State::Detached(writer) = &mut self.state {
-            let value = writer.take();
-            self.state = State::Empty;
-            value.write(self)?;
+        match &mut self.state {
+            State::Detached(writer) => {
+                let value = writer.take();
+                self.state = State::Empty;
+                value.write(self)?;
+            }
+            State::Text => {
+                self.state = State::Empty;
+                let text = mem::take(&mut self.text);
+                // What makes the string owns nothing, as a scope asks.
+                let made = self.scope(&mut |writer| {
+                    writer.string(&text);
+                    Ok(())
+                });
+                self.text = text;
+                made?;
+            }
+            State::Empty | State::Scalar(_) | State::Scoped | State::Written | State::Failed => {}
         }
         // SAFETY: as said by the caller; what was written is at the top of the workbench.
         unsafe {
             match mem::replace(&mut self.state, State::Empty) {
                 State::Written | State::Scoped => ffi::lua_xmove((*self.core).workbench.get(), l, 1),
-                State::Empty | State::Detached(_) => ffi::lua_pushnil(l),
+                State::Scalar(scalar) => scalar.push(l),
+                State::Failed => return Err(WriteError::OutOfMemory.into()),
+                State::Empty | State::Text | State::Detached(_) => ffi::lua_pushnil(l),
             }
         }
         Ok(())
@@ -120,18 +194,16 @@ impl LuaWriter {
         unsafe { (*self.core).workbench.get() }
     }
 
-    /// Pushes a scalar by `push`, or hands it to the detached writer.
+    /// Keeps a scalar, or pushes it where a value is being built.
     #[inline]
-    fn scalar(&mut self, push: impl FnOnce(*mut lua_State), detached: impl FnOnce(&mut ValueWriter)) {
+    fn scalar(&mut self, scalar: Scalar) {
         match &mut self.state {
-            State::Scoped => push(self.workbench()),
-            State::Empty => {
-                push(self.workbench());
-                self.state = State::Written;
-            }
-            State::Detached(writer) => detached(writer),
+            // SAFETY: within a scope `table` keeps slots free.
+            State::Scoped => unsafe { scalar.push(self.workbench()) },
+            State::Empty => self.state = State::Scalar(scalar),
+            State::Detached(writer) => scalar.write(writer),
             // A second value where one was asked for is dropped.
-            State::Written => {}
+            State::Scalar(_) | State::Text | State::Written | State::Failed => {}
         }
     }
 
@@ -147,7 +219,12 @@ impl LuaWriter {
         }
         match &mut self.state {
             State::Detached(writer) => Some(writer),
-            State::Empty | State::Scoped | State::Written => None,
+            State::Empty
+            | State::Scalar(_)
+            | State::Text
+            | State::Scoped
+            | State::Written
+            | State::Failed => None,
         }
     }
 }
@@ -161,24 +238,15 @@ struct Protected<'a, 'b> {
 
 impl Writer for LuaWriter {
     fn nil(&mut self) {
-        // SAFETY: within a scope `table` keeps slots free; outside, the workbench has some at its bottom.
-        self.scalar(|l| unsafe { ffi::lua_pushnil(l) }, Writer::nil);
+        self.scalar(Scalar::Nil);
     }
 
     fn boolean(&mut self, value: bool) {
-        // SAFETY: as for `nil`.
-        self.scalar(
-            |l| unsafe { ffi::lua_pushboolean(l, c_int::from(value)) },
-            |writer| writer.boolean(value),
-        );
+        self.scalar(Scalar::Boolean(value));
     }
 
     fn integer(&mut self, value: i64) {
-        // SAFETY: as for `nil`.
-        self.scalar(
-            |l| unsafe { ffi::lua_pushinteger(l, value) },
-            |writer| writer.integer(value),
-        );
+        self.scalar(Scalar::Integer(value));
     }
 
     fn unsigned(&mut self, value: u64) {
@@ -193,20 +261,32 @@ impl Writer for LuaWriter {
     }
 
     fn float(&mut self, value: f64) {
-        // SAFETY: as for `nil`.
-        self.scalar(
-            |l| unsafe { ffi::lua_pushnumber(l, value) },
-            |writer| writer.float(value),
-        );
+        self.scalar(Scalar::Float(value));
     }
 
     fn string(&mut self, value: &[u8]) {
-        if let Some(writer) = self.detached() {
-            return writer.string(value);
-        }
-        // SAFETY: as for `unsigned`.
-        unsafe {
-            ffi::lua_pushlstring(self.workbench(), value.as_ptr().cast(), value.len());
+        match &mut self.state {
+            // SAFETY: a scope is open, so running out of memory is caught.
+            State::Scoped => unsafe {
+                ffi::lua_pushlstring(self.workbench(), value.as_ptr().cast(), value.len());
+            },
+            State::Empty if value.len() <= TEXT_MAX => {
+                self.text.clear();
+                self.text.extend_from_slice(value);
+                self.state = State::Text;
+            }
+            State::Empty => {
+                let made = self.scope(&mut |writer| {
+                    writer.string(value);
+                    Ok(())
+                });
+                if made.is_err() {
+                    self.state = State::Failed;
+                }
+            }
+            State::Detached(writer) => writer.string(value),
+            // As for scalars.
+            State::Scalar(_) | State::Text | State::Written | State::Failed => {}
         }
     }
 
@@ -252,12 +332,10 @@ impl Writer for LuaWriter {
         if let Some(writer) = self.detached() {
             return writer.set_key(key);
         }
-        // SAFETY: as for `unsigned`; the table lies below the value, the keys at the frame's bottom.
+        // SAFETY: as for `unsigned`; the table lies below the value, and has no metatable. The key's text ends with a
+        // NUL and never moves, so that Lua finds its own string for it by the address.
         unsafe {
-            let l = self.workbench();
-            push_key_unprotected(l, 1, key);
-            ffi::lua_insert(l, -2);
-            ffi::lua_rawset(l, -3);
+            ffi::lua_setfield(self.workbench(), -2, key.terminated().as_ptr().cast());
         }
     }
 
@@ -282,7 +360,7 @@ impl Writer for LuaWriter {
         match &mut self.state {
             State::Detached(_) | State::Scoped => return body(self),
             State::Written => self.discard(),
-            State::Empty => {}
+            State::Empty | State::Scalar(_) | State::Text | State::Failed => {}
         }
         self.state = State::Scoped;
         let l = self.workbench();

@@ -42,7 +42,7 @@ struct BoundAsked;
 
 impl Bound for BoundAsked {
     fn call<'a>(&'a mut self, _permit: Permit, call: Call<'a>) -> CallFuture<'a> {
-        Box::pin(answer(call))
+        Box::pin(answer(call)).into()
     }
 }
 

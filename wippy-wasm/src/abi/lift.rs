@@ -80,7 +80,9 @@ fn write(
         trouble = outcome.err();
         Ok(())
     };
-    if node.allocates {
+    // A string by itself is the writer's own affair.
+    let is_built = node.allocates && !matches!(node.kind, Kind::String | Kind::Bytes);
+    if is_built {
         writer.scope(&mut body)?;
     } else {
         body(writer)?;

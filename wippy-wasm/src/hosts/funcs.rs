@@ -1,29 +1,29 @@
 //! `wippy:runtime/funcs`: guests call other functions, under the context of their own call.
 
+use std::sync::Arc;
+
 use wasmtime::{StoreContextMut, component::Linker};
 use wippy_registry::EntryId;
-use wippy_security::{CallError, Context, ErrorKind};
+use wippy_security::{CallError, Context, ErrorKind, Function};
 use wippy_wit::{Value, ValueReader, ValueWriter, json};
 
+use super::text::{TextArgument, TextResult};
 use crate::{limits::Exceeded, state::GuestState};
 
 pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     let mut funcs = linker.instance("wippy:runtime/funcs@0.1.0")?;
-    funcs.func_wrap_async("call-string", |store, (target, input): (String, String)| {
-        let context = caller(&store);
+    funcs.func_wrap_async("call-string", |mut store, (target, input): (String, String)| {
+        let callee = callee(&mut store, &target);
         Box::new(async move {
-            let outcome = call(context, &target, &[Value::from(input)])
-                .await
-                .and_then(|value| text(&target, value));
+            let outcome = call_text(callee, &target, input.as_bytes()).await;
+            let outcome = outcome.and_then(|text| utf8(&target, text));
             Ok((outcome.map_err(|error| report(&error)),))
         })
     })?;
-    funcs.func_wrap_async("call-bytes", |store, (target, input): (String, Vec<u8>)| {
-        let context = caller(&store);
+    funcs.func_wrap_async("call-bytes", |mut store, (target, input): (String, Vec<u8>)| {
+        let callee = callee(&mut store, &target);
         Box::new(async move {
-            let outcome = call(context, &target, &[Value::string(input)])
-                .await
-                .and_then(|value| bytes(&target, value));
+            let outcome = call_text(callee, &target, &input).await;
             Ok((outcome.map_err(|error| report(&error)),))
         })
     })?;
@@ -56,6 +56,27 @@ fn caller(store: &StoreContextMut<'_, GuestState>) -> Result<Context, CallError>
         Some(_) | None => Ok(context),
     }
 }
+
+/// The context to call with, and the function that `target` names.
+fn callee(
+    store: &mut StoreContextMut<'_, GuestState>,
+    target: &str,
+) -> Result<(Context, Arc<Function>), CallError> {
+    let context = caller(store)?;
+    let callees = &mut store.data_mut().callees;
+    if let Some((_, function)) = callees.iter().find(|(known, _)| **known == *target) {
+        return Ok((context, Arc::clone(function)));
+    }
+    let id = EntryId::parse(target).map_err(|error| CallError::invalid(error.to_string()))?;
+    let function = context.dispatcher().resolve_for(&context, &id)?;
+    if callees.len() < CALLEES_MAX {
+        callees.push((target.into(), Arc::clone(&function)));
+    }
+    Ok((context, function))
+}
+
+/// So many functions that a guest calls are remembered by their names.
+const CALLEES_MAX: usize = 16;
 
 /// What a JSON text may take once it is read, in bytes: a digit and a comma become a value of many.
 fn json_cost(text: &str) -> usize {
@@ -101,26 +122,25 @@ async fn call(
     Ok(writer.finish())
 }
 
-fn text(target: &str, value: Value) -> Result<String, CallError> {
-    match bytes(target, value).map(String::from_utf8) {
-        Ok(Ok(text)) => Ok(text),
-        Ok(Err(_)) => Err(CallError::internal(format!(
-            "`{target}` returned a string that is not UTF-8"
-        ))),
-        Err(error) => Err(error),
-    }
+/// Calls a function that takes a string and returns one.
+async fn call_text(
+    callee: Result<(Context, Arc<Function>), CallError>,
+    target: &str,
+    input: &[u8],
+) -> Result<Vec<u8>, CallError> {
+    let (context, function) = callee?;
+    let (mut reader, mut writer) = (TextArgument::new(input), TextResult::default());
+    let dispatcher = context.dispatcher();
+    dispatcher
+        .call(&context, &function, &mut reader, &mut writer)?
+        .await?;
+    let expected = |found| CallError::invalid(format!("`{target}` returned {found}, expected a string"));
+    writer.finish().map_err(expected)
 }
 
-fn bytes(target: &str, value: Value) -> Result<Vec<u8>, CallError> {
-    match value {
-        Value::String(bytes) => Ok(bytes.into_vec()),
-        other => {
-            let found = other.datum().type_name().to_owned();
-            Err(CallError::invalid(format!(
-                "`{target}` returned {found}, expected a string"
-            )))
-        }
-    }
+fn utf8(target: &str, text: Vec<u8>) -> Result<String, CallError> {
+    String::from_utf8(text)
+        .map_err(|_| CallError::internal(format!("`{target}` returned a string that is not UTF-8")))
 }
 
 /// An error as guests see it.

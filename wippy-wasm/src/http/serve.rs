@@ -33,9 +33,9 @@ use wippy_security::{CallError, Context, ErrorKind, Permit};
 use wippy_wit::Value;
 
 use crate::{
-    deadline,
+    deadline::{self, Deadline},
     function::WasmFunction,
-    instance::{Deadline, Instance},
+    instance::Instance,
     module::Module,
     trap,
 };
@@ -96,7 +96,7 @@ impl WasmFunction {
         module
             .require_http_handler()
             .map_err(|error| CallError::internal(format!("{}: {error}", module.id)))?;
-        let deadline = deadline::of(&context, &module.limits);
+        let deadline = Deadline::of(&context, &module.limits).begun();
         let expired = |exceeded| trap::exceeded(exceeded, module.id.as_str(), &module.method_name);
         let _slot = deadline::within(deadline, self.pool.slot(&module.id))
             .await

@@ -10,6 +10,8 @@
 )]
 
 mod alone;
+mod bindings;
+mod bounded;
 mod cache;
 mod calls;
 mod hostile;

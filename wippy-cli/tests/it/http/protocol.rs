@@ -19,6 +19,7 @@ use tokio_rustls::{
 };
 
 use super::site::{Site, indented, index, script};
+use crate::shell::{project, write};
 
 #[tokio::test]
 async fn a_connection_serves_many_requests() {
@@ -162,4 +163,47 @@ async fn stopping_does_not_wait_for_ever() {
     assert!(!site.running.stop(Duration::from_millis(50)).await);
     let rest = client.rest().await;
     assert!(!rest.ends_with("0\r\n\r\n"), "{rest}");
+}
+
+#[tokio::test]
+async fn tls_comes_from_files_and_from_the_environment() {
+    let read = |name: &str| std::fs::read_to_string(fixtures::root().join("tls").join(name)).unwrap();
+    let key = indented(6, &read("localhost.key"));
+    let service = "    tls: { mode: manual, cert: file://certs/server.pem, key: '${env:app:key}' }\n";
+    let variables = format!(
+        "  - {{ name: memory, kind: env.storage.memory }}\n  - name: key\n    kind: env.variable\n    variable: KEY\n    \
+         storage: memory\n    default: |\n{key}"
+    );
+    let body = script("main", "POST /{id}", "res:write(req:path() .. ' ' .. req:body())");
+    let directory = project(&index(service, &(body + &variables)));
+    write(directory.path(), "src/certs/server.pem", &read("localhost.pem"));
+    let site = Site::open(directory.path()).await;
+    let stream = tls(&site, &[b"http/1.1"]).await;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::post("/a").header("host", "h");
+    let request = request.body(Full::new(Bytes::from("x"))).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(body, "/a x");
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_come_is_not_waited_for() {
+    let read = |name: &str| std::fs::read_to_string(fixtures::root().join("tls").join(name)).unwrap();
+    let (cert, key) = (
+        indented(8, &read("localhost.pem")),
+        indented(8, &read("localhost.key")),
+    );
+    let site = Site::new(&echo(&format!(
+        "    timeouts: {{ read: 300ms }}\n    tls:\n      mode: manual\n      cert: |\n{cert}      key: |\n{key}"
+    )))
+    .await;
+    let mut silent = site.connect().await;
+    assert_eq!(silent.rest().await, "");
+    let mut plain = site.connect().await;
+    plain.send("GET / HTTP/1.1", "").await;
+    assert!(!plain.rest().await.contains("HTTP"), "it spoke without TLS");
 }

@@ -10,7 +10,7 @@ use crate::shell::project;
 const REQUESTS: usize = 20;
 
 /// Serves a component at every path.
-async fn site_of(component: &[u8], imports: &str) -> Site {
+pub(super) async fn site_of(component: &[u8], imports: &str) -> Site {
     let hash = wippy_wasm::sha256(component);
     let directory = project(&index(
         "",

@@ -1,0 +1,247 @@
+//! [`Place`]: an instance with room for one call, so that calls of it, one after the other, need no memory of their own.
+//!
+//! The engine's future of a call is more than a kilobyte. In a box of its own it would be allocated, filled and freed
+//! with every call; here it is made where the one before it was.
+
+use std::{
+    future::Future,
+    mem::ManuallyDrop,
+    pin::Pin,
+    ptr::{self, NonNull},
+    task::{self, Poll},
+};
+
+use wasmtime::Store;
+use wippy_security::{CallError, CallFuture, Context, Resident};
+use wippy_wit::{Reader, Writer};
+
+use super::{Arguments, Export, Job, Lifted, Running, erase_invocation, erase_reader, erase_writer};
+use crate::{
+    component::Method,
+    deadline::{Deadline, Timer},
+    instance::{Instance, Invocation, Outcome},
+    state::GuestState,
+};
+
+/// What surrounds the calls of a [`Place`].
+pub(crate) trait Surroundings: Send {
+    /// The method that is called.
+    fn method(&self) -> &Method;
+
+    /// A call came to its end. Says what its caller hears.
+    fn ended(&mut self, outcome: Outcome) -> Result<(), CallError>;
+
+    /// A call was dropped before its end: its instance is only good for dropping.
+    fn cancelled(&mut self);
+}
+
+/// An instance, and where its call runs.
+pub(crate) struct Place<S>(Inner<S>);
+
+struct Inner<S> {
+    /// A call that ends by itself, once it is polled.
+    short: Option<(Arguments, Job)>,
+    /// Any other call, in the future that the engine makes of it.
+    room: Pin<Box<dyn Room>>,
+    /// Owned, by a pointer because what is in the room borrows from it.
+    instance: NonNull<Instance>,
+    timer: Timer,
+    surroundings: S,
+}
+
+// SAFETY: it owns an instance, and a future that borrows from that; both are `Send`, and so is the rest.
+unsafe impl<S: Send> Send for Inner<S> {}
+
+impl<S: Surroundings> Place<S> {
+    /// A place for the calls of `instance`.
+    pub(crate) fn new(instance: Box<Instance>, surroundings: S) -> Self {
+        Self(Inner {
+            short: None,
+            room: room(|store, export, arguments| export.0.call_async(store, arguments)),
+            instance: NonNull::from(Box::leak(instance)),
+            timer: Timer::default(),
+            surroundings,
+        })
+    }
+
+    /// What is around the instance.
+    pub(crate) fn surroundings(&mut self) -> &mut S {
+        &mut self.0.surroundings
+    }
+
+    /// The instance and what is around it; a call that was left in it is dropped.
+    pub(crate) fn parts(&mut self) -> (&mut Instance, &mut S) {
+        let Inner {
+            short,
+            room,
+            instance,
+            surroundings,
+            ..
+        } = &mut self.0;
+        *short = None;
+        room.as_mut().clear();
+        // SAFETY: it is owned, and nothing in the room borrows from it any more.
+        (unsafe { instance.as_mut() }, surroundings)
+    }
+
+    /// Gives everything back.
+    pub(crate) fn into_parts(mut self) -> (Box<Instance>, S) {
+        self.0.room.as_mut().clear();
+        let inner = ManuallyDrop::new(self.0);
+        // SAFETY: each field is moved out or dropped once, since `inner` itself never is. The instance came out of a box,
+        // and nothing in the room borrows from it any more.
+        unsafe {
+            drop(ptr::read(&raw const inner.short));
+            drop(ptr::read(&raw const inner.room));
+            drop(ptr::read(&raw const inner.timer));
+            (
+                Box::from_raw(inner.instance.as_ptr()),
+                ptr::read(&raw const inner.surroundings),
+            )
+        }
+    }
+
+    /// Starts the call that the instance was prepared for.
+    #[inline]
+    pub(crate) fn start<'a>(
+        &'a mut self,
+        deadline: Deadline,
+        trace: Option<&'a Context>,
+        arguments: &'a mut dyn Reader,
+        result: &'a mut dyn Writer,
+    ) -> CallFuture<'a> {
+        let inner = &mut self.0;
+        inner.timer.set(deadline);
+        let invocation = erase_invocation(Invocation {
+            method: inner.surroundings.method(),
+            keeper: None,
+            receiver: None,
+            trace,
+        });
+        let reader = erase_reader(arguments);
+        let job = Job::new(invocation, erase_writer(result));
+        let arguments = Arguments { invocation, reader };
+        if invocation.method.ends_at_once() {
+            inner.short = Some((arguments, job));
+        } else {
+            // SAFETY: the instance outlives what is in the room, which is dropped first, and is not touched meanwhile.
+            let (store, export) = unsafe { inner.instance.as_mut().engine_parts() };
+            inner.room.as_mut().fill(store, export, arguments, job);
+        }
+        // The cursors are looked at only while the call is polled, which only what is returned can do; if that is
+        // leaked, what is left in the room never looks at them again. See the module's second point.
+        CallFuture::resident(inner)
+    }
+}
+
+impl<S: Surroundings> Resident for Inner<S> {
+    fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<(), CallError>> {
+        if let Some((arguments, job)) = self.short.take() {
+            // SAFETY: it is owned, and nothing is in the room.
+            let (store, export) = unsafe { self.instance.as_mut().engine_parts() };
+            let outcome = super::run_at_once(store, export, arguments, &job);
+            return Poll::Ready(self.surroundings.ended(Ok(outcome)));
+        }
+        let outcome = match self.room.as_mut().poll(cx) {
+            Poll::Ready(outcome) => Ok(outcome),
+            Poll::Pending => match self.timer.poll(cx) {
+                Poll::Ready(exceeded) => {
+                    self.room.as_mut().clear();
+                    Err(exceeded)
+                }
+                Poll::Pending => return Poll::Pending,
+            },
+        };
+        Poll::Ready(self.surroundings.ended(outcome))
+    }
+
+    fn cancel(&mut self) {
+        if self.short.take().is_some() || self.room.as_mut().clear() {
+            self.surroundings.cancelled();
+        }
+    }
+}
+
+impl<S> Drop for Inner<S> {
+    fn drop(&mut self) {
+        self.room.as_mut().clear();
+        // SAFETY: it came out of a box, and nothing in the room borrows from it any more.
+        unsafe { drop(Box::from_raw(self.instance.as_ptr())) }
+    }
+}
+
+/// The memory of one call.
+trait Room: Send {
+    /// Makes a call.
+    fn fill(
+        self: Pin<&mut Self>,
+        store: &'static mut Store<GuestState>,
+        export: &'static Export,
+        arguments: Arguments,
+        job: Job,
+    );
+
+    /// Polls the call, which is gone once it is ready.
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<wasmtime::Result<super::Returned>>;
+
+    /// Drops the call; whether there was one.
+    fn clear(self: Pin<&mut Self>) -> bool;
+}
+
+/// A room for the futures that `make` makes.
+fn room<F, M>(make: M) -> Pin<Box<dyn Room>>
+where
+    F: Future<Output = wasmtime::Result<Lifted>> + Send + 'static,
+    M: Fn(&'static mut Store<GuestState>, &'static Export, Arguments) -> F + Send + 'static,
+{
+    Box::pin(RoomFor { make, running: None })
+}
+
+pin_project_lite::pin_project! {
+    struct RoomFor<F, M> {
+        make: M,
+        #[pin]
+        running: Option<Running<F>>,
+    }
+}
+
+impl<F, M> Room for RoomFor<F, M>
+where
+    F: Future<Output = wasmtime::Result<Lifted>> + Send,
+    M: Fn(&'static mut Store<GuestState>, &'static Export, Arguments) -> F + Send,
+{
+    fn fill(
+        self: Pin<&mut Self>,
+        store: &'static mut Store<GuestState>,
+        export: &'static Export,
+        arguments: Arguments,
+        job: Job,
+    ) {
+        let mut this = self.project();
+        this.running.set(Some(Running {
+            future: (this.make)(store, export, arguments),
+            job,
+        }));
+    }
+
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<wasmtime::Result<super::Returned>> {
+        let mut running = self.project().running;
+        let Some(call) = running.as_mut().as_pin_mut() else {
+            return Poll::Ready(Err(wasmtime::format_err!("a call was polled after its end")));
+        };
+        let polled = call.poll(cx);
+        if polled.is_ready() {
+            running.set(None);
+        }
+        polled
+    }
+
+    fn clear(self: Pin<&mut Self>) -> bool {
+        let mut running = self.project().running;
+        let was_there = running.is_some();
+        if was_there {
+            running.set(None);
+        }
+        was_there
+    }
+}

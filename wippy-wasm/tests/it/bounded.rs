@@ -1,0 +1,143 @@
+//! Functions that end by themselves are known as such, and only those; they compute the same either way.
+
+use wippy_wasm::Module;
+use wippy_wit::Value;
+
+use crate::support::{Wants, call, context, prepare, prepare_text};
+
+/// Functions with one argument, by what is special about each. `F` in the WIT stands for the function.
+const CASES: &[(&str, bool, &str)] = &[
+    ("straight", true, "(i32.add (local.get 0) (i32.const 1))"),
+    (
+        "branches",
+        true,
+        "(if (result i32) (local.get 0) (then (i32.const 1)) (else (i32.const 2)))",
+    ),
+    (
+        "reads_memory",
+        true,
+        "(i32.load8_u (i32.and (local.get 0) (i32.const 7)))",
+    ),
+    ("calls", true, "(call $leaf (call $leaf (local.get 0)))"),
+    (
+        "loops",
+        false,
+        "(loop $again (br_if $again (i32.eqz (local.get 0)))) (local.get 0)",
+    ),
+    ("loop_that_never_turns", false, "(loop (nop)) (local.get 0)"),
+    ("recurses", false, "(call $f (local.get 0))"),
+    ("calls_a_recursion", false, "(call $ping (local.get 0))"),
+    ("calls_a_loop", false, "(call $looping (local.get 0))"),
+    (
+        "calls_who_knows",
+        false,
+        "(call_indirect (type $t) (local.get 0) (i32.const 0))",
+    ),
+    ("goes_on_elsewhere", false, "(return_call $leaf (local.get 0))"),
+    ("grows", false, "(memory.grow (local.get 0))"),
+    (
+        "fills",
+        false,
+        "(memory.fill (i32.const 0) (i32.const 0) (local.get 0)) (local.get 0)",
+    ),
+    (
+        "copies",
+        false,
+        "(memory.copy (i32.const 0) (i32.const 8) (local.get 0)) (local.get 0)",
+    ),
+];
+
+fn module(body: &str) -> Module {
+    let wat = format!(
+        r#"(module
+            (memory (export "memory") 1)
+            (table 1 funcref)
+            (elem (i32.const 0) $leaf)
+            (type $t (func (param i32) (result i32)))
+            (func $leaf (param i32) (result i32) (i32.mul (local.get 0) (i32.const 3)))
+            (func $looping (param i32) (result i32) (loop $again (br_if $again (i32.eqz (local.get 0)))) (local.get 0))
+            (func $ping (param i32) (result i32) (call $pong (local.get 0)))
+            (func $pong (param i32) (result i32) (call $ping (local.get 0)))
+            (func $f (export "f") (param i32) (result i32) {body}))"#
+    );
+    prepare_text(&wat, Some("f: func(x: u32) -> u32;"), "f").unwrap()
+}
+
+#[test]
+fn what_ends_by_itself_is_known() {
+    let wrong: Vec<_> = CASES
+        .iter()
+        .filter(|(_, expected, body)| module(body).ends_at_once() != *expected)
+        .map(|(name, expected, _)| format!("{name}: expected {expected}"))
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn what_is_long_is_not_at_once() {
+    let long = "(drop (i32.mul (local.get 0) (local.get 0)))".repeat(2_000);
+    assert!(!module(&format!("{long} (local.get 0)")).ends_at_once());
+    let short = "(drop (i32.mul (local.get 0) (local.get 0)))".repeat(200);
+    assert!(module(&format!("{short} (local.get 0)")).ends_at_once());
+    // Eight calls of eight calls, and so on: short to write, long to run.
+    let levels: Vec<String> = (1..8)
+        .map(|level| {
+            let calls = format!("(drop (call $level{} (local.get 0)))", level - 1).repeat(8);
+            format!("(func $level{level} (param i32) (result i32) {calls} (local.get 0))")
+        })
+        .collect();
+    let levels = levels.concat();
+    let wat = format!(
+        r#"(module
+            (func $level0 (param i32) (result i32) (local.get 0))
+            {levels}
+            (func (export "f") (param i32) (result i32) (call $level7 (local.get 0))))"#
+    );
+    let module = prepare_text(&wat, Some("f: func(x: u32) -> u32;"), "f").unwrap();
+    assert!(!module.ends_at_once());
+}
+
+#[test]
+fn what_runs_the_guests_allocator_is_not_at_once() {
+    for (method, expected) in [
+        ("add", true),
+        ("div", true),
+        ("echo-string", false),
+        ("echo-bytes", false),
+    ] {
+        let module = prepare("bench", method, Wants::default()).unwrap();
+        assert_eq!(module.ends_at_once(), expected, "{method}");
+    }
+}
+
+/// Whoever imports something may have to wait for it.
+#[test]
+fn what_has_imports_is_not_at_once() {
+    let module = prepare("calls-funcs", "relay", Wants::imports(&["funcs"])).unwrap();
+    assert!(!module.ends_at_once());
+}
+
+#[tokio::test]
+async fn what_ends_by_itself_computes_the_same() {
+    for (body, argument, expected) in [
+        ("(i32.add (local.get 0) (i32.const 1))", 41, 42),
+        ("(call $leaf (call $leaf (local.get 0)))", 2, 18),
+        // As above, with a loop that never turns.
+        ("(loop (nop)) (call $leaf (call $leaf (local.get 0)))", 2, 18),
+    ] {
+        let context = context(module(body));
+        for _ in 0..3 {
+            let result = call(&context, &[Value::Integer(argument)]).await.unwrap();
+            assert_eq!(result, Value::Integer(expected), "{body}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_ends_in_a_trap_says_so_each_time() {
+    let context = context(module("(unreachable)"));
+    for _ in 0..3 {
+        let error = call(&context, &[Value::Integer(1)]).await.unwrap_err();
+        assert!(error.message().contains("unreachable"), "{error}");
+    }
+}
