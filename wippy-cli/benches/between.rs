@@ -26,7 +26,7 @@ use support::{Rig, Row, bare_engine, lua_c_call};
 use tokio::sync::Mutex;
 use wasmtime::{
     Store,
-    component::{Component, Instance, Linker, TypedFunc},
+    component::{Component, ComponentExportIndex, Instance, InstancePre, Linker, TypedFunc},
 };
 use wippy_wasm::PoolConfig;
 
@@ -84,19 +84,21 @@ fn main() {
     let lua_call = lua_c_call();
     let mut rows = Vec::new();
     if wanted("to_lua") {
-        let mut relay = Relay::new(&rig, Target::Lua(identity()));
+        let lua = Lua::new();
+        let mut relay = Relay::new(&rig, Target::Lua(eval(&lua, IDENTITY)));
         let row = Row::measure(|| relay.run(5_000) + lua_call, || rig.run("to_lua", 5_000));
         let floor = "typed call, host function that calls a Lua function, 100 bytes";
         rows.push(row.named("to_lua", floor, 2.0, rig.allocations("to_lua")));
     }
     if wanted("to_wasm") {
-        let mut relay = Relay::new(&rig, Target::Wasm(Arc::new(Mutex::new(Echo::new(&rig)))));
+        let mut relay = Relay::new(&rig, Target::Wasm(Fresh::new()));
         let row = Row::measure(|| relay.run(5_000) + lua_call, || rig.run("to_wasm", 5_000));
-        let floor = "typed call, host function that makes a typed call, 100 bytes";
+        let floor = "typed call, host function that makes an instance and calls it, 100 bytes";
         rows.push(row.named("to_wasm", floor, 2.0, rig.allocations("to_wasm")));
     }
     if wanted("lua_to_lua") {
-        let plus = plus();
+        let lua = Lua::new();
+        let plus = eval(&lua, PLUS);
         let row = Row::measure(
             || plus_by_binding(&plus, 20_000) + lua_call,
             || rig.run("lua_to_lua", 20_000),
@@ -108,23 +110,15 @@ fn main() {
         let add = Arc::new(Mutex::new(Add::new(&rig)));
         let row = Row::measure(|| fan_out(&rig, &add), || rig.run("async", 1));
         let floor = "1,000 tasks of the scheduler, each a typed call in a warm instance";
-        rows.push(row.named("async x1000", floor, 2.0, rig.allocations("async")));
+        rows.push(row.named("async x1000", floor, 2.0, rig.allocations_in("async", 20)));
     }
     support::print(&rows);
 }
 
-fn identity() -> mlua::Function {
-    Lua::new()
-        .load("return function(text) return text end")
-        .eval()
-        .unwrap()
-}
-
-fn plus() -> mlua::Function {
-    Lua::new()
-        .load("return function(a, b) return a + b end")
-        .eval()
-        .unwrap()
+/// The function `run` of a script.
+fn eval(lua: &Lua, script: &str) -> mlua::Function {
+    let table: mlua::Table = lua.load(script).eval().unwrap();
+    table.get("run").unwrap()
 }
 
 fn plus_by_binding(plus: &mlua::Function, loops: u64) -> f64 {
@@ -148,22 +142,29 @@ fn bench(rig: &Rig) -> (Store<()>, Instance) {
     (store, instance.unwrap())
 }
 
-/// A warm instance that echoes text.
-struct Echo {
-    store: Store<()>,
-    echo: TypedFunc<(String,), (String,)>,
+/// Instances that echo text, a fresh one for each call: nobody sees what another caller left.
+#[derive(Clone)]
+struct Fresh {
+    engine: wasmtime::Engine,
+    pre: InstancePre<()>,
+    echo: ComponentExportIndex,
 }
 
-impl Echo {
-    fn new(rig: &Rig) -> Self {
-        let (mut store, instance) = bench(rig);
-        let echo = instance.get_typed_func(&mut store, "echo-string").unwrap();
-        Self { store, echo }
+impl Fresh {
+    fn new() -> Self {
+        let engine = bare_engine(8);
+        let component = Component::from_file(&engine, fixtures::wasm("bench")).unwrap();
+        let echo = component.get_export_index(None, "echo-string").unwrap();
+        let pre = Linker::new(&engine).instantiate_pre(&component).unwrap();
+        Self { engine, pre, echo }
     }
 
-    async fn call(&mut self, text: String) -> String {
-        self.store.set_hostcall_fuel(1 << 30);
-        self.echo.call_async(&mut self.store, (text,)).await.unwrap().0
+    async fn call(&self, text: String) -> String {
+        let mut store = Store::new(&self.engine, ());
+        store.set_epoch_deadline(1 << 40);
+        let instance = self.pre.instantiate_async(&mut store).await.unwrap();
+        let echo = instance.get_typed_func::<(String,), (String,)>(&mut store, self.echo);
+        echo.unwrap().call_async(&mut store, (text,)).await.unwrap().0
     }
 }
 
@@ -189,7 +190,7 @@ impl Add {
 #[derive(Clone)]
 enum Target {
     Lua(mlua::Function),
-    Wasm(Arc<Mutex<Echo>>),
+    Wasm(Fresh),
 }
 
 /// A warm instance of `calls-funcs` whose host calls one thing and looks nothing up.
@@ -211,7 +212,7 @@ impl<'a> Relay<'a> {
                 Box::new(async move {
                     Ok((Ok::<String, String>(match target {
                         Target::Lua(function) => function.call(text).unwrap(),
-                        Target::Wasm(echo) => echo.lock().await.call(text).await,
+                        Target::Wasm(fresh) => fresh.call(text).await,
                     }),))
                 })
             })

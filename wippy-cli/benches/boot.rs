@@ -63,6 +63,17 @@ fn main() {
         let row = Turns::measure(15, || application.deserialize(), || application.boot(true));
         row.print("from the cache", 3.0);
     }
+    if wanted("slots") {
+        let reserve = |slots| {
+            let begun = Instant::now();
+            let engine = bare_engine(slots);
+            let took = begun.elapsed();
+            drop(engine);
+            took
+        };
+        let row = Turns::measure(5, || reserve(256), || reserve(10_000));
+        row.print("slots: 256, 10,000", f64::INFINITY);
+    }
 }
 
 /// A project, and its components.

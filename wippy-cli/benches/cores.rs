@@ -1,9 +1,10 @@
-//! What a second core brings: calls a second on two threads, and on one, of guests that compute and of guests that are made afresh.
+//! What a second core brings: calls on two threads and on one, of guests that are used again and of guests that are made afresh.
 //!
 //! As many callers as threads call through the dispatcher, each an execution of its own. Turns of one and of two threads
-//! alternate; the ratio is what the second one brings. It needs a machine whose second core is idle.
+//! alternate. Two ratios are told: calls a second, which needs a machine whose second core has nothing else to do, and
+//! calls for a second of processor time, twice: what two cores would bring if both were ours alone.
 //!
-//! `cargo bench -p wippy-cli --bench cores [FILTER]`; `SAMPLES=n` for more of them.
+//! `cargo bench -p wippy-cli --bench cores [FILTER]`.
 #![allow(
     unsafe_code,
     unreachable_pub,
@@ -59,8 +60,8 @@ fn main() {
     rig.script("bench:run", SCRIPT);
 
     println!(
-        "{:<24} {:>14} {:>14} {:>7} {:>7}",
-        "calls a second", "one thread", "two threads", "ratio", "target"
+        "{:<24} {:>14} {:>14} {:>7} {:>9} {:>7}",
+        "calls a second", "one thread", "two threads", "ratio", "of time", "target"
     );
     let name = |name: &str| Value::from(name);
     let subjects: [(&str, &str, Vec<Value>, u64); 4] = [
@@ -92,24 +93,39 @@ fn main() {
         {
             continue;
         }
-        let mut rates = [Vec::new(), Vec::new()];
-        let mut ratios = Vec::new();
+        let mut turns = [Vec::new(), Vec::new()];
         for _ in 0..TURNS {
-            let turn = [0, 1].map(|index| turn(&runtimes[index], index + 1, &rig, target, &arguments));
-            for (rate, turn) in rates.iter_mut().zip(turn) {
-                rate.push(turn * each as f64);
+            for (index, runtime) in runtimes.iter().enumerate() {
+                turns[index].push(turn(runtime, index + 1, &rig, target, &arguments));
             }
-            ratios.push(turn[1] / turn[0]);
         }
-        let [mut one, mut two] = rates;
+        let [one, two] = turns;
+        let rate = |turns: &[Turn]| {
+            let mut rates: Vec<f64> = turns.iter().map(|turn| turn.calls / turn.wall).collect();
+            median(&mut rates) * each as f64
+        };
+        let efficiency = |turns: &[Turn]| {
+            let calls: f64 = turns.iter().map(|turn| turn.calls).sum();
+            calls / turns.iter().map(|turn| turn.processor).sum::<f64>()
+        };
         println!(
-            "{title:<24} {:>14.0} {:>14.0} {:>7.2} {:>7.2}",
-            median(&mut one),
-            median(&mut two),
-            median(&mut ratios),
+            "{title:<24} {:>14.0} {:>14.0} {:>7.2} {:>9.2} {:>7.2}",
+            rate(&one),
+            rate(&two),
+            rate(&two) / rate(&one),
+            2.0 * efficiency(&two) / efficiency(&one),
             1.8
         );
     }
+}
+
+/// What one turn came to.
+struct Turn {
+    calls: f64,
+    /// Seconds.
+    wall: f64,
+    /// Seconds that processors were busy with it.
+    processor: f64,
 }
 
 fn runtime(threads: usize) -> Runtime {
@@ -117,35 +133,40 @@ fn runtime(threads: usize) -> Runtime {
     builder.worker_threads(threads).enable_all().build().unwrap()
 }
 
-/// Calls a second of so many callers at once. An empty target is a loop that calls nothing: what the machine gives.
-fn turn(runtime: &Runtime, callers: usize, rig: &Rig, target: &str, arguments: &[Value]) -> f64 {
-    let begun = Arc::new(AtomicUsize::new(0));
+/// So many callers call for a while. An empty target is a loop that calls nothing: what the machine gives.
+fn turn(runtime: &Runtime, callers: usize, rig: &Rig, target: &str, arguments: &[Value]) -> Turn {
+    let waiting = Arc::new(AtomicUsize::new(callers));
+    let (before, begun) = (processor_seconds(), Instant::now());
     let tasks: Vec<_> = (0..callers)
         .map(|_| {
             let (context, target, arguments) = (rig.context(), target.to_owned(), arguments.to_vec());
-            let begun = Arc::clone(&begun);
+            let waiting = Arc::clone(&waiting);
             runtime.spawn(async move {
                 // Nobody begins before all have a thread.
-                begun.fetch_add(1, Ordering::SeqCst);
-                while begun.load(Ordering::SeqCst) < callers {
-                    tokio::task::yield_now().await;
+                waiting.fetch_sub(1, Ordering::SeqCst);
+                while waiting.load(Ordering::SeqCst) > 0 {
+                    std::hint::spin_loop();
                 }
-                caller(&context, &target, &arguments).await
+                caller(&context, &target, &arguments, begun).await
             })
         })
         .collect();
-    runtime.block_on(async {
-        let mut rate = 0.0;
+    let calls = runtime.block_on(async {
+        let mut calls = 0;
         for task in tasks {
-            rate += task.await.unwrap();
+            calls += task.await.unwrap();
         }
-        rate
-    })
+        calls
+    });
+    Turn {
+        calls: f64::from(calls),
+        wall: begun.elapsed().as_secs_f64(),
+        processor: processor_seconds() - before,
+    }
 }
 
-/// Calls a second.
-async fn caller(context: &Context, target: &str, arguments: &[Value]) -> f64 {
-    let begun = Instant::now();
+/// Calls until the turn is over; how often.
+async fn caller(context: &Context, target: &str, arguments: &[Value], begun: Instant) -> u32 {
     let mut calls = 0;
     while begun.elapsed() < TURN {
         for _ in 0..16 {
@@ -159,7 +180,22 @@ async fn caller(context: &Context, target: &str, arguments: &[Value]) -> f64 {
         }
         calls += 16;
     }
-    f64::from(calls) / begun.elapsed().as_secs_f64()
+    calls
+}
+
+/// Seconds that processors were busy with this process so far.
+fn processor_seconds() -> f64 {
+    let mut total = 0.0;
+    for thread in std::fs::read_dir("/proc/self/task").unwrap() {
+        // A thread may end meanwhile.
+        let text = std::fs::read_to_string(thread.unwrap().path().join("schedstat")).unwrap_or_default();
+        total += text
+            .split(' ')
+            .next()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0.0);
+    }
+    total / 1e9
 }
 
 #[global_allocator]

@@ -85,8 +85,9 @@ def main():
     parser.add_argument("many", type=int)
     parser.add_argument("--functions", type=int, default=0, help="list so many functions, too")
     parser.add_argument("--profile", default="bench")
+    parser.add_argument("--program", help="the benchmark, if it was built before")
     options = parser.parse_args()
-    program = binary(options.profile)
+    program = options.program or binary(options.profile)
     few, many = (costs(program, options.name, loops) for loops in (options.few, options.many))
     each = {name: (many[name] - few[name]) / (options.many - options.few) for name in many}
     total, parts = sum(each.values()), collections.Counter()

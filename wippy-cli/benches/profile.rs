@@ -28,7 +28,7 @@ fn main() {
         println!("usage: profile NAME LOOPS");
         return;
     };
-    Rig::new().run(name, loops.parse().unwrap());
+    Rig::small().run(name, loops.parse().unwrap());
 }
 
 #[global_allocator]

@@ -26,7 +26,9 @@ use wasmtime::{
 use wippy_lua::{LuaFunction, Services, Source};
 use wippy_registry::EntryId;
 use wippy_security::{Context, Dispatcher, DispatcherConfig};
-use wippy_wasm::{Binary, Content, Engine, EngineConfig, Limits, PoolConfig, Spec, WasiConfig, WasmFunction};
+use wippy_wasm::{
+    Allocator, Binary, Content, Engine, EngineConfig, Limits, PoolConfig, Spec, WasiConfig, WasmFunction,
+};
 use wippy_wit::{Value, ValueReader, ValueWriter};
 
 /// Counts allocations, and leaves them to the allocator that the program has.
@@ -144,21 +146,37 @@ pub struct Rig {
 impl Rig {
     /// The guests of the table of calls, and a script that calls them in loops.
     pub fn new() -> Self {
-        let rig = Self::empty(64);
+        Self::empty(64).with_loops()
+    }
+
+    /// The same in a process that cannot reserve much, such as one that a profiler looks at.
+    pub fn small() -> Self {
+        let config = EngineConfig {
+            allocator: Allocator::OnDemand,
+            ..EngineConfig::default()
+        };
+        Self::on(config).with_loops()
+    }
+
+    fn with_loops(self) -> Self {
         for (name, guest, method, imports) in MODULES {
-            rig.guest(name, guest, method, imports, PoolConfig::default());
+            self.guest(name, guest, method, imports, PoolConfig::default());
         }
-        rig.script("bench:run", SCRIPT);
-        rig.script("bench:echo", ECHO);
-        rig
+        self.script("bench:run", SCRIPT);
+        self.script("bench:echo", ECHO);
+        self
     }
 
     /// Nothing yet, and room for so many instances.
     pub fn empty(instances_max: u32) -> Self {
-        let engine = Engine::new(EngineConfig {
+        Self::on(EngineConfig {
             instances_max,
             ..EngineConfig::default()
-        });
+        })
+    }
+
+    fn on(config: EngineConfig) -> Self {
+        let engine = Engine::new(config);
         let dispatcher = Dispatcher::new(DispatcherConfig::default());
         Self {
             runtime: Builder::new_current_thread().enable_all().build().unwrap(),
@@ -231,16 +249,21 @@ impl Rig {
         begun.elapsed().as_nanos() as f64 / loops as f64
     }
 
-    /// Heap allocations for one round: what the thousand rounds between two counts differ by.
+    /// Heap allocations for one round: what two counts with a thousand rounds between them differ by, each.
     pub fn allocations(&self, name: &str) -> f64 {
+        self.allocations_in(name, 1_000)
+    }
+
+    /// The same for rounds that take long.
+    pub fn allocations_in(&self, name: &str, rounds: u64) -> f64 {
         let count = |loops| {
             let before = allocations();
             self.run(name, loops);
             allocations() - before
         };
         count(10);
-        let (few, many) = (count(10), count(1_010));
-        (many.saturating_sub(few)) as f64 / 1_000.0
+        let (few, many) = (count(10), count(10 + rounds));
+        (many.saturating_sub(few)) as f64 / rounds as f64
     }
 }
 
