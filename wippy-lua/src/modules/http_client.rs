@@ -7,6 +7,7 @@
 mod options;
 mod response;
 mod route;
+mod tls;
 mod uri;
 
 use std::sync::Arc;
@@ -112,13 +113,12 @@ impl Request {
         let limit = options.max_response_body;
         let answered = async {
             for _ in 0..=REDIRECTS_MAX {
-                let _now = authorize_with(
-                    &context,
-                    "http_client.request",
-                    &options.shown_url(),
-                    &options.meta(),
-                )?;
-                let client = clients.find(&context, &options.url).await?;
+                let ask = |action| authorize_with(&context, action, &options.shown_url(), &options.meta());
+                let _now = ask("http_client.request")?;
+                if options.tls.as_ref().is_some_and(|tls| tls.accepts_any) {
+                    let _now = ask("http_client.insecure_tls")?;
+                }
+                let client = clients.find(&context, &options.url, options.tls.as_ref()).await?;
                 let mut request = options.request();
                 hand_on(&context, request.headers_mut());
                 let response = client

@@ -7,9 +7,11 @@
 )]
 
 mod annotations;
+mod base;
 mod base64;
 mod calls;
 mod channels;
+mod constants;
 mod coroutines;
 mod crypto;
 mod ends;
@@ -29,6 +31,7 @@ mod logger;
 mod modules;
 mod patterns;
 mod payload;
+mod pools;
 mod processes;
 mod registry;
 mod retry;

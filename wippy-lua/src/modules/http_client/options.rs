@@ -13,7 +13,7 @@ use reqwest::{
 use wippy_security::CallError;
 use wippy_wit::Value;
 
-use super::{method, uri};
+use super::{method, tls::Tls, uri};
 use crate::errors;
 
 /// How long a request takes at most unless it is said.
@@ -23,7 +23,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const RESPONSE_MAX: usize = 32 << 20;
 
 /// Options that are documented and not there yet: to do without them would be something else.
-const MISSING: &[&str] = &["unix_socket", "tls", "overlay_network"];
+const MISSING: &[&str] = &["unix_socket", "overlay_network"];
 
 /// Headers that say where a request goes and where it ends. The guard was asked about the URL: with these a request could
 /// go elsewhere, or carry another one.
@@ -47,6 +47,7 @@ pub(super) struct Options {
     pub(super) url: Url,
     headers: HeaderMap,
     body: Option<Vec<u8>>,
+    pub(super) tls: Option<Tls>,
     pub(super) timeout: Duration,
     pub(super) stream: bool,
     pub(super) max_response_body: usize,
@@ -60,6 +61,7 @@ impl Options {
             headers: credentials(&mut url)?,
             url,
             body: None,
+            tls: None,
             timeout: TIMEOUT,
             stream: false,
             max_response_body: RESPONSE_MAX,
@@ -101,6 +103,9 @@ impl Options {
             let (user, password): (String, Option<String>) = (auth.raw_get("user")?, auth.raw_get("pass")?);
             let text = format!("{user}:{}", password.unwrap_or_default());
             self.set_header("authorization", &format!("Basic {}", base64(text.as_bytes())))?;
+        }
+        if let Some(tls) = table.raw_get::<Option<Table>>("tls")? {
+            self.tls = Some(Tls::read(&tls)?);
         }
         if let Some(timeout) = timeout(&table.raw_get::<LuaValue>("timeout")?)? {
             self.timeout = timeout;
@@ -197,6 +202,7 @@ impl Options {
             for secret in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
                 next.headers.remove(secret);
             }
+            next.tls = None;
         }
         let becomes_get = status == StatusCode::SEE_OTHER && self.method != Method::HEAD
             || matches!(status.as_u16(), 301 | 302) && self.method == Method::POST;
