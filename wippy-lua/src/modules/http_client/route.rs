@@ -57,7 +57,7 @@ impl HttpClients {
         url: &Url,
         tls: Option<&Tls>,
     ) -> Result<Client, CallError> {
-        let route = Route::find(context, url, self.resolver.as_deref(), tls).await?;
+        let route = Route::find(context, url, tls, self.resolver.as_deref()).await?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, client)) = known.iter().find(|(other, _)| *other == route) {
             return Ok(client.clone());
@@ -75,8 +75,8 @@ impl Route {
     async fn find(
         context: &Context,
         url: &Url,
-        resolver: Option<&dyn Resolver>,
         tls: Option<&Tls>,
+        resolver: Option<&dyn Resolver>,
     ) -> Result<Self, CallError> {
         let host = url.host_str().unwrap_or_default().to_owned();
         let port = url.port_or_known_default().unwrap_or(80);
