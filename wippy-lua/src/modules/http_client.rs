@@ -18,7 +18,7 @@ use reqwest::{
     header::{Entry, HeaderMap, HeaderValue},
 };
 use tokio::{sync::Semaphore, task::JoinSet};
-use wippy_security::{CallError, Context, TracePlace, authorize, authorize_with};
+use wippy_security::{CallError, Context, TracePlace, authorize_with};
 
 pub use self::route::HttpClients;
 use self::{
