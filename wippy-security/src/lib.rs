@@ -30,6 +30,7 @@ mod policy;
 mod process;
 mod scope;
 mod store;
+mod stream;
 mod token;
 mod trace;
 
@@ -53,5 +54,6 @@ pub use process::{
 };
 pub use scope::{Decision, Explanation, Scope, Verdict};
 pub use store::{Condition, MemoryStore, Page, Stored, ValueStore};
+pub use stream::{Fate, Gauge, Inlet, Outlet, Stream, StreamWatch, stream};
 pub use token::{Grant, TokenStore, TokenStores};
 pub use trace::{Span, SpanKind, SpanRecord, TracePlace, Tracer, traced};

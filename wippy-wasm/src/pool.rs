@@ -5,6 +5,7 @@ mod stock;
 pub(crate) mod tend;
 
 use std::{
+    mem,
     pin::pin,
     sync::{
         Arc,
@@ -90,11 +91,10 @@ pub(crate) struct Pool {
 
 impl Pool {
     pub(crate) fn new(config: PoolConfig) -> Arc<Self> {
-        static KEYS: AtomicUsize = AtomicUsize::new(0);
         let max_size = config.max_size.max(1);
         Arc::new(Self {
             config: PoolConfig { max_size, ..config },
-            key: KEYS.fetch_add(1, Ordering::Relaxed),
+            key: fresh_key(),
             running: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             freed: Notify::new(),
@@ -252,10 +252,33 @@ impl Pool {
     }
 }
 
+/// A key for executions to hold something under that nothing else in the process has.
+pub(crate) fn fresh_key() -> usize {
+    static KEYS: AtomicUsize = AtomicUsize::new(0);
+    KEYS.fetch_add(1, Ordering::Relaxed)
+}
+
 /// The right to run one call.
 pub(crate) struct Slot<'a>(&'a Pool);
 
+impl Slot<'_> {
+    /// The same right, for as long as it takes; `pool` is the one that gave it.
+    pub(crate) fn hold(self, pool: &Arc<Pool>) -> HeldSlot {
+        mem::forget(self);
+        HeldSlot(Arc::clone(pool))
+    }
+}
+
 impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.0.vacate();
+    }
+}
+
+/// The right to run one call that goes on after it returned.
+pub(crate) struct HeldSlot(Arc<Pool>);
+
+impl Drop for HeldSlot {
     fn drop(&mut self) {
         self.0.vacate();
     }
