@@ -12,6 +12,7 @@ mod lua;
 mod overrides;
 mod parallel;
 pub(crate) mod policies;
+mod pools;
 mod ready;
 mod resources;
 pub(crate) mod tokens;
@@ -20,6 +21,7 @@ mod wasm;
 
 use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
+use wippy_lua::LuaFunction;
 use wippy_registry::{Diagnostic, EntryId, Linked, LinkedEntry, Loaded, link, load, schema};
 use wippy_security::{Dispatcher, DispatcherConfig};
 use wippy_wasm::WasmFunction;
@@ -41,6 +43,8 @@ pub(crate) struct Prepared {
     pub(crate) dispatcher: Arc<Dispatcher>,
     /// The WebAssembly functions, for their signatures.
     pub(crate) functions: BTreeMap<EntryId, Arc<WasmFunction>>,
+    /// The functions in Lua, for their pools.
+    scripts: BTreeMap<EntryId, Arc<LuaFunction>>,
     pub(crate) processes: BTreeMap<EntryId, Arc<Process>>,
     pub(crate) entries: Vec<LinkedEntry>,
     pub(crate) directories: Directories,
@@ -123,6 +127,7 @@ impl Prepared {
             dispatcher: Arc::clone(live.dispatcher()),
             live,
             functions: running.functions,
+            scripts: running.scripts,
             processes: running.processes,
             entries,
             directories,
@@ -140,6 +145,6 @@ impl Prepared {
 
     /// Makes what pools have from the start.
     pub(crate) fn warm_up(&self) {
-        warm::up(&self.functions);
+        warm::up(&self.functions, &self.scripts);
     }
 }

@@ -242,6 +242,7 @@ impl Live {
             self.dispatcher.remove(id);
         }
         running.functions.retain(|id, _| runs(id));
+        running.scripts.retain(|id, _| runs(id));
         if let Some(metrics) = &self.ground.metrics {
             metrics.retain(runs);
         }
@@ -308,9 +309,10 @@ impl Live {
     fn put(&self, running: &mut Running, linked: &Linked, id: EntryId, ready: Ready) {
         // An entry may have become something else.
         running.functions.remove(&id);
+        running.scripts.remove(&id);
         running.processes.remove(&id);
         let processes = self.dispatcher.processes();
-        if matches!(ready, Ready::LuaFunction(_) | Ready::WasmFunction(_)) {
+        if matches!(ready, Ready::LuaFunction { .. } | Ready::WasmFunction(_)) {
             processes.remove(&id);
         } else {
             self.dispatcher.remove(&id);
@@ -321,9 +323,10 @@ impl Live {
             own_identity(&entry.config, &self.dispatcher.policies()).ok()
         };
         match ready {
-            Ready::LuaFunction(function) => {
+            Ready::LuaFunction { function, handler } => {
                 if let Some(identity) = identity() {
-                    self.insert(id, identity.around(function));
+                    running.scripts.insert(id.clone(), function);
+                    self.insert(id, identity.around(handler));
                 }
             }
             Ready::WasmFunction(function) => {

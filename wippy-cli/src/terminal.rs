@@ -33,4 +33,39 @@ impl Terminal for StandardTerminal {
         let read = io::stdin().lock().read_until(b'\n', &mut line)?;
         Ok((read > 0).then_some(line))
     }
+
+    #[cfg(unix)]
+    fn set_raw(&self, is_raw: bool) -> io::Result<()> {
+        raw_mode::set(is_raw)
+    }
+}
+
+#[cfg(unix)]
+mod raw_mode {
+    use std::{
+        io,
+        sync::{Mutex, PoisonError},
+    };
+
+    use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+
+    /// How the terminal was before.
+    static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
+
+    pub(super) fn set(is_raw: bool) -> io::Result<()> {
+        let mut before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner);
+        let input = io::stdin();
+        if !is_raw {
+            return match before.take() {
+                Some(termios) => Ok(tcsetattr(&input, OptionalActions::Flush, &termios)?),
+                None => Ok(()),
+            };
+        }
+        let termios = tcgetattr(&input)?;
+        let mut raw = termios.clone();
+        raw.make_raw();
+        tcsetattr(&input, OptionalActions::Flush, &raw)?;
+        before.get_or_insert(termios);
+        Ok(())
+    }
 }

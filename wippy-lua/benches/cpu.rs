@@ -1,5 +1,8 @@
-//! What the sandbox costs scripts that only compute: `cargo bench -p wippy-lua --bench cpu`. The floor of each line is
-//! the same script in a plain Lua state of the same process, with no hook and no limit.
+//! What the sandbox costs scripts: `cargo bench -p wippy-lua --bench cpu`.
+//!
+//! First those that only compute, each beside the same script in a plain Lua state of this process, with no hook and no
+//! limit, and in the program `lua5.4`, where that is installed. Then values that go from one coroutine or process to
+//! another, beside coroutines of `lua5.4` that hand them over themselves.
 
 #![expect(
     clippy::unwrap_used,
@@ -9,14 +12,16 @@
 
 use std::{
     collections::BTreeMap,
+    process::Command,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use mlua::{Function, Lua, Table};
-use wippy_lua::{Config, LuaFunction, Services, Source};
+use tokio::runtime::Runtime;
+use wippy_lua::{Config, LuaFunction, LuaProcess, Services, Source};
 use wippy_registry::EntryId;
-use wippy_security::{Context, Dispatcher, DispatcherConfig};
+use wippy_security::{CallError, Context, Dispatcher, DispatcherConfig, Host, Running, Spawn};
 use wippy_wit::{Value, ValueReader, ValueWriter};
 
 const SCRIPTS: &[(&str, &str)] = &[
@@ -76,6 +81,44 @@ const SCRIPTS: &[(&str, &str)] = &[
     ),
 ];
 
+/// So many values, from one coroutine or process to another.
+const VALUES: u32 = 200_000;
+
+/// By coroutines that resume each other, as in plain Lua.
+const RESUMED: &str = "return { main = function()
+    local sum = 0
+    local numbers = coroutine.wrap(function() for i = 1, 200000 do coroutine.yield(i) end end)
+    for _ = 1, 200000 do sum = sum + numbers() end
+    return sum
+end }";
+
+/// By a channel between coroutines that are scheduled.
+const CHANNEL: &str = "return { main = function()
+    local numbers, sum = channel.new(), 0
+    coroutine.spawn(function() for i = 1, 200000 do numbers:send(i) end end)
+    for _ = 1, 200000 do sum = sum + numbers:receive() end
+    return sum
+end }";
+
+/// By messages between processes, a hundred at a time, as the mailbox is bounded.
+const SENDER: &str = "return { main = function(to)
+    local more = process.listen('more')
+    for i = 1, 200000 do
+        process.send(to, 'number', i)
+        if i % 100 == 0 then more:receive() end
+    end
+end }";
+
+const RECEIVER: &str = "return { main = function()
+    local numbers, sum = process.listen('number'), 0
+    local pid = process.spawn('bench:sender', 'bench:host', process.pid())
+    for i = 1, 200000 do
+        sum = sum + numbers:receive()
+        if i % 100 == 0 then process.send(pid, 'more') end
+    end
+    return sum
+end }";
+
 /// How many times each is run; the fastest counts.
 const ROUNDS: usize = 5;
 
@@ -84,26 +127,137 @@ fn main() {
         .enable_time()
         .build()
         .unwrap();
+    let is_installed = Command::new(PROGRAM).arg("-v").output().is_ok();
+    if !is_installed {
+        println!("`{PROGRAM}` is not installed: its column is left out");
+    }
+    compute(&runtime);
+    println!();
+    messages(&runtime);
+}
+
+fn compute(runtime: &Runtime) {
     println!(
-        "{:12} {:>10} {:>10} {:>7}",
-        "script", "plain", "sandboxed", "ratio"
+        "{:12} {:>10} {:>10} {:>10} {:>9} {:>9}",
+        "script", "lua5.4", "plain", "sandboxed", "/ lua5.4", "/ plain"
     );
     for (name, script) in SCRIPTS {
-        let dispatcher = Dispatcher::new(DispatcherConfig::default());
-        let id = EntryId::parse(&format!("bench:{name}")).unwrap();
-        let function = LuaFunction::new(source(&id, script), Services::default(), Config::default());
-        dispatcher.insert(id.clone(), function.unwrap());
+        let (dispatcher, id) = function(name, script);
         let lua = Lua::new();
         let plain: Function = lua.load(*script).eval::<Table>().unwrap().get("main").unwrap();
-        let (mut floor, mut sandboxed) = (Duration::MAX, Duration::MAX);
-        // In turns, so that a busy machine is busy for both.
+        let (mut outside, mut floor, mut sandboxed) = (None, Duration::MAX, Duration::MAX);
+        // In turns, so that a busy machine is busy for all.
         for _ in 0..ROUNDS {
+            outside = faster(outside, program(script));
             floor = floor.min(timed(|| drop(plain.call::<mlua::Value>(()).unwrap())));
             sandboxed = sandboxed.min(timed(|| drop(runtime.block_on(call(&dispatcher, &id)))));
         }
-        let ratio = sandboxed.as_secs_f64() / floor.as_secs_f64();
-        println!("{name:12} {floor:>10.1?} {sandboxed:>10.1?} {ratio:>7.2}");
+        let ratio = |floor: Duration| sandboxed.as_secs_f64() / floor.as_secs_f64();
+        let (time, quotient) = match outside {
+            Some(outside) => (format!("{outside:.1?}"), format!("{:.2}", ratio(outside))),
+            None => ("-".to_owned(), "-".to_owned()),
+        };
+        println!(
+            "{name:12} {time:>10} {floor:>10.1?} {sandboxed:>10.1?} {quotient:>9} {:>9.2}",
+            ratio(floor)
+        );
     }
+}
+
+fn messages(runtime: &Runtime) {
+    let (resumed, channel) = (function("resumed", RESUMED), function("channel", CHANNEL));
+    let processes = processes();
+    let (mut outside, mut best) = (None, [Duration::MAX; 3]);
+    for _ in 0..ROUNDS {
+        outside = faster(outside, program(RESUMED));
+        let elapsed = [
+            timed(|| drop(runtime.block_on(call(&resumed.0, &resumed.1)))),
+            timed(|| drop(runtime.block_on(call(&channel.0, &channel.1)))),
+            timed(|| runtime.block_on(exchange(&processes))),
+        ];
+        for (best, elapsed) in best.iter_mut().zip(elapsed) {
+            *best = elapsed.min(*best);
+        }
+    }
+    let [resumed, channel, processes] = best;
+    println!(
+        "{:32} {:>12} {:>9}",
+        "a value from one to another", "each", "/ lua5.4"
+    );
+    let rows = [
+        ("lua5.4, coroutines", outside),
+        ("coroutines that resume each other", Some(resumed)),
+        ("coroutines and a channel", Some(channel)),
+        ("processes and messages", Some(processes)),
+    ];
+    for (name, time) in rows {
+        let Some(time) = time else { continue };
+        let ratio = outside.map(|outside| time.as_secs_f64() / outside.as_secs_f64());
+        let ratio = ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
+        println!("{name:32} {:>12.0?} {ratio:>9}", time / VALUES);
+    }
+}
+
+/// Runs the receiver, which starts the sender, to its end.
+async fn exchange(context: &Context) {
+    let spawn = Spawn::new(
+        "bench:receiver".parse().unwrap(),
+        "bench:host".parse().unwrap(),
+        Vec::new(),
+    );
+    let launched = context
+        .dispatcher()
+        .processes()
+        .launch(context, spawn, Vec::new());
+    launched.unwrap().exit().await.as_ref().as_ref().unwrap();
+}
+
+struct Tokio;
+
+impl Host for Tokio {
+    fn run(&self, running: Running) -> Result<(), CallError> {
+        tokio::spawn(running);
+        Ok(())
+    }
+}
+
+fn processes() -> Context {
+    let dispatcher = Dispatcher::new(DispatcherConfig::default());
+    let processes = dispatcher.processes();
+    processes.insert_host("bench:host".parse().unwrap(), Arc::new(Tokio));
+    for (name, text) in [("bench:sender", SENDER), ("bench:receiver", RECEIVER)] {
+        let id = EntryId::parse(name).unwrap();
+        let process = LuaProcess::new(source(&id, text), Services::default(), Config::default());
+        processes.insert(id, Arc::new(process.unwrap()));
+    }
+    Context::root(dispatcher)
+}
+
+fn function(name: &str, script: &str) -> (Arc<Dispatcher>, EntryId) {
+    let dispatcher = Dispatcher::new(DispatcherConfig::default());
+    let id = EntryId::parse(&format!("bench:{name}")).unwrap();
+    let function = LuaFunction::new(source(&id, script), Services::default(), Config::default());
+    dispatcher.insert(id.clone(), function.unwrap());
+    (dispatcher, id)
+}
+
+const PROGRAM: &str = "lua5.4";
+
+/// How long the script takes in the program, without its start; nothing if there is no such program.
+fn program(script: &str) -> Option<Duration> {
+    let timed = format!(
+        "local script = (function() {script} end)()
+        local started = os.clock()
+        script.main()
+        print(os.clock() - started)"
+    );
+    let output = Command::new(PROGRAM).arg("-e").arg(timed).output().ok()?;
+    let seconds = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap();
+    Some(Duration::from_secs_f64(seconds))
+}
+
+fn faster(known: Option<Duration>, new: Option<Duration>) -> Option<Duration> {
+    known.into_iter().chain(new).min()
 }
 
 /// The processor's time that `work` takes on this thread, so that what else runs on the machine does not count; where

@@ -95,19 +95,20 @@ impl<'a> Eraser<'a> {
         between.is_some_and(|between| !between.contains('\n'))
     }
 
-    /// The first place where a type is used as a value: called, asked for a method or a field.
+    /// The first place where a type is used as a value: called, asked for a method or a field, or handed on. Without this,
+    /// it would be a global that nobody has set, and so nil.
     fn misuse(&self) -> Option<Misuse> {
         let mut erased = self.erased.iter().peekable();
         for (at, token) in self.tokens.iter().enumerate() {
             while erased.next_if(|(_, end)| *end <= token.start).is_some() {}
             let is_erased = erased.peek().is_some_and(|(start, _)| *start <= token.start);
             let before = at.checked_sub(1).map_or("", |before| self.text(before));
-            let is_type = self.types.contains(token.text) && matches!(self.text(at + 1), "(" | ":" | ".")
+            let is_type = token.kind == Kind::Word && self.types.contains(token.text)
                 || CALLABLE.contains(&token.text) && self.text(at + 1) == "(" && !self.types.is_empty();
             if is_type
                 && !is_erased
                 && !self.values.contains(token.text)
-                && !matches!(before, "." | ":" | "function")
+                && !matches!(before, "." | ":" | "::" | "function" | "goto")
             {
                 let before = self.source.get(..token.start).unwrap_or_default();
                 return Some(Misuse {

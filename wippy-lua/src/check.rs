@@ -63,7 +63,7 @@ pub(crate) fn compile(id: Option<&EntryId>, name: &str, text: &str) -> Result<Co
             name: name.into(),
             line: misuse.line,
             message: format!(
-                "`{0}` is a type, and types are not values here: check the value itself, as with `type(x)`, instead of calling `{0}`",
+                "`{0}` is a type, and types are not values here: check the value itself, as with `type(x)`, instead of using `{0}`",
                 misuse.name
             ),
             near: Some(misuse.name),

@@ -1,18 +1,34 @@
-//! [`LuaFunction`]: a function of a script, callable through the dispatcher.
+//! [`LuaFunction`]: a script behind an entry that can be called by name.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use async_trait::async_trait;
-use wippy_security::{Call, CallError, Handler, Permit, PoolCounts};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use wippy_security::{Bound, Call, CallError, CallFuture, Context, Handler, Permit, Pool, PoolCounts, Slot};
+use wippy_wit::{Reader, Writer};
 
-use crate::{Config, Error, Services, Source, pool::Pool, worker::Program};
+use crate::{
+    Config, Error, Services, Source, pool,
+    worker::{Program, Worker},
+};
 
-/// A function of a script, behind a bounded set of states.
+/// How many calls from within other calls may run beyond the bound of the pool. They do not wait for those that run,
+/// because one of these may be waiting for them.
+const NESTED_MAX: usize = 256;
+
+/// A script behind an entry: every call runs its method, in a state that nobody else has at the time.
 ///
-/// Each call has a state to itself. A state that returned cleanly serves later calls too, so a script's globals last
-/// longer than a call but are never shared by two at once; one that raised or was cancelled is thrown away.
+/// What a call leaves in its state, in globals or in variables of the chunk, is seen by those whom [`Config::pool`]
+/// names: if it says nothing, by further calls of the same execution.
 pub struct LuaFunction {
-    pool: Pool,
+    program: Arc<Program>,
+    pool: Arc<Pool<Worker>>,
+    nested: Semaphore,
+    /// How many states were made so far.
+    created: AtomicU64,
 }
 
 impl LuaFunction {
@@ -21,25 +37,142 @@ impl LuaFunction {
     /// # Errors
     /// When the script or a library of it is not Lua, or a listed module does not exist.
     pub fn new(source: Source, services: Services, config: Config) -> Result<Arc<Self>, Error> {
+        let pool = Pool::new(config.pool);
         Ok(Arc::new(Self {
-            pool: Pool::new(Program::new(source, services, config)?),
+            program: Program::new(source, services, config)?,
+            pool,
+            nested: Semaphore::new(NESTED_MAX),
+            created: AtomicU64::new(0),
         }))
     }
+
+    /// Makes the states that the pool has ready from the start.
+    ///
+    /// # Errors
+    /// What kept one from being made. Calls make their own then.
+    pub async fn warm(&self) -> Result<(), CallError> {
+        self.pool.fill(self).await
+    }
+
+    /// Whether the pool lacks states that it is to have ready.
+    pub fn is_cold(&self) -> bool {
+        self.pool.is_short(self)
+    }
+
+    /// States that wait for a call: unused ones, and used ones.
+    pub fn stocked(&self) -> (usize, usize) {
+        self.pool.stocked()
+    }
+
+    /// A state that nobody has used.
+    ///
+    /// # Errors
+    /// When the memory limit does not suffice for it.
+    pub(crate) fn make(&self) -> Result<Worker, CallError> {
+        let made = Worker::new(self.program.clone(), None)
+            .map_err(|error| error.context(&self.program.source.id))?;
+        self.created.fetch_add(1, Ordering::Relaxed);
+        Ok(made)
+    }
+
+    /// A place to run one call in.
+    async fn place(&self, context: &Context) -> Result<Place<'_>, CallError> {
+        // Edges call at depth 0; anything deeper comes from a guest, which holds a place while it waits.
+        if context.depth() == 0 {
+            return self.pool.slot(&self.program.source.id).await.map(Place::Slot);
+        }
+        if let Some(slot) = self.pool.try_slot() {
+            return Ok(Place::Slot(slot));
+        }
+        let permit = self.nested.acquire().await;
+        permit
+            .map(Place::Nested)
+            .map_err(|_| CallError::internal("the function is gone"))
+    }
+
+    /// Runs a call in the state that `kept` holds, or in another one, and leaves it there if the execution may keep it.
+    async fn run_keeping(
+        self: &Arc<Self>,
+        kept: &mut Option<Box<Worker>>,
+        context: &Context,
+        arguments: &mut dyn Reader,
+        result: &mut dyn Writer,
+    ) -> Result<(), CallError> {
+        let _place = self.place(context).await?;
+        pool::look_after(&self.pool, self);
+        let mut worker = match kept.take().or_else(|| self.pool.at_hand(context)) {
+            Some(worker) => worker,
+            None => Box::new(self.make()?),
+        };
+        let outcome = worker.call(context.callee(), arguments, result).await;
+        if worker.is_reusable() {
+            worker.reset();
+            *kept = self.pool.put_back(context, worker);
+            pool::look_after(&self.pool, self);
+        }
+        outcome
+    }
+}
+
+/// Where one call runs.
+enum Place<'a> {
+    Slot(#[expect(dead_code, reason = "held for as long as the call runs")] Slot<'a>),
+    Nested(#[expect(dead_code, reason = "held for as long as the call runs")] SemaphorePermit<'a>),
 }
 
 #[async_trait]
 impl Handler for LuaFunction {
     async fn invoke<'a>(self: Arc<Self>, _permit: Permit, call: Call<'a>) -> Result<(), CallError> {
-        // Edges call at depth 0; anything deeper comes from a guest, which holds states while it waits.
-        let is_nested = call.context.depth() > 0;
-        let mut lease = self.pool.lease(is_nested).await?;
-        let context = call.context.callee();
-        let outcome = lease.worker.call(context, call.arguments, call.result).await;
-        lease.end();
+        let mut kept = self.pool.kept(call.context);
+        let outcome = self
+            .run_keeping(&mut kept, call.context, call.arguments, call.result)
+            .await;
+        if let Some(worker) = kept {
+            self.pool.park(call.context, worker);
+        }
         outcome
     }
 
+    /// The memory is that of states which wait for a call: one that runs is its own.
     fn pool(&self) -> Option<PoolCounts> {
-        Some(self.pool.counts())
+        let (running, waiting) = self.pool.calls();
+        let (unused, used) = self.pool.stocked();
+        Some(PoolCounts {
+            running: running + NESTED_MAX.saturating_sub(self.nested.available_permits()),
+            waiting,
+            idle: unused + used,
+            created: self.created.load(Ordering::Relaxed),
+            memory_bytes: self.pool.sum(Worker::memory_bytes),
+            waits: self.pool.waits(),
+            origin: None,
+        })
+    }
+
+    fn bind(self: Arc<Self>) -> Option<Box<dyn Bound>> {
+        // Only what is the execution's own is worth holding for it.
+        self.pool.is_callers_own().then(|| {
+            Box::new(BoundFunction {
+                function: self,
+                kept: None,
+            }) as _
+        })
+    }
+}
+
+/// A function as one execution holds it, with the state that is the execution's.
+struct BoundFunction {
+    function: Arc<LuaFunction>,
+    kept: Option<Box<Worker>>,
+}
+
+impl Bound for BoundFunction {
+    fn call<'a>(&'a mut self, _permit: Permit, call: Call<'a>) -> CallFuture<'a> {
+        let Self { function, kept } = self;
+        let Call {
+            context,
+            arguments,
+            result,
+        } = call;
+        CallFuture::from(Box::pin(function.run_keeping(kept, context, arguments, result)))
     }
 }

@@ -10,6 +10,7 @@
 
 mod annotations;
 mod arguments;
+mod base;
 mod bus;
 mod check;
 mod error;
@@ -50,4 +51,5 @@ pub use retry::{Retry, Retrying};
 pub use services::{Services, Terminal};
 pub use source::{Config, Library, Source};
 pub use volume::Volume;
+pub use wippy_security::{PoolConfig, Ready, Reuse};
 pub use world::{LiveRegistry, Stores, Variables, Volumes, World};

@@ -19,7 +19,7 @@ mod ledger;
 mod logger;
 mod message;
 mod owned;
-mod payload;
+pub(crate) mod payload;
 mod process;
 mod random;
 mod registry;
@@ -42,6 +42,7 @@ pub(crate) use future::Tasks;
 pub use http_client::HttpClients;
 pub(crate) use ledger::Ledger;
 pub(crate) use process::{Post, Seat, Upgrade};
+pub(crate) use time::local_timestamp;
 
 /// The names of the built-in modules, in order.
 pub const MODULES: &[&str] = &[

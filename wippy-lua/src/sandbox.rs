@@ -7,7 +7,7 @@ use std::sync::Arc;
 use mlua::{Lua, LuaOptions, StdLib, Table, Value as LuaValue, Variadic};
 
 use crate::{
-    errors, handles,
+    base, errors, handles,
     local::Local,
     modules::{self, Console},
     numbers,
@@ -52,6 +52,7 @@ static GLOBALS: Recipe = Recipe::new(&[
     ("tonumber", Field::Stock(BASE)),
     ("tostring", Field::Stock(BASE)),
     ("type", Field::Stock(BASE)),
+    ("unpack", raw::guarded::UNPACK),
     ("utf8", Field::Made(|lua| library(lua, "utf8", &UTF8))),
     ("xpcall", Field::Stock(BASE)),
 ]);
@@ -82,36 +83,45 @@ static MATH: Recipe = Recipe::new(&[
     ("acos", Field::Stock("math")),
     ("asin", Field::Stock("math")),
     ("atan", Field::Stock("math")),
+    ("atan2", Field::Made(base::atan2)),
     ("ceil", Field::Stock("math")),
     ("cos", Field::Stock("math")),
+    ("cosh", Field::Stock("math")),
     ("deg", Field::Stock("math")),
     ("exp", Field::Stock("math")),
     ("floor", Field::Stock("math")),
     ("fmod", Field::Stock("math")),
+    ("frexp", Field::Stock("math")),
     ("huge", Field::Made(|_| Ok(LuaValue::Number(f64::INFINITY)))),
+    ("ldexp", Field::Stock("math")),
     ("log", Field::Stock("math")),
+    ("log10", Field::Stock("math")),
     ("max", Field::Stock("math")),
     ("maxinteger", Field::Made(|_| Ok(LuaValue::Integer(i64::MAX)))),
     ("min", Field::Stock("math")),
     ("mininteger", Field::Made(|_| Ok(LuaValue::Integer(i64::MIN)))),
     ("modf", Field::Stock("math")),
     ("pi", Field::Made(|_| Ok(LuaValue::Number(std::f64::consts::PI)))),
+    ("pow", Field::Stock("math")),
     ("rad", Field::Stock("math")),
     ("random", Field::Made(|lua| of_chance(lua, "random"))),
     ("randomseed", Field::Made(|lua| of_chance(lua, "randomseed"))),
     ("sin", Field::Stock("math")),
+    ("sinh", Field::Stock("math")),
     ("sqrt", Field::Stock("math")),
     ("tan", Field::Stock("math")),
+    ("tanh", Field::Stock("math")),
     ("tointeger", Field::Stock("math")),
     ("type", Field::Stock("math")),
     ("ult", Field::Stock("math")),
 ]);
 
 static OS: Recipe = Recipe::new(&[
-    ("clock", Field::Stock("os")),
+    ("clock", Field::Made(base::clock)),
     ("date", Field::Stock("os")),
     ("difftime", Field::Stock("os")),
-    ("time", Field::Stock("os")),
+    ("platform", Field::Text("wippy")),
+    ("time", Field::Made(base::time)),
 ]);
 
 /// Without `dump`.
@@ -136,6 +146,7 @@ static STRING: Recipe = Recipe::new(&[
 
 static TABLE: Recipe = Recipe::new(&[
     ("concat", raw::guarded::CONCAT),
+    ("create", Field::Made(base::create_table)),
     ("insert", raw::guarded::INSERT),
     ("move", raw::guarded::MOVE),
     ("pack", Field::Stock("table")),

@@ -37,6 +37,14 @@ pub trait Terminal: Send + Sync {
     /// # Errors
     /// As the input has them.
     fn read_line(&self) -> io::Result<Option<Vec<u8>>>;
+
+    /// Whether every key arrives as it is pressed, without being shown, rather than lines.
+    ///
+    /// # Errors
+    /// When the input is no terminal, or there is no such thing on this system.
+    fn set_raw(&self, _is_raw: bool) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// What the program around a script provides. The dispatcher is not among it: every call's context has its own.

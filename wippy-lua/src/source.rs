@@ -6,6 +6,7 @@ use std::{
 };
 
 use wippy_registry::EntryId;
+use wippy_security::PoolConfig;
 
 /// The script behind a `function.lua` or `process.lua` entry.
 #[derive(Debug, Clone)]
@@ -42,7 +43,7 @@ pub struct Library {
     pub imports: BTreeMap<String, Arc<Library>>,
 }
 
-/// The limits that every state runs under.
+/// The limits that states run under.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// How much one state may allocate, in bytes.
@@ -51,17 +52,16 @@ pub struct Config {
     /// be told by time: on systems without signals, and for code that runs outside of a call, such as `__tostring` of an
     /// error or `__close` of a coroutine that is closed. Everywhere else a turn takes five to ten milliseconds.
     pub instruction_budget: u32,
-    /// How many states one function may have at work for callers that can wait.
-    pub workers_max: usize,
+    /// How many calls of one function run at once, and who may find what a call left in its state.
+    pub pool: PoolConfig,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             memory_limit: 64 << 20,
             instruction_budget: 10_000,
-            workers_max: processors * 4,
+            pool: PoolConfig::default(),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     check::{self, Compiled},
     errors,
     local::Local,
-    modules::{Console, Seat},
+    modules::{Console, Seat, payload},
     raw::{self, End, Kept, Vm},
     require, sandbox,
     traces::{self, Origins},
@@ -148,6 +148,9 @@ impl Worker {
             .map_err(|error| error.context(&self.program.source.id))?;
         self.run().await?;
         self.is_clean = true;
+        self.vm
+            .settle_returned(payload::settled)
+            .map_err(|error| errors::from_mlua(&error, None))?;
         match self.vm.copy_result(result) {
             Ok(()) => Ok(()),
             Err(Some(error)) => Err(error),
@@ -155,14 +158,14 @@ impl Worker {
         }
     }
 
-    /// Whether the state may serve another call. Makes it ready for one.
-    pub(crate) fn is_reusable(&self) -> bool {
-        self.is_clean && self.vm.is_reusable()
-    }
-
-    /// What the state holds.
+    /// How much memory the state has.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.vm.lua().used_memory()
+    }
+
+    /// Whether the state may serve another call: the last one returned, with a value or an error, and left nothing running.
+    pub(crate) fn is_reusable(&self) -> bool {
+        self.is_clean && self.vm.is_reusable()
     }
 
     /// Forgets the call that ended.

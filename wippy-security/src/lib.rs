@@ -27,6 +27,7 @@ mod network;
 mod object;
 mod policies;
 mod policy;
+mod pool;
 mod process;
 mod scope;
 mod store;
@@ -48,6 +49,7 @@ pub use network::is_private_address;
 pub use object::{Handle, Object};
 pub use policies::Policies;
 pub use policy::{Effect, Match, Policy, PolicyError, PolicyProblem};
+pub use pool::{Maker, OwnSlot, Pool, PoolConfig, Pooled, Ready, Reuse, Slot};
 pub use process::{
     Ended, Event, Exit, Host, Launched, Letter, Mailbox, MailboxLimits, Message, Pid, Place, Process,
     ProcessCounts, ProcessFuture, Processes, Record, Running, Spawn, Start, Terminal,

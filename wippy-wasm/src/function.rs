@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use wippy_security::{Bound, Call, CallError, CallFuture, Context, Handler, Permit, PoolCounts, Span};
+use wippy_security::{
+    Bound, Call, CallError, CallFuture, Context, Handler, OwnSlot, Permit, Pool, PoolConfig, PoolCounts, Span,
+};
 use wippy_wit::{Reader, Signature, Writer};
 
 use crate::{
@@ -13,7 +15,7 @@ use crate::{
     deadline::{self, Deadline},
     instance::{self, Instance, Invocation, Outcome, is_good},
     module::Module,
-    pool::{self, OwnSlot, Pool, PoolConfig},
+    pool,
     resource::{self, Keeper},
     trap,
     wasi::Stdio,
@@ -22,7 +24,7 @@ use crate::{
 /// A function entry that is a module's method.
 pub struct WasmFunction {
     pub(crate) module: Arc<Module>,
-    pub(crate) pool: Arc<Pool>,
+    pub(crate) pool: Arc<Pool<Instance>>,
 }
 
 impl WasmFunction {
@@ -49,12 +51,12 @@ impl WasmFunction {
     /// # Errors
     /// What kept one from being made. Calls make their own then.
     pub async fn warm(&self) -> Result<(), CallError> {
-        pool::tend::fill(&self.pool, &self.module).await
+        self.pool.fill(&*self.module).await
     }
 
     /// Whether the pool lacks instances that it is to have ready.
     pub fn is_cold(&self) -> bool {
-        pool::tend::is_short(&self.pool, &self.module)
+        self.pool.is_short(&*self.module)
     }
 
     /// Instances that wait for a call: unused ones, and used ones.
@@ -93,7 +95,7 @@ impl WasmFunction {
         let _slot = deadline::within(deadline, self.pool.slot(&module.id))
             .await
             .map_err(expired)??;
-        self.look_after_stock();
+        pool::look_after(&self.pool, &self.module);
         let mut instance = match kept.take().or_else(|| self.pool.at_hand(context)) {
             Some(instance) => instance,
             None => Box::new(self.instantiate(context, deadline).await?),
@@ -111,15 +113,9 @@ impl WasmFunction {
             .await;
         if is_good(&outcome) {
             *kept = self.pool.put_back(context, instance);
-            self.look_after_stock();
+            pool::look_after(&self.pool, &self.module);
         }
         outcome.map_err(CallError::from)
-    }
-
-    pub(crate) fn look_after_stock(&self) {
-        if self.pool.has_stock() {
-            pool::tend::start(&self.pool, &self.module);
-        }
     }
 
     pub(crate) async fn instantiate(
@@ -263,7 +259,7 @@ fn start_in<'a>(place: &'a mut Place<Kept>, call: Call<'a>) -> CallFuture<'a> {
 /// What surrounds the calls in the instance that one execution keeps.
 struct Kept {
     function: Arc<WasmFunction>,
-    slot: OwnSlot,
+    slot: OwnSlot<Instance>,
     /// Whether the instance may run another call: false while one runs, and for ever if that fails or is dropped.
     is_good: bool,
 }

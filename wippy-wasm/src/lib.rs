@@ -52,7 +52,7 @@ pub use hosts::{import_for, interfaces};
 pub use http::serve::ResponseBody;
 pub use limits::Limits;
 pub use module::{Module, Spec};
-pub use pool::{PoolConfig, Ready, Reuse};
 pub use process::WasmProcess;
 pub use wasi::{EnvironmentLookup, EnvironmentVariable, Mount, WasiConfig};
+pub use wippy_security::{PoolConfig, Ready, Reuse};
 pub use worker::{ThreadStart, WorkerClass};

@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, OnceLock, RwLock},
 };
 
-use crate::{Error, names};
+use crate::{Error, Value, names};
 
 /// A field name, interned process-wide, so that a language can keep its own string for it under [`Key::id`].
 ///
@@ -81,6 +81,11 @@ pub trait Foreign: Any + Send + Sync + fmt::Debug {
 
     /// For downcasts to the concrete type.
     fn as_any(&self) -> &dyn Any;
+
+    /// The value that it stands for, if it is nothing but a form of one: whoever wants a value takes that.
+    fn value(&self) -> Option<&Value> {
+        None
+    }
 }
 
 /// What a [`Reader`] stands on.

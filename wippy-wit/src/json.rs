@@ -69,9 +69,10 @@ pub fn from_value(value: &Value) -> Result<Json, Error> {
             Number::from_f64(*value).ok_or_else(|| Error::new(format!("JSON has no number {value}")))?,
         ),
         Value::String(bytes) => Json::String(utf8(bytes)?.to_owned()),
-        Value::Foreign(foreign) => {
-            return Err(Error::new(format!("{} has no JSON form", foreign.type_name())));
-        }
+        Value::Foreign(foreign) => match foreign.value() {
+            Some(value) => from_value(value)?,
+            None => return Err(Error::new(format!("{} has no JSON form", foreign.type_name()))),
+        },
         Value::Table(table) if table.pairs.is_empty() => {
             let element = |(index, element)| from_value(element).map_err(|error| error.at_index(index));
             Json::Array(

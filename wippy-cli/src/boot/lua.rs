@@ -8,11 +8,15 @@ use std::{
 use wippy_lua::{Error, Library, LuaFunction, LuaProcess, MODULES, Required, Retry, Retrying, Source};
 use wippy_registry::{
     Diagnostic, Entry, EntryId, Linked, LinkedEntry, SourceMap, SourceText,
-    schema::{self, lua::Script, pool::Shape},
+    schema::{self, lua::Script},
     suggest,
 };
+use wippy_security::Handler;
 
-use super::ready::{Ground, Ready, Which};
+use super::{
+    pools,
+    ready::{Ground, Ready, Which},
+};
 use crate::config::Config;
 
 /// The libraries of the application; those with errors are missing.
@@ -58,16 +62,16 @@ pub(super) fn function(
 ) -> Result<Ready, Vec<Diagnostic>> {
     let source = source(entry, &config.script, &config.method, libraries, sources)?;
     let mut limits = limits(&ground.settings);
-    limits.workers_max = config
-        .pool
-        .as_ref()
-        .map_or(WORKERS_MAX, |pool| workers(&pool.shape));
+    if let Some(pool) = &config.pool {
+        limits.pool = pools::config(pool, None, &ground.classes);
+    }
     let made = LuaFunction::new(source, ground.services(), limits);
     let function = made.map_err(|error| vec![blame(entry, &config.script, &error, sources)])?;
-    Ok(Ready::LuaFunction(match retry(entry, config)? {
-        Some(retry) => Retrying::new(entry.entry.id.clone(), function, retry),
-        None => function,
-    }))
+    let handler: Arc<dyn Handler> = match retry(entry, config)? {
+        Some(retry) => Retrying::new(entry.entry.id.clone(), function.clone(), retry),
+        None => function.clone(),
+    };
+    Ok(Ready::LuaFunction { function, handler })
 }
 
 /// What `meta.options.retry` says.
@@ -130,21 +134,6 @@ fn modules(script: &Script) -> BTreeSet<String> {
 /// What tracebacks call a script: its file, or its entry when it is inline.
 fn name(entry: &Entry, source: &SourceText) -> Arc<str> {
     source.path.clone().unwrap_or_else(|| entry.id.as_str().into())
-}
-
-/// States of a function that names no pool. A state that waits costs memory and no thread, and they are made when they are
-/// needed, so there may be more of them than processors.
-const WORKERS_MAX: usize = 100;
-
-/// How many states a pool may have.
-fn workers(shape: &Shape) -> usize {
-    let workers = match shape {
-        Shape::Inline => return WORKERS_MAX,
-        Shape::Lazy { max_size } | Shape::Adaptive { max_size } => *max_size,
-        Shape::Static { workers, .. } => *workers,
-        Shape::Dedicated { workers, .. } => return workers.map_or(WORKERS_MAX, |workers| workers as usize),
-    };
-    workers as usize
 }
 
 fn limits(config: &Config) -> wippy_lua::Config {

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use wippy_lua::{LuaProcess, Services, World};
+use wippy_lua::{LuaFunction, LuaProcess, Services, World};
 use wippy_registry::{Diagnostic, EntryId, Linked, LinkedEntry, schema};
 use wippy_security::{Dispatcher, Handler, Policies};
 use wippy_wasm::{Engine, Error, WasmFunction, WasmProcess};
@@ -40,7 +40,11 @@ pub(crate) enum Process {
 
 /// One entry, ready to run.
 pub(crate) enum Ready {
-    LuaFunction(Arc<dyn Handler>),
+    LuaFunction {
+        function: Arc<LuaFunction>,
+        /// What calls go to: the function, or what tries its calls again.
+        handler: Arc<dyn Handler>,
+    },
     LuaProcess(Arc<LuaProcess>),
     WasmFunction(Arc<WasmFunction>),
     WasmProcess(Arc<WasmProcess>),
@@ -195,5 +199,7 @@ pub(crate) type Functions = BTreeMap<EntryId, Arc<WasmFunction>>;
 pub(crate) struct Running {
     /// The WebAssembly functions, for their signatures.
     pub(crate) functions: Functions,
+    /// The functions in Lua, for their pools.
+    pub(crate) scripts: BTreeMap<EntryId, Arc<LuaFunction>>,
     pub(crate) processes: BTreeMap<EntryId, Arc<Process>>,
 }

@@ -2,17 +2,23 @@
 
 use std::{collections::BTreeMap, sync::Arc, thread};
 
+use wippy_lua::LuaFunction;
 use wippy_registry::EntryId;
+use wippy_security::CallError;
 use wippy_wasm::WasmFunction;
 
 /// Makes the instances that pools are to have ready. One that cannot be made is no reason not to start: its calls say
 /// what is wrong, each to its caller.
-pub(super) fn up(functions: &BTreeMap<EntryId, Arc<WasmFunction>>) {
-    let cold: Vec<_> = functions
+pub(super) fn up(
+    guests: &BTreeMap<EntryId, Arc<WasmFunction>>,
+    scripts: &BTreeMap<EntryId, Arc<LuaFunction>>,
+) {
+    let guests: Vec<_> = guests.iter().filter(|(_, function)| function.is_cold()).collect();
+    let scripts: Vec<_> = scripts
         .iter()
         .filter(|(_, function)| function.is_cold())
         .collect();
-    if cold.is_empty() {
+    if guests.is_empty() && scripts.is_empty() {
         return;
     }
     // Whoever loads an application may do so inside a runtime, where no other can be entered.
@@ -21,10 +27,11 @@ pub(super) fn up(functions: &BTreeMap<EntryId, Arc<WasmFunction>>) {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_time()
                 .build()?;
-            for (id, function) in cold {
-                if let Err(error) = runtime.block_on(function.warm()) {
-                    tracing::warn!(target: "wippy", %id, "no instance can be made ahead: {error}");
-                }
+            for (id, function) in guests {
+                tell(id, runtime.block_on(function.warm()));
+            }
+            for (id, function) in scripts {
+                tell(id, runtime.block_on(function.warm()));
             }
             Ok::<(), std::io::Error>(())
         };
@@ -34,4 +41,10 @@ pub(super) fn up(functions: &BTreeMap<EntryId, Arc<WasmFunction>>) {
             }
         });
     });
+}
+
+fn tell(id: &EntryId, outcome: Result<(), CallError>) {
+    if let Err(error) = outcome {
+        tracing::warn!(target: "wippy", %id, "no instance can be made ahead: {error}");
+    }
 }

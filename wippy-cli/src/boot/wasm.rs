@@ -13,20 +13,16 @@ use wippy_registry::{
     Diagnostic, EntryId, Linked, LinkedEntry, SourceMap,
     schema::{
         self,
-        pool::{Pool, Reuse, Shape},
         wasm::{Code, Guest},
     },
 };
 use wippy_wasm::{
     Allocator, Binary, CacheConfig, Content, Engine, EngineConfig, EnvironmentVariable, Error, Limits,
-    Module, Mount, PoolConfig, Ready, Spec, WasiConfig, WasmFunction, WasmProcess,
+    Module, Mount, Spec, WasiConfig, WasmFunction, WasmProcess,
 };
 
-use super::{Directories, blame, classes::WorkerClasses, ready::Ground};
+use super::{Directories, blame, pools, ready::Ground};
 use crate::config::{self, Config};
-
-/// Calls of an entry without a bound of its own that run at once.
-const CALLS_MAX: usize = 10_000;
 
 /// Everything that compiling an entry needs besides the entry.
 pub(super) struct Compiler<'a> {
@@ -60,11 +56,11 @@ impl<'a> Compiler<'a> {
     ) -> Result<super::Ready, Vec<Diagnostic>> {
         let mut module = self.module(entry, &config.guest)?;
         let classes = &self.ground.classes;
-        let (pool, class) = (&config.pool, classes.of(&config.pool, self.linked));
-        let pool = pool_config(pool, &config.guest.limits, classes);
-        if let Some(class) = class {
+        if let Some(class) = classes.of(&config.pool, self.linked) {
             module = module.on(class);
         }
+        let retained = config.guest.limits.max_retained_memory_bytes;
+        let pool = pools::config(&config.pool, retained, classes);
         let function = WasmFunction::new(module, pool);
         Ok(super::Ready::WasmFunction(Arc::new(function)))
     }
@@ -280,34 +276,5 @@ impl Files {
         let content = Arc::new(Content::new(directories.read(fs, path)?));
         *read = Some(Arc::clone(&content));
         Ok(content)
-    }
-}
-
-fn pool_config(pool: &Pool, limits: &schema::wasm::Limits, classes: &WorkerClasses) -> PoolConfig {
-    let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-    let queue = |max_size: usize| max_size.saturating_mul(64);
-    let (max_size, queue, ready) = match &pool.shape {
-        Shape::Inline => (CALLS_MAX, queue(CALLS_MAX), Ready::Nothing),
-        Shape::Lazy { max_size } => (size(*max_size), queue(size(*max_size)), Ready::Nothing),
-        Shape::Adaptive { max_size } => (size(*max_size), queue(size(*max_size)), Ready::Following),
-        Shape::Static { workers, buffer } => (size(*workers), size(*buffer), Ready::Always(size(*workers))),
-        Shape::Dedicated { workers, .. } => {
-            let workers = workers.map_or_else(|| classes.default_size(), size);
-            (workers, queue(workers), Ready::Nothing)
-        }
-    };
-    let reuse = match (&pool.shape, pool.reuse) {
-        (Shape::Inline, _) | (_, Reuse::Never) => wippy_wasm::Reuse::Never,
-        (_, Reuse::Caller) => wippy_wasm::Reuse::Caller,
-        (_, Reuse::Actor) => wippy_wasm::Reuse::Actor,
-        (_, Reuse::Always) => wippy_wasm::Reuse::Always,
-    };
-    let retained = limits.max_retained_memory_bytes.filter(|bytes| *bytes > 0);
-    PoolConfig {
-        max_size,
-        queue,
-        reuse,
-        ready,
-        retained_bytes_max: retained.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
     }
 }

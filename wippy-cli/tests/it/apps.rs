@@ -5,8 +5,10 @@ use std::fs;
 use crate::shell::transcript_with_input;
 
 const APPS: &[&str] = &[
+    "echo-service",
     "environment",
     "events",
+    "hello-world",
     "key-value",
     "live-registry",
     "ping-pong",

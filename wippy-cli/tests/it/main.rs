@@ -32,6 +32,7 @@ mod pools;
 mod privileges;
 mod processes;
 mod quickstart;
+mod reference;
 mod rescale;
 mod roundtrip;
 mod scripts;

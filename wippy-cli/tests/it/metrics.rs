@@ -30,6 +30,8 @@ entries:
     kind: function.lua
     method: main
     modules: [funcs]
+    # What a call leaves is there for the next one, so that there is a state to be counted.
+    pool: { reuse: always }
     source: |
       local funcs = require("funcs")
       return { main = function(x)

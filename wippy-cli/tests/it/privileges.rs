@@ -153,7 +153,10 @@ return { main = function()
     kept = funcs.call('app:counter', 5)
     return kept:increment(1)
 end }";
-    let stage = stage(&script("keep", "funcs", keeper));
+    // Its states are everybody's, so that one call finds what another kept.
+    let entry =
+        script("keep", "funcs", keeper).replace("method: main", "method: main\n    pool: { reuse: always }");
+    let stage = stage(&entry);
     let first = stage.call(&acting(&stage, "ada", &["app:all"]), "app:keep", &[]);
     assert_eq!(first.unwrap(), Value::Integer(6));
     // Who may not call the function that made it may not call its methods.

@@ -14,6 +14,7 @@ use super::{
     future,
     ledger::{Charge, charge},
     owned::{Owned, Owner, current},
+    payload,
 };
 use crate::{Retry, errors, raw, suspend::suspending, values};
 
@@ -23,7 +24,8 @@ use crate::{Retry, errors, raw, suspend::suspending, values};
 /// When memory does not suffice.
 pub(crate) fn open(lua: &Lua) -> mlua::Result<Table> {
     let module = lua.create_table()?;
-    module.raw_set("call", raw::call_function(lua)?)?;
+    let settle = lua.create_function(payload::settled)?;
+    module.raw_set("call", raw::call_function(lua, settle)?)?;
     module.raw_set(
         "async",
         lua.create_function(|lua, request: Request| start(lua, &Executor::default(), request))?,
@@ -49,7 +51,7 @@ impl FromLuaMulti for Request {
         };
         let mut arguments = Vec::with_capacity(values.len());
         for (index, value) in values.enumerate() {
-            let value = raw::read_argument(lua, &value);
+            let value = raw::read_argument(lua, &payload::settled(lua, value)?);
             let value = value.map_err(|error| errors::raise(error.at_argument(index, "...").into()))?;
             arguments.push(value);
         }

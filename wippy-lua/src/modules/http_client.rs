@@ -8,6 +8,7 @@ mod address;
 mod options;
 mod response;
 mod route;
+mod tls;
 mod uri;
 
 use std::sync::Arc;
@@ -111,7 +112,10 @@ impl Request {
         let answered = async {
             for _ in 0..=REDIRECTS_MAX {
                 let _now = authorize(&context, "http_client.request", &options.shown_url())?;
-                let client = clients.find(&context, &options.url).await?;
+                if options.tls.as_ref().is_some_and(|tls| tls.accepts_any) {
+                    let _now = authorize(&context, "http_client.insecure_tls", &options.shown_url())?;
+                }
+                let client = clients.find(&context, &options.url, options.tls.as_ref()).await?;
                 let mut request = options.request();
                 hand_on(&context, request.headers_mut());
                 let response = client

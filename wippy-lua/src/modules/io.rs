@@ -1,9 +1,15 @@
 //! `io`: the terminal, for processes that own one; and the global `print`.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Table, Value as LuaValue, Variadic};
-use wippy_security::CallError;
+use wippy_security::{CallError, ErrorKind};
 use wippy_wit::Value;
 
 use super::{Console, Environment, process};
@@ -15,10 +21,13 @@ use crate::{Terminal, errors, raw, suspend::suspending, values};
 /// When the script has no terminal, or memory does not suffice.
 pub(crate) fn open(lua: &Lua, environment: &Environment) -> mlua::Result<Table> {
     let Some(Console { terminal, arguments }) = environment.console.clone() else {
-        return Err(errors::raise(CallError::invalid(format!(
-            "the module `io` needs a terminal, which `{}` does not run on",
-            environment.id
-        ))));
+        return Err(errors::raise(CallError::new(
+            ErrorKind::Unavailable,
+            format!(
+                "the module `io` needs a terminal, which `{}` does not run on",
+                environment.id
+            ),
+        )));
     };
     let module = lua.create_table()?;
     module.raw_set(
@@ -38,6 +47,7 @@ pub(crate) fn open(lua: &Lua, environment: &Environment) -> mlua::Result<Table> 
     module.raw_set("flush", writing(lua, &terminal, |terminal, _| terminal.flush())?)?;
     module.raw_set("read", read(lua, &terminal)?)?;
     module.raw_set("readline", read_line(lua, &terminal)?)?;
+    module.raw_set("raw", raw_mode(lua, &terminal)?)?;
     module.raw_set(
         "args",
         lua.create_function(move |lua, ()| lua.create_sequence_from(arguments.iter().map(String::as_str)))?,
@@ -96,18 +106,73 @@ fn writing(
 }
 
 fn failed(error: &io::Error) -> CallError {
-    CallError::new(
-        wippy_security::ErrorKind::Unavailable,
-        format!("the terminal failed: {error}"),
-    )
+    CallError::internal(format!("the terminal failed: {error}"))
 }
 
-/// `io.read([n])`: at most `n` bytes (4096); nil at the input's end.
+/// How often a script has asked for raw mode without giving it up. What it has not given up ends with its state.
+struct RawMode {
+    terminal: Arc<dyn Terminal>,
+    depth: AtomicUsize,
+}
+
+impl RawMode {
+    fn begin(&self) -> io::Result<()> {
+        if self.depth.load(Ordering::Relaxed) == 0 {
+            self.terminal.set_raw(true)?;
+        }
+        self.depth.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn end(&self) -> io::Result<()> {
+        let less = |depth: usize| depth.checked_sub(1);
+        match self
+            .depth
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+        {
+            Ok(1) => self.terminal.set_raw(false),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+}
+
+impl Drop for RawMode {
+    fn drop(&mut self) {
+        if *self.depth.get_mut() > 0 {
+            // There is nobody left to tell.
+            let _ = self.terminal.set_raw(false);
+        }
+    }
+}
+
+/// `io.raw([enable])`: each key as it is pressed, until it is given up as often as it was asked for.
+fn raw_mode(lua: &Lua, terminal: &Arc<dyn Terminal>) -> mlua::Result<Function> {
+    let mode = RawMode {
+        terminal: terminal.clone(),
+        depth: AtomicUsize::new(0),
+    };
+    lua.create_function(move |lua, enable: Option<bool>| {
+        let outcome = if enable.unwrap_or(true) {
+            mode.begin()
+        } else {
+            mode.end()
+        };
+        match outcome {
+            Ok(()) => true.into_lua_multi(lua),
+            Err(error) => values::refuse(lua, failed(&error)),
+        }
+    })
+}
+
+/// `io.read([n])`: at most `n` bytes (1024); nil at the input's end.
 fn read(lua: &Lua, terminal: &Arc<dyn Terminal>) -> mlua::Result<Function> {
     let terminal = terminal.clone();
-    suspending(lua, move |_, len: Option<usize>| {
+    suspending(lua, move |_, len: Option<i64>| {
         let terminal = terminal.clone();
-        let len = len.unwrap_or(4096).min(1 << 20);
+        let len = len
+            .and_then(|len| usize::try_from(len).ok())
+            .filter(|len| *len > 0);
+        let len = len.unwrap_or(1024).min(1 << 20);
         Ok(blocking(move || {
             terminal
                 .read(len)

@@ -1,13 +1,18 @@
 //! `payload`: values together with the format they are in.
 //!
 //! What a payload holds is kept by Lua, so that it counts towards the state's memory and is collected with it.
+//!
+//! Given as an argument or returned, a payload is the value that it stands for, so that whoever is called need not know
+//! about it. In a message it stays what it is: whoever receives that asks for the payload.
+
+use std::{any::Any, sync::Arc};
 
 use mlua::{
     AnyUserData, FromLua, IntoLua, IntoLuaMulti, Lua, MultiValue, Table, UserData, UserDataMethods,
     Value as LuaValue,
 };
 use wippy_security::CallError;
-use wippy_wit::Value;
+use wippy_wit::{Foreign, Value};
 
 use super::{json, yaml};
 use crate::{
@@ -29,7 +34,7 @@ const FORMATS: [(&str, &str, Format); 8] = [
 
 const DEPTH_MAX: usize = 128;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
     Json,
     Yaml,
@@ -91,12 +96,79 @@ pub(crate) fn open(lua: &Lua) -> mlua::Result<Table> {
     Ok(module)
 }
 
-/// The payload that holds a copy of `value`.
+/// The payload that holds a copy of `value`, or that was sent.
 ///
 /// # Errors
 /// When memory does not suffice.
 pub(crate) fn of_value(lua: &Lua, value: &Value) -> mlua::Result<AnyUserData> {
-    wrap(lua, Format::Lua, value)
+    match sent(value) {
+        Some(sent) => wrap(lua, sent.format, &sent.contents),
+        None => wrap(lua, Format::Lua, value),
+    }
+}
+
+/// What a payload stands for; anything else is what it is.
+///
+/// # Errors
+/// When the payload's contents are not in its format, or memory does not suffice.
+pub(crate) fn settled(lua: &Lua, value: LuaValue) -> mlua::Result<LuaValue> {
+    let Some(this) = This::find(&value) else {
+        return Ok(value);
+    };
+    if this.is_plain() {
+        return Ok(this.contents);
+    }
+    let settled = this
+        .value(lua)
+        .map_err(|error| errors::raise(error.context("payload")))?;
+    raw::write_value(lua, &settled)
+}
+
+/// What is sent to another process for a payload; nothing for anything else.
+///
+/// # Errors
+/// When the payload's contents are not in its format.
+pub(crate) fn sendable(lua: &Lua, value: &LuaValue) -> Result<Option<Value>, CallError> {
+    let Some(this) = This::find(value) else {
+        return Ok(None);
+    };
+    let sent = Sent {
+        value: this.value(lua).map_err(|error| error.context("payload"))?,
+        format: this.format,
+        contents: raw::read_value(lua, &this.contents)?,
+    };
+    Ok(Some(Value::Foreign(Arc::new(sent))))
+}
+
+/// A payload on its way to another process.
+#[derive(Debug)]
+struct Sent {
+    format: Format,
+    contents: Value,
+    /// What it stands for.
+    value: Value,
+}
+
+impl Foreign for Sent {
+    fn type_name(&self) -> &'static str {
+        "payload"
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn value(&self) -> Option<&Value> {
+        Some(&self.value)
+    }
+}
+
+/// The payload that `value` is.
+fn sent(value: &Value) -> Option<&Sent> {
+    let Value::Foreign(foreign) = value else {
+        return None;
+    };
+    foreign.as_any().downcast_ref()
 }
 
 fn wrap(lua: &Lua, format: Format, contents: &Value) -> mlua::Result<AnyUserData> {
@@ -139,11 +211,24 @@ impl FromLua for This {
 }
 
 impl This {
-    fn data(self, lua: &Lua) -> mlua::Result<MultiValue> {
-        if matches!(
+    /// The payload that `value` is.
+    fn find(value: &LuaValue) -> Option<Self> {
+        let payload = value.as_userdata()?;
+        let format = payload.borrow::<Payload>().ok()?.0;
+        let contents = payload.user_value().ok()?;
+        Some(Self { format, contents })
+    }
+
+    /// Whether its contents are what it stands for.
+    fn is_plain(&self) -> bool {
+        matches!(
             self.format,
             Format::Lua | Format::Native | Format::Error | Format::String | Format::Bytes
-        ) {
+        )
+    }
+
+    fn data(self, lua: &Lua) -> mlua::Result<MultiValue> {
+        if self.is_plain() {
             return self.contents.into_lua(lua)?.into_lua_multi(lua);
         }
         values::answer(

@@ -19,7 +19,7 @@ use wippy_security::{CallError, Context, ErrorKind, Processes};
 use wippy_wit::Value;
 
 use self::post::{Delivered, Form, Topic};
-use super::time::Duration;
+use super::{payload, time::Duration};
 use crate::{
     errors,
     local::Local,
@@ -179,7 +179,7 @@ fn send(
     lua: &Lua,
     (destination, topic, payloads): (String, String, Variadic<LuaValue>),
 ) -> mlua::Result<MultiValue> {
-    let payloads = owned(lua, &payloads, 2)?;
+    let payloads = sendable(lua, &payloads, 2)?;
     done(lua, |processes, context| {
         processes.send(context, &destination, topic.into(), payloads)
     })
@@ -188,10 +188,24 @@ fn send(
 /// Owned copies of arguments, the first of which is the argument after `before` others.
 fn owned(lua: &Lua, arguments: &[LuaValue], before: usize) -> mlua::Result<Vec<Value>> {
     let read = |(index, value): (usize, &LuaValue)| {
-        raw::read_value(lua, value)
-            .map_err(|error| errors::raise(error.at_argument(before + index, "...").into()))
+        let value = payload::settled(lua, value.clone())?;
+        read_argument(lua, &value, before + index)
     };
     arguments.iter().enumerate().map(read).collect()
+}
+
+/// The same for what a message carries, in which payloads stay what they are.
+fn sendable(lua: &Lua, arguments: &[LuaValue], before: usize) -> mlua::Result<Vec<Value>> {
+    let read = |(index, value): (usize, &LuaValue)| match payload::sendable(lua, value) {
+        Ok(Some(payload)) => Ok(payload),
+        Ok(None) => read_argument(lua, value, before + index),
+        Err(error) => Err(errors::raise(error)),
+    };
+    arguments.iter().enumerate().map(read).collect()
+}
+
+fn read_argument(lua: &Lua, value: &LuaValue, index: usize) -> mlua::Result<Value> {
+    raw::read_value(lua, value).map_err(|error| errors::raise(error.at_argument(index, "...").into()))
 }
 
 fn inbox(lua: &Lua, (): ()) -> mlua::Result<LuaValue> {

@@ -12,6 +12,7 @@ use std::time::Duration as StdDuration;
 use mlua::{FromLua, IntoLuaMulti, Lua, MultiValue, Table, Value as LuaValue};
 
 use self::location::Location;
+pub(crate) use self::moment::local_timestamp;
 pub(super) use self::{duration::Duration, moment::Time};
 use super::timers;
 use crate::{errors, suspend::suspending, values};

@@ -123,19 +123,38 @@ enum Progress {
     Pending,
 }
 
-/// Makes the Lua function that calls an entry by its id.
+/// Makes the Lua function that calls an entry by its id. `settle` makes a value of a userdata that is none of ours.
 ///
 /// # Errors
 /// When memory does not suffice.
-pub(crate) fn call_function(lua: &Lua) -> mlua::Result<LuaFunction> {
-    // SAFETY: the closure owns nothing; the tables of names and of interned keys become the function's upvalues.
+pub(crate) fn call_function(lua: &Lua, settle: LuaFunction) -> mlua::Result<LuaFunction> {
+    // SAFETY: the closure owns nothing; the tables of names and of interned keys and `settle` become the function's upvalues.
     unsafe {
-        lua.exec_raw((), |l| {
+        lua.exec_raw(settle, |l| {
             let core = core(l);
             ffi::lua_rawgetp(l, ffi::LUA_REGISTRYINDEX, names_address(core));
             push_keys(l, core);
-            ffi::lua_pushcclosure(l, call, 2);
+            ffi::lua_rotate(l, -3, -1);
+            ffi::lua_pushcclosure(l, call, 3);
         })
+    }
+}
+
+/// Replaces arguments that are userdata of modules by what they stand for.
+///
+/// # Safety
+/// As for anything that can raise: called from the outermost frame of a C function that owns nothing.
+unsafe fn settle_arguments(l: *mut lua_State, core: &Core) {
+    // SAFETY: by the caller; a C function has free slots.
+    unsafe {
+        for index in 2..=ffi::lua_gettop(l) {
+            if ffi::lua_type(l, index) == ffi::LUA_TUSERDATA && object::kind(l, index, core).is_none() {
+                ffi::lua_pushvalue(l, ffi::lua_upvalueindex(3));
+                ffi::lua_pushvalue(l, index);
+                ffi::lua_call(l, 1, 1);
+                ffi::lua_replace(l, index);
+            }
+        }
     }
 }
 
@@ -154,6 +173,7 @@ unsafe extern "C-unwind" fn call(l: *mut lua_State) -> c_int {
                 "funcs.call: the first argument is the id of a function, such as \"app:report\"",
             );
         }
+        settle_arguments(l, core);
         let index = match core.recent.find(ffi::lua_tolstring(l, 1, ptr::null_mut())) {
             0 => look_up(l, core),
             index => index,

@@ -409,6 +409,35 @@ impl Vm {
         unsafe { ffi::lua_settop(self.main.thread, 0) };
     }
 
+    /// Replaces a userdata of a module that the invocation returned by what `body` makes of it.
+    ///
+    /// # Errors
+    /// Those of `body`, or when memory does not suffice.
+    pub(crate) fn settle_returned(
+        &mut self,
+        body: impl FnOnce(&Lua, LuaValue) -> mlua::Result<LuaValue>,
+    ) -> mlua::Result<()> {
+        let thread = self.main.thread;
+        // SAFETY: the main coroutine has ended; its stack holds the results and belongs to us. The closures own nothing.
+        unsafe {
+            let is_userdata = ffi::lua_type(thread, 1) == ffi::LUA_TUSERDATA
+                && ffi::lua_checkstack(thread, 2) != 0
+                && object::kind(thread, 1, &self.core).is_none();
+            if !is_userdata {
+                return Ok(());
+            }
+            let returned = self.lua.exec_raw((), |l| {
+                ffi::lua_pushvalue(thread, 1);
+                ffi::lua_xmove(thread, l, 1);
+            })?;
+            let settled = body(&self.lua, returned)?;
+            self.lua.exec_raw(settled, |l| {
+                ffi::lua_xmove(l, thread, 1);
+                ffi::lua_replace(thread, 1);
+            })
+        }
+    }
+
     /// Copies what the invocation returned to `result`: a value, or its error.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use std::{
 };
 
 use tempfile::TempDir;
+use wippy_lua::Reuse;
 use wippy_security::CallError;
 use wippy_wit::Value;
 
@@ -219,7 +220,8 @@ async fn large_files_are_read_in_parts_and_many_are_not_held_open() {
 
 #[tokio::test]
 async fn a_volume_is_worth_nothing_to_one_who_may_not_have_it() {
-    let (app, folder) = app(0o755);
+    let (mut app, folder) = app(0o755);
+    app.config.pool.reuse = Reuse::Always;
     fs::write(folder.path().join("f"), "content").unwrap();
     app.add(
         "test:script",

@@ -205,7 +205,7 @@ async fn what_cannot_be_done_is_said() {
         local free = 'http://127.0.0.1:1/'
         return { kind('not a url'), kind('ftp://127.0.0.1/'), kind(free), kind('http://no-such-host.invalid/'),
             kind(base .. '/slow', { timeout = 0.05 }), kind(base .. '/slow', { timeout = '50ms' }), kind(base .. '/echo', { timeout = 'soon' }), kind(base .. '/echo', { timeout = 30 }),
-            kind(base .. '/echo', { tls = {} }), kind(base .. '/echo', { headers = { ['bad name'] = 'x' } }),
+            kind(base .. '/echo', { unix_socket = '/run/x' }), kind(base .. '/echo', { headers = { ['bad name'] = 'x' } }),
             select(2, http.request('BAD METHOD', base)):kind() }";
     insta::assert_snapshot!(shown(&run(body).await), @r#"["INVALID false","INVALID false","INTERNAL true","INTERNAL true","INTERNAL true","INTERNAL true","INVALID false",200,"INVALID false","INVALID false","INVALID"]"#);
 }
@@ -315,6 +315,90 @@ async fn addresses_that_are_not_public_need_a_permission() {
     assert_eq!(
         error.message(),
         format!("actor `ada` may not do `http_client.request` on `http://{address}/echo?from=again`")
+    );
+}
+
+fn pem(name: &str) -> String {
+    std::fs::read_to_string(fixtures::root().join("tls").join(name)).unwrap()
+}
+
+/// A server that answers `hello` over TLS or `known` to whoever shows its certificate.
+async fn secure_server() -> SocketAddr {
+    use tokio_rustls::{
+        TlsAcceptor,
+        rustls::{
+            self,
+            pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+        },
+    };
+
+    let certificate = CertificateDer::from_pem_slice(pem("localhost.pem").as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(pem("localhost.key").as_bytes()).unwrap();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate.clone()).unwrap();
+    let verifier = rustls::server::WebPkiClientVerifier::builder(roots.into())
+        .allow_unauthenticated()
+        .build()
+        .unwrap();
+    let config = rustls::ServerConfig::builder()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(std::sync::Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let mut stream = acceptor.accept(stream).await.ok()?;
+                let mut buffer = [0; 4096];
+                let _head = stream.read(&mut buffer).await.ok()?;
+                let known = stream.get_ref().1.peer_certificates().is_some();
+                let body = if known { "known" } else { "hello" };
+                let reply =
+                    format!("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\n{body}");
+                stream.write_all(reply.as_bytes()).await.ok()?;
+                stream.shutdown().await.ok()
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn certificates_are_shown_and_believed() {
+    let app = App::new();
+    let address = secure_server().await;
+    let prelude = format!(
+        "local url, pem, key = 'https://{address}/', [[{}]], [[{}]]
+        local function try(tls, at)
+            local resp, err = http.get(at or url, {{ tls = tls }})
+            return err and err:message() or resp.body
+        end\n",
+        pem("localhost.pem"),
+        pem("localhost.key")
+    );
+    let body = prelude.clone()
+        + "return { try(nil):match('cannot be connected to') ~= nil, try({ ca = pem }), try({ ca = pem, cert = pem, key = key }),
+            try({ insecure_skip_verify = true }), try({ ca = pem }), try({ ca = 'none' }), try({ cert = pem }),
+            try({ cert = 'none', key = 'none' }), try({ server_name = 'localhost' }), try({ sni = 'localhost' }) }";
+    let all = only(&app, &[("*", "*")]);
+    let shown = run_as(&app, &all, address, &body).await.unwrap();
+    insta::assert_snapshot!(
+        serde_json::to_string_pretty(&wippy_wit::json::from_value(&shown).unwrap()).unwrap()
+    );
+    // Believing anything takes a permission of its own.
+    let some = only(
+        &app,
+        &[("http_client.request", "*"), ("http_client.private_ip", "*")],
+    );
+    let body = prelude
+        + "return { try({ ca = pem }), try({ insecure_skip_verify = true }):gsub(':%d+/', ':PORT/') }";
+    let shown = run_as(&app, &some, address, &body).await.unwrap();
+    insta::assert_snapshot!(
+        serde_json::to_string_pretty(&wippy_wit::json::from_value(&shown).unwrap()).unwrap()
     );
 }
 

@@ -254,7 +254,7 @@ async fn the_globals_are_known() {
         for name in pairs(debug) do names[#names + 1] = 'debug.' .. name end
         table.sort(names)
         return table.concat(names, ' ')";
-    insta::assert_snapshot!(text(&app.run(body).await.unwrap()), @"_G _VERSION assert channel coroutine debug debug.traceback error errors getmetatable ipairs math next os os.clock os.date os.difftime os.time pairs payload pcall print process rawequal rawget rawlen rawset require select setmetatable string table tonumber tostring type utf8 xpcall");
+    insta::assert_snapshot!(text(&app.run(body).await.unwrap()), @"_G _VERSION assert channel coroutine debug debug.traceback error errors getmetatable ipairs math next os os.clock os.date os.difftime os.platform os.time pairs payload pcall print process rawequal rawget rawlen rawset require select setmetatable string table tonumber tostring type unpack utf8 xpcall");
 }
 
 #[tokio::test(start_paused = true)]

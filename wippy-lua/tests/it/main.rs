@@ -7,9 +7,11 @@
 )]
 
 mod annotations;
+mod base;
 mod base64;
 mod calls;
 mod channels;
+mod constants;
 mod coroutines;
 mod crypto;
 mod ends;
@@ -28,6 +30,7 @@ mod loading;
 mod logger;
 mod modules;
 mod payload;
+mod pools;
 mod processes;
 mod registry;
 mod retry;

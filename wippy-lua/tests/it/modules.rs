@@ -39,6 +39,77 @@ async fn a_process_talks_to_its_terminal() {
     "#);
 }
 
+/// A terminal that notes whether keys arrive one by one.
+#[derive(Default)]
+struct Keys(std::sync::Mutex<Vec<bool>>);
+
+impl wippy_lua::Terminal for Keys {
+    fn write(&self, _: &[u8]) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn write_error(&self, _: &[u8]) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn flush(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn read(&self, len: usize) -> std::io::Result<Vec<u8>> {
+        Ok(vec![b'x'; len.min(5000)])
+    }
+
+    fn read_line(&self) -> std::io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
+    fn set_raw(&self, is_raw: bool) -> std::io::Result<()> {
+        self.0.lock().unwrap().push(is_raw);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn raw_mode_ends_with_the_last_who_wanted_it_or_with_the_script() {
+    for (body, expected) in [
+        (
+            "io.raw(true) io.raw() io.raw(false) io.raw(false) io.raw(false)",
+            vec![true, false],
+        ),
+        ("io.raw() io.raw() io.raw(false)", vec![true, false]),
+        ("io.raw(false) io.flush()", vec![]),
+        ("io.raw(true) error('no')", vec![true, false]),
+    ] {
+        let keys = Arc::new(Keys::default());
+        let mut app = App::new();
+        app.services.terminal = Some(keys.clone());
+        let script = format!("local io = require('io') return {{ main = function() {body} end }}");
+        let _ = app.process(&script, Vec::new()).await;
+        assert_eq!(*keys.0.lock().unwrap(), expected, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_read_is_bounded() {
+    let mut app = App::new();
+    app.services.terminal = Some(Arc::new(Keys::default()));
+    let script = "local io = require('io') return { main = function()
+        return table.concat({ #io.read(), #io.read(0), #io.read(-1), #io.read(3), #io.read(4000) }, ' ')
+    end }";
+    let read = app.process(script, Vec::new()).await.unwrap();
+    assert_eq!(text(&read), "1024 1024 1024 3 4000");
+}
+
+#[tokio::test]
+async fn a_terminal_that_has_no_raw_mode_says_so() {
+    let mut app = App::new();
+    app.services.terminal = Some(Arc::new(Screen::default()));
+    let script = "return { main = function() local ok, err = require('io').raw(true) return err:kind() end }";
+    let kind = app.process(script, Vec::new()).await.unwrap();
+    assert_eq!(text(&kind), "INTERNAL");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_script_without_terminal_has_no_io() {
     let app = App::new();

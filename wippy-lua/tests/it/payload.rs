@@ -1,6 +1,8 @@
 //! `payload`.
 
-use crate::support::App;
+use wippy_wit::Value;
+
+use crate::support::{App, text};
 
 const PRELUDE: &str = "
     local value = { items = { 1, 2, 3 }, total = 100, name = 'Alice', ratio = 0.5 }
@@ -46,4 +48,50 @@ async fn a_payload_is_a_copy_that_counts_as_the_scripts_memory() {
         for i = 1, 100000 do held[i] = payload.new(('x'):rep(10000)) end";
     let error = App::new().run(body).await.unwrap_err();
     assert!(error.message().contains("more memory than its limit"), "{error}");
+}
+
+/// Whoever is called need not know that its caller had a payload.
+#[tokio::test]
+async fn given_or_returned_a_payload_is_what_it_stands_for() {
+    let app = App::new();
+    app.add(
+        "test:describe",
+        "return { main = function(value, other)
+            return { type = type(value), total = type(value) == 'table' and value.total, other = other }
+        end }",
+    );
+    app.add(
+        "test:gives",
+        "return { main = function(format)
+            return payload.new({ total = 7 }):transcode(payload.format[format])
+        end }",
+    );
+    let body = "
+        local funcs, json = require('funcs'), require('json')
+        for _, format in ipairs({ 'LUA', 'JSON', 'YAML', 'MSGPACK' }) do
+            local given = assert(payload.new({ total = 7 }):transcode(payload.format[format]))
+            local here = funcs.call('test:describe', given, payload.new('x'))
+            assert(here.type == 'table' and here.total == 7 and here.other == 'x', format)
+            here = funcs.new():with_options({ timeout = 5000 }):call('test:describe', given)
+            assert(here.type == 'table' and here.total == 7, format)
+
+            local future = funcs.async('test:describe', given)
+            future:response():receive()
+            local answer = future:result()
+            assert(answer:data().total == 7, format)
+            -- What a future gives can be passed on as it is.
+            assert(funcs.call('test:describe', answer).total == 7, format)
+
+            local got = funcs.call('test:gives', format)
+            assert(type(got) == 'table' and got.total == 7, format)
+        end
+        -- Neither errors nor what is in a table is taken for a payload.
+        local err = errors.new({ message = 'no', kind = errors.CONFLICT })
+        local _, refused = funcs.call('test:describe', { payload.new(1) })
+        return funcs.call('test:describe', err).type .. ': ' .. tostring(refused)";
+    let found = app.run(body).await.unwrap();
+    insta::assert_snapshot!(text(&found));
+    // Outside of Lua, too.
+    let given = app.call("test:gives", &["JSON".into()]).await.unwrap();
+    assert_eq!(given, Value::record([("total", Value::Integer(7))]));
 }

@@ -120,6 +120,34 @@ async fn messages_arrive_in_the_inbox_and_by_topic() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_payload_is_sent_as_one_and_given_as_a_value() {
+    let log = notes(
+        &[(
+            "test:forwards",
+            "return { main = function(to, value)
+                    process.send(to, 'started with', type(value), value.total)
+                    local msg = process.inbox():receive()
+                    process.send(to, 'forwarded', msg:payload())
+                    return msg:payload()
+                end }",
+        )],
+        "local document = payload.new({ total = 7 }):transcode(payload.format.JSON)
+        local pid = process.spawn_monitored('test:forwards', HOST, process.pid(), document)
+        local inbox, raw = process.inbox(), process.listen('raw')
+        local msg = inbox:receive()
+        note(msg:topic(), msg:payload():data(), msg:payloads()[2]:data())
+        process.send(pid, 'document', document)
+        msg = inbox:receive()
+        note(msg:topic(), msg:payload():get_format(), msg:payload():data().total)
+        note(msg:payload():transcode(payload.format.MSGPACK):get_format())
+        note('returned', process.events():receive().result.value.total)
+        process.send(process.pid(), 'raw', document, payload.new(errors.new('no')))
+        note('by topic', raw:receive().total, raw:receive():message())",
+    );
+    insta::assert_snapshot!(log.await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn monitors_hear_of_every_end_once() {
     let log = notes(
         &[ECHO, FAILS],

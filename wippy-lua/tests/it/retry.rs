@@ -61,7 +61,7 @@ async fn attempts_come_to_an_end() {
         .call("test:flaky", &[Value::Integer(9), "INVALID".into()])
         .await
         .unwrap_err();
-    assert_eq!(error.message(), "call 5");
+    assert_eq!(error.message(), "call 1");
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use wippy_lua::Reuse;
 use wippy_security::MemoryStore;
 
 use crate::{
@@ -84,7 +85,8 @@ async fn a_store_is_listed_in_pages_and_is_bounded() {
 
 #[tokio::test(start_paused = true)]
 async fn each_key_is_asked_for() {
-    let app = app(4);
+    let mut app = app(4);
+    app.config.pool.reuse = Reuse::Always;
     app.add(
         "test:script",
         "local store = require('store')

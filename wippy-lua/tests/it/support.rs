@@ -11,7 +11,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use wippy_lua::{Config, Library, LuaFunction, LuaProcess, Services, Source, Terminal};
+use wippy_lua::{Config, Library, LuaFunction, LuaProcess, PoolConfig, Services, Source, Terminal};
 use wippy_registry::EntryId;
 use wippy_security::{
     Call, CallError, Context, Dispatcher, DispatcherConfig, Handle, Handler, Object, Permit,
@@ -56,7 +56,10 @@ impl App {
             }),
         );
         let config = Config {
-            workers_max: 2,
+            pool: PoolConfig {
+                max_size: 2,
+                ..PoolConfig::default()
+            },
             ..Config::default()
         };
         Self {

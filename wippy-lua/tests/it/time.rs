@@ -66,6 +66,7 @@ async fn times_are_computed_with() {
         tostring(time.date(2024, 14, 35, 25, 61, 61, 0, time.utc)), tostring(time.date(2024, 3, 10, 2, 30, 0, 0, ny))
         tostring(time.unix(1703862245, 500000000):utc()), tostring(time.unix(-1):utc())
         time.now():sub(time.now()):seconds() <= 0, math.abs(time.now():unix() - os.time()) <= 1
+        tostring(time.date(2024, 14, 0, 0, 0, 0, 0, time.utc)), tostring(t:add_date(1, 0, -7)), tostring(t:add_date(-1, 2, 1))
         t:round('1h')
         t:add('soon')
         t:add_date(100000, 0, 0)

@@ -272,12 +272,8 @@ fn weight(message: &Message) -> usize {
 
 fn value_weight(value: &Value) -> usize {
     let inner = match value {
-        Value::Nil
-        | Value::Boolean(_)
-        | Value::Integer(_)
-        | Value::Unsigned(_)
-        | Value::Float(_)
-        | Value::Foreign(_) => 0,
+        Value::Nil | Value::Boolean(_) | Value::Integer(_) | Value::Unsigned(_) | Value::Float(_) => 0,
+        Value::Foreign(foreign) => foreign.value().map_or(0, value_weight),
         Value::String(bytes) => bytes.len(),
         Value::Table(table) => {
             let pairs = table.pairs.iter();

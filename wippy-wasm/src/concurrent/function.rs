@@ -6,7 +6,7 @@ use super::{call, is_settled, tail::Tail};
 use crate::{
     WasmFunction,
     deadline::{self, Deadline},
-    instance, trap,
+    instance, pool, trap,
 };
 
 impl WasmFunction {
@@ -22,7 +22,7 @@ impl WasmFunction {
         let slot = deadline::within(deadline, self.pool.slot(&module.id))
             .await
             .map_err(|exceeded| trap::exceeded(exceeded, module.id.as_str(), &module.method_name))??;
-        self.look_after_stock();
+        pool::look_after(&self.pool, module);
         let at_hand = self.pool.kept(context).or_else(|| self.pool.at_hand(context));
         let mut instance = match at_hand {
             Some(instance) => instance,
@@ -44,7 +44,7 @@ impl WasmFunction {
                 if let Some(instance) = self.pool.put_back(context, instance) {
                     self.pool.park(context, instance);
                 }
-                self.look_after_stock();
+                pool::look_after(&self.pool, module);
             } else {
                 let slot = slot.hold(&self.pool);
                 Tail::new(module.clone(), session, instance, deadline, slot).start(context);

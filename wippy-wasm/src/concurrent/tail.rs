@@ -3,15 +3,10 @@
 use std::sync::{Arc, Weak};
 
 use tokio::task::AbortHandle;
-use wippy_security::{CallError, Context, ErrorKind, Execution};
+use wippy_security::{CallError, Context, ErrorKind, Execution, OwnSlot};
 
 use super::{Session, settle};
-use crate::{
-    deadline::Deadline,
-    instance::Instance,
-    module::Module,
-    pool::{self, HeldSlot},
-};
+use crate::{deadline::Deadline, instance::Instance, module::Module};
 
 /// An instance that is not done although its call has returned.
 pub(super) struct Tail {
@@ -19,7 +14,7 @@ pub(super) struct Tail {
     unfinished: Unfinished,
     instance: Box<Instance>,
     deadline: Deadline,
-    _slot: HeldSlot,
+    _slot: OwnSlot<Instance>,
 }
 
 impl Tail {
@@ -28,7 +23,7 @@ impl Tail {
         session: Arc<Session>,
         instance: Box<Instance>,
         deadline: Deadline,
-        slot: HeldSlot,
+        slot: OwnSlot<Instance>,
     ) -> Self {
         Self {
             unfinished: Unfinished { module, session },
@@ -41,7 +36,7 @@ impl Tail {
     /// Runs it on its own, but never longer than the execution that made the call.
     pub(super) fn start(self, context: &Context) {
         let execution = context.execution();
-        let key = pool::fresh_key();
+        let key = Execution::fresh_key();
         let leased = Leased {
             execution: Arc::downgrade(execution),
             key,

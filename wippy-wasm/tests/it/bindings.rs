@@ -52,6 +52,7 @@ async fn calls_share_an_instance_until_one_fails() {
 }
 
 /// What becomes of a call that does not end, once the guest has given its thread up.
+#[derive(Clone, Copy)]
 enum Then {
     Drop,
     Forget,

@@ -12,7 +12,7 @@ use reqwest::{
 };
 use wippy_security::CallError;
 
-use super::{method, uri};
+use super::{method, tls::Tls, uri};
 use crate::errors;
 
 /// How long a request takes at most unless it is said.
@@ -22,7 +22,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const RESPONSE_MAX: usize = 32 << 20;
 
 /// Options that are documented and not there yet: to do without them would be something else.
-const MISSING: &[&str] = &["unix_socket", "tls", "overlay_network"];
+const MISSING: &[&str] = &["unix_socket", "overlay_network"];
 
 /// What a request says.
 #[derive(Clone)]
@@ -31,6 +31,7 @@ pub(super) struct Options {
     pub(super) url: Url,
     headers: HeaderMap,
     body: Option<Vec<u8>>,
+    pub(super) tls: Option<Tls>,
     pub(super) timeout: Duration,
     pub(super) stream: bool,
     pub(super) max_response_body: usize,
@@ -43,6 +44,7 @@ impl Options {
             url: parse_url(url)?,
             headers: HeaderMap::new(),
             body: None,
+            tls: None,
             timeout: TIMEOUT,
             stream: false,
             max_response_body: RESPONSE_MAX,
@@ -84,6 +86,9 @@ impl Options {
             let (user, password): (String, Option<String>) = (auth.raw_get("user")?, auth.raw_get("pass")?);
             let text = format!("{user}:{}", password.unwrap_or_default());
             self.set_header("authorization", &format!("Basic {}", base64(text.as_bytes())))?;
+        }
+        if let Some(tls) = table.raw_get::<Option<Table>>("tls")? {
+            self.tls = Some(Tls::read(&tls)?);
         }
         if let Some(timeout) = timeout(&table.raw_get::<LuaValue>("timeout")?)? {
             self.timeout = timeout;
@@ -166,6 +171,7 @@ impl Options {
             for secret in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
                 next.headers.remove(secret);
             }
+            next.tls = None;
         }
         let becomes_get = status == StatusCode::SEE_OTHER && self.method != Method::HEAD
             || matches!(status.as_u16(), 301 | 302) && self.method == Method::POST;

@@ -10,7 +10,7 @@ use reqwest::{Client, Url, redirect::Policy};
 use tokio::net::lookup_host;
 use wippy_security::{CallError, Context, ErrorKind, authorize};
 
-use super::address;
+use super::{address, tls::Tls};
 
 /// How many hosts' connections are kept.
 const CLIENTS_MAX: usize = 64;
@@ -22,11 +22,12 @@ const CONNECTING: Duration = Duration::from_secs(20);
 const IDLE: Duration = Duration::from_secs(30);
 const IDLE_MAX: usize = 8;
 
-/// A host and the addresses that were permitted.
+/// A host, the addresses that were permitted, and how both ends prove who they are.
 #[derive(PartialEq, Eq)]
 struct Route {
     host: String,
     addresses: Vec<IpAddr>,
+    tls: Option<Tls>,
 }
 
 /// The connections that requests of scripts are made by, kept over calls. Its clones are the same.
@@ -39,8 +40,13 @@ pub struct HttpClients {
 
 impl HttpClients {
     /// A client for a URL's host, that connects only to what `context` may connect to.
-    pub(super) async fn find(&self, context: &Context, url: &Url) -> Result<Client, CallError> {
-        let route = Route::find(context, url).await?;
+    pub(super) async fn find(
+        &self,
+        context: &Context,
+        url: &Url,
+        tls: Option<&Tls>,
+    ) -> Result<Client, CallError> {
+        let route = Route::find(context, url, tls).await?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, client)) = known.iter().find(|(other, _)| *other == route) {
             return Ok(client.clone());
@@ -55,7 +61,7 @@ impl HttpClients {
 }
 
 impl Route {
-    async fn find(context: &Context, url: &Url) -> Result<Self, CallError> {
+    async fn find(context: &Context, url: &Url, tls: Option<&Tls>) -> Result<Self, CallError> {
         let host = url.host_str().unwrap_or_default().to_owned();
         let mut addresses = Vec::new();
         let mut refusal = None;
@@ -70,7 +76,11 @@ impl Route {
         }
         addresses.sort();
         addresses.dedup();
-        Ok(Self { host, addresses })
+        Ok(Self {
+            host,
+            addresses,
+            tls: tls.cloned(),
+        })
     }
 
     fn client(&self) -> Result<Client, CallError> {
@@ -78,7 +88,11 @@ impl Route {
         let _ = rustls::crypto::ring::default_provider().install_default();
         // The port comes from the URL.
         let addresses: Vec<SocketAddr> = self.addresses.iter().map(|ip| SocketAddr::new(*ip, 0)).collect();
-        Client::builder()
+        let builder = match &self.tls {
+            Some(tls) => tls.apply(Client::builder())?,
+            None => Client::builder(),
+        };
+        builder
             .no_proxy()
             .redirect(Policy::none())
             .referer(false)

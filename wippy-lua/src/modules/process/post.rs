@@ -214,11 +214,21 @@ impl Source for Delivered {
                 build(move |lua| Message::new(message).into_lua(lua)?.into_lua_multi(lua))
             }
             Letter::Message(message, _place) => {
-                self.rest = message.payloads.into();
+                self.rest = message.payloads.into_iter().map(settled).collect();
                 Delivery::Value(self.rest.pop_front().unwrap_or_default())
             }
         }))
     }
+}
+
+/// What a payload stands for; anything else is what it is.
+fn settled(value: Value) -> Value {
+    let stands_for = if let Value::Foreign(foreign) = &value {
+        foreign.value().cloned()
+    } else {
+        None
+    };
+    stands_for.unwrap_or(value)
 }
 
 fn build(completion: impl FnOnce(&Lua) -> mlua::Result<MultiValue> + Send + 'static) -> Delivery {

@@ -10,7 +10,7 @@ use wippy_registry::EntryId;
 use wippy_security::{Actor, CallError, Scope, Spawn, Values};
 use wippy_wit::Value;
 
-use super::{context, owned, parse_id};
+use super::{context, owned, parse_id, sendable};
 use crate::{errors, modules::owned::Owned, raw, suspend::suspending, values};
 
 /// The variants of spawning, with whether they monitor and link.
@@ -209,7 +209,9 @@ impl UserData for Spawner {
             "with_message",
             |lua, this, (topic, payloads): (String, Variadic<LuaValue>)| {
                 let mut spawner = this.clone();
-                spawner.messages.push((topic.into(), owned(lua, &payloads, 1)?));
+                spawner
+                    .messages
+                    .push((topic.into(), sendable(lua, &payloads, 1)?));
                 Ok(spawner)
             },
         );

@@ -48,24 +48,59 @@ pub(super) fn date(lua: &Lua, arguments: &Arguments) -> mlua::Result<Time> {
         mlua::Value::Nil => Location::local(),
         location => mlua::FromLua::from_lua(location.clone(), lua)?,
     };
-    let year = i16::try_from(field(0, "year", 1970)?).map_err(out_of_range)?;
+    let fields = [
+        field(0, "year", 1970)?,
+        field(1, "month", 1)?,
+        field(2, "day", 1)?,
+        field(3, "hour", 0)?,
+        field(4, "minute", 0)?,
+        field(5, "second", 0)?,
+        field(6, "nanosecond", 0)?,
+    ];
+    of_fields(fields, location)
+}
+
+/// The seconds since the epoch of a local time, of which whatever is left out is today's date, at midnight; without
+/// fields those of now.
+pub(crate) fn local_timestamp(fields: Option<[Option<i64>; 6]>) -> mlua::Result<i64> {
+    let Some([year, month, day, hour, minute, second]) = fields else {
+        return Ok(Time::now().zoned.timestamp().as_second());
+    };
+    let today = Time::now().in_location(Location::local()).zoned;
+    let fields = [
+        year.unwrap_or_else(|| today.year().into()),
+        month.unwrap_or_else(|| today.month().into()),
+        day.unwrap_or_else(|| today.day().into()),
+        hour.unwrap_or_default(),
+        minute.unwrap_or_default(),
+        second.unwrap_or_default(),
+        0,
+    ];
+    Ok(of_fields(fields, Location::local())?
+        .zoned
+        .timestamp()
+        .as_second())
+}
+
+fn of_fields(fields: [i64; 7], location: Location) -> mlua::Result<Time> {
+    let [year, month, day, hour, minute, second, nanosecond] = fields;
+    let year = i16::try_from(year).map_err(out_of_range)?;
     let start = civil::Date::new(year, 1, 1).map_err(out_of_range)?;
-    // Fields beyond their range carry over, as everywhere in this kind of interface.
-    let span = Span::new()
-        .try_months(field(1, "month", 1)?.saturating_sub(1))
-        .map_err(out_of_range)?
-        .try_days(field(2, "day", 1)?.saturating_sub(1))
-        .map_err(out_of_range)?
-        .try_hours(field(3, "hour", 0)?)
-        .map_err(out_of_range)?
-        .try_minutes(field(4, "minute", 0)?)
-        .map_err(out_of_range)?
-        .try_seconds(field(5, "second", 0)?)
-        .map_err(out_of_range)?
-        .try_nanoseconds(field(6, "nanosecond", 0)?)
-        .map_err(out_of_range)?;
-    let moment = start.to_datetime(civil::Time::midnight()).checked_add(span);
-    let moment = moment.map_err(out_of_range)?;
+    // Fields beyond their range carry over, as everywhere in this kind of interface; one after the other, since a span has one
+    // sign for all its parts.
+    let parts = [
+        Span::new().try_months(month.saturating_sub(1)),
+        Span::new().try_days(day.saturating_sub(1)),
+        Span::new().try_hours(hour),
+        Span::new().try_minutes(minute),
+        Span::new().try_seconds(second),
+        Span::new().try_nanoseconds(nanosecond),
+    ];
+    let mut moment = start.to_datetime(civil::Time::midnight());
+    for part in parts {
+        let span = part.map_err(out_of_range)?;
+        moment = moment.checked_add(span).map_err(out_of_range)?;
+    }
     Ok(Time {
         zoned: moment.to_zoned(location.zone.clone()).map_err(out_of_range)?,
         location,
@@ -136,11 +171,16 @@ impl Time {
     }
 
     fn add_date(&self, years: i64, months: i64, days: i64) -> mlua::Result<Self> {
-        let span = Span::new()
-            .try_years(years)
-            .and_then(|span| span.try_months(months))
-            .and_then(|span| span.try_days(days));
-        self.with(span.and_then(|span| self.zoned.checked_add(span)))
+        // One after the other, since a span has one sign for all its parts.
+        let parts = [
+            Span::new().try_years(years),
+            Span::new().try_months(months),
+            Span::new().try_days(days),
+        ];
+        let moved = parts
+            .into_iter()
+            .try_fold(self.zoned.clone(), |moment, part| moment.checked_add(part?));
+        self.with(moved)
     }
 
     fn in_location(&self, location: Location) -> Self {

@@ -1,6 +1,7 @@
 //! Every way to more rights that a script might try, each refused.
 
 use serde_json::json;
+use wippy_lua::Reuse;
 use wippy_wit::{Value, json as values};
 
 use super::{acting, app, run};
@@ -104,7 +105,7 @@ async fn no_message_takes_a_handle_along() {
 #[tokio::test(start_paused = true)]
 async fn a_handle_is_worth_nothing_in_another_call() {
     let mut app = app();
-    app.config.workers_max = 1;
+    app.config.pool.reuse = Reuse::Always;
     app.add(
         "test:keeper",
         "local security, funcs = require('security'), require('funcs')

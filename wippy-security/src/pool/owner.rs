@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use wippy_security::{Actor, Context, Scope};
+use crate::{Actor, Context, Scope};
 
 /// On whose behalf an instance was used.
 #[derive(Clone)]
-pub(crate) enum Owner {
+pub(super) enum Owner {
     /// This actor, under these policies.
     Actor(Arc<Actor>, Option<Arc<Scope>>),
     /// Anybody.

@@ -12,18 +12,13 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 
 use super::{Ready, owner::Owner};
-use crate::instance::Instance;
 
 /// A used instance that nobody wanted for this long is dropped.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
 /// The instances of a pool that nobody uses.
-#[expect(
-    clippy::vec_box,
-    reason = "an instance is boxed wherever it goes, since calls move it often"
-)]
-pub(crate) struct Stock {
-    unused: Mutex<Vec<Box<Instance>>>,
+pub(super) struct Stock<T> {
+    unused: Mutex<Vec<Box<T>>>,
     /// How many unused ones there should be.
     target: AtomicUsize,
     /// Whether the target follows the load.
@@ -31,7 +26,7 @@ pub(crate) struct Stock {
     /// The most calls that ran or waited at once since the load was last looked at.
     peak: AtomicUsize,
     load: Mutex<Load>,
-    used: Mutex<Vec<Used>>,
+    used: Mutex<Vec<Used<T>>>,
     most: usize,
     /// Somebody took something.
     pub(super) taken: Notify,
@@ -51,13 +46,13 @@ const MOMENT: Duration = Duration::from_millis(250);
 const MOMENTS: usize = 8;
 
 /// An instance that ran calls.
-struct Used {
+struct Used<T> {
     owner: Owner,
     since: Instant,
-    instance: Box<Instance>,
+    instance: Box<T>,
 }
 
-impl Stock {
+impl<T> Stock<T> {
     pub(super) fn new(ready: Ready, most: usize) -> Self {
         let target = match ready {
             Ready::Nothing | Ready::Following => 0,
@@ -85,14 +80,14 @@ impl Stock {
     }
 
     /// A used instance that `owner` may use.
-    pub(super) fn take_used(&self, owner: &Owner) -> Option<Box<Instance>> {
+    pub(super) fn take_used(&self, owner: &Owner) -> Option<Box<T>> {
         let mut used = lock(&self.used);
         let at = used.iter().rposition(|used| used.owner == *owner)?;
         Some(used.remove(at).instance)
     }
 
     /// Keeps an instance for `owner`. If there are too many, the one that waits longest gives way.
-    pub(super) fn put_used(&self, owner: Owner, instance: Box<Instance>) {
+    pub(super) fn put_used(&self, owner: Owner, instance: Box<T>) {
         let mut used = lock(&self.used);
         let evicted = (used.len() >= self.most).then(|| used.remove(0));
         used.push(Used {
@@ -105,7 +100,7 @@ impl Stock {
     }
 
     /// An instance that nobody has used.
-    pub(super) fn take_unused(&self) -> Option<Box<Instance>> {
+    pub(super) fn take_unused(&self) -> Option<Box<T>> {
         if !self.makes_ahead() {
             return None;
         }
@@ -114,7 +109,7 @@ impl Stock {
         unused
     }
 
-    pub(super) fn put_unused(&self, instance: Box<Instance>) {
+    pub(super) fn put_unused(&self, instance: Box<T>) {
         lock(&self.unused).push(instance);
     }
 
@@ -148,7 +143,7 @@ impl Stock {
             // They were put there in the order of time.
             let fresh = used.iter().position(|used| used.since.elapsed() < IDLE_MAX);
             let expired = fresh.unwrap_or(used.len());
-            let expired: Vec<Used> = used.drain(..expired).collect();
+            let expired: Vec<Used<T>> = used.drain(..expired).collect();
             (expired, used.len())
         };
         drop(expired);
@@ -170,6 +165,13 @@ impl Stock {
         let lately = load.peaks.iter().copied().max().unwrap_or_default();
         let surplus = target.saturating_sub(lately);
         self.target.store(target - surplus.div_ceil(4), Ordering::Relaxed);
+    }
+
+    /// The sum of something over all that are here.
+    pub(super) fn sum(&self, of: impl Fn(&T) -> usize) -> usize {
+        let unused: usize = lock(&self.unused).iter().map(|instance| of(instance)).sum();
+        let used: usize = lock(&self.used).iter().map(|used| of(&used.instance)).sum();
+        unused + used
     }
 
     /// Unused and used instances.
