@@ -22,6 +22,7 @@ mod local;
 mod methods;
 mod modules;
 mod numbers;
+mod patterns;
 mod permission;
 mod pool;
 mod process;

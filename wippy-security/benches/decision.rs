@@ -1,11 +1,21 @@
 //! How long a decision takes: `cargo bench -p wippy-security --bench decision`.
 //!
-//! Prints nanoseconds and the ratio to a scope of one unconditional policy, which is what a call cannot avoid.
+//! Prints nanoseconds, the ratio to a scope of one unconditional policy, which is what a call cannot avoid, and how often
+//! each decision took memory.
 
 #![expect(clippy::print_stdout, reason = "the numbers are the point")]
 #![expect(clippy::expect_used, reason = "a broken setup ends the measurement")]
+#![expect(unsafe_code, reason = "an allocator that counts is an allocator")]
 
-use std::{hint::black_box, sync::Arc, time::Instant};
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    hint::black_box,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 use wippy_registry::{
     EntryId, SourceText,
@@ -15,6 +25,35 @@ use wippy_security::{
     Actor, Context, Decision, Dispatcher, DispatcherConfig, Effect, Policy, Scope, authorize_with,
 };
 use wippy_wit::Value;
+
+/// Counts what is taken.
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: everything is left to the system's allocator; counting neither allocates nor unwinds.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// What a decision costs.
+#[derive(Clone, Copy)]
+struct Cost {
+    nanoseconds: f64,
+    allocations: f64,
+}
 
 const ROUNDS: u32 = 400;
 const DECISIONS: u32 = 1_000;
@@ -107,7 +146,7 @@ fn actor() -> Actor {
     }
 }
 
-fn evaluate(scope: &Scope, meta: &Value) -> f64 {
+fn evaluate(scope: &Scope, meta: &Value) -> Cost {
     let (action, resource) = ("funcs.call".to_owned(), "app:sum".to_owned());
     let actor = actor();
     best(|| {
@@ -121,7 +160,7 @@ fn evaluate(scope: &Scope, meta: &Value) -> f64 {
     })
 }
 
-fn guard(scope: Scope, meta: &Value) -> f64 {
+fn guard(scope: Scope, meta: &Value) -> Cost {
     let (action, resource) = ("funcs.call".to_owned(), "app:sum".to_owned());
     let context = Context::root(Dispatcher::new(DispatcherConfig::default()));
     let context = context.with_identity(Some(Arc::new(actor())), Some(Arc::new(scope)));
@@ -136,19 +175,27 @@ fn guard(scope: Scope, meta: &Value) -> f64 {
     })
 }
 
-/// Nanoseconds of the best round: what disturbs only ever adds.
-fn best(mut decide: impl FnMut()) -> f64 {
+/// The best round: what disturbs only ever adds.
+fn best(mut decide: impl FnMut()) -> Cost {
     let mut round = || {
         let start = Instant::now();
         (0..DECISIONS).for_each(|_| decide());
         start.elapsed().as_secs_f64() * 1e9 / f64::from(DECISIONS)
     };
-    (0..ROUNDS).map(|_| round()).fold(f64::INFINITY, f64::min)
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let nanoseconds = (0..ROUNDS).map(|_| round()).fold(f64::INFINITY, f64::min);
+    let taken = u32::try_from(ALLOCATIONS.load(Ordering::Relaxed) - before).unwrap_or(u32::MAX);
+    Cost {
+        nanoseconds,
+        allocations: f64::from(taken) / f64::from(ROUNDS * DECISIONS),
+    }
 }
 
-fn print(what: &str, nanoseconds: f64, baseline: f64) {
+fn print(what: &str, cost: Cost, baseline: Cost) {
     println!(
-        "{what:<42} {nanoseconds:>8.1} ns {:>7.1}x",
-        nanoseconds / baseline
+        "{what:<42} {:>8.1} ns {:>7.1}x {:>6.2} allocations",
+        cost.nanoseconds,
+        cost.nanoseconds / baseline.nanoseconds,
+        cost.allocations,
     );
 }

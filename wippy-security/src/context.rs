@@ -16,6 +16,9 @@ use wippy_wit::Value;
 
 use crate::{Actor, Dispatcher, Record, Scope, TracePlace};
 
+/// Longer timeouts are none: moments that far away cannot be told from never, and some cannot be written.
+const TIMEOUT_MAX: Duration = Duration::from_hours(100 * 366 * 24);
+
 /// Request values, readable by guests through `ctx.get`.
 pub type Values = BTreeMap<Arc<str>, Value>;
 
@@ -176,12 +179,13 @@ impl Context {
         }
     }
 
-    /// With a deadline `timeout` from now, unless an earlier one holds already.
+    /// With a deadline `timeout` from now, unless an earlier one holds already. What is longer than any clock runs is no
+    /// deadline.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
-        let deadline = Instant::now() + timeout;
+        let own = (timeout <= TIMEOUT_MAX).then(|| Instant::now() + timeout);
         Self {
-            deadline: Some(self.deadline.map_or(deadline, |earlier| earlier.min(deadline))),
+            deadline: [self.deadline, own].into_iter().flatten().min(),
             ..self.clone()
         }
     }

@@ -45,7 +45,7 @@ pub use guard::{Permit, allows, authorize, authorize_with};
 pub use handler::{Call, Handler};
 pub use identity::Identity;
 pub use metrics::{CallMetrics, DurationCounts, Durations, PoolCounts, Watch};
-pub use network::is_private_address;
+pub use network::{Resolver, authorize_address, is_private_address};
 pub use object::{Handle, Object};
 pub use policies::Policies;
 pub use policy::{Effect, Match, Policy, PolicyError, PolicyProblem};

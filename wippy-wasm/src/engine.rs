@@ -14,6 +14,7 @@ use std::{
 };
 
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wippy_security::Resolver;
 
 use crate::{
     CacheConfig, Error, Limits, bounded,
@@ -43,6 +44,8 @@ pub struct EngineConfig {
     pub stack_bytes: usize,
     /// Certificates (DER) of authorities that guests' HTTPS requests trust, beside those that browsers trust.
     pub extra_roots: Vec<Vec<u8>>,
+    /// What looks up the names in the URLs of guests' requests; the system if absent.
+    pub resolver: Option<Arc<dyn Resolver>>,
     /// Where instances live.
     pub allocator: Allocator,
     /// Where compiled code is kept for the next start; nowhere if absent.
@@ -78,6 +81,7 @@ impl Default for EngineConfig {
             table_max_elements: 100_000,
             stack_bytes: 512 << 10,
             extra_roots: Vec::new(),
+            resolver: None,
             allocator: Allocator::Pooling,
             cache: None,
             counts_instances: false,
@@ -246,7 +250,7 @@ impl Engine {
 
     pub(crate) fn http_client(&self) -> &Arc<Client> {
         self.http
-            .get_or_init(|| Client::new(self.config.extra_roots.clone()))
+            .get_or_init(|| Client::new(self.config.extra_roots.clone(), self.config.resolver.clone()))
     }
 
     /// Machine code for `bytes`: what was kept, or freshly compiled.

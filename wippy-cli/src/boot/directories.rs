@@ -97,7 +97,13 @@ impl Directories {
     /// Reads a file in the folder of `id`; neither `..` nor links lead out of it.
     pub(super) fn read(&self, id: &EntryId, path: &str) -> io::Result<Vec<u8>> {
         let folder = self.path(id).ok_or(io::ErrorKind::NotFound)?;
-        Dir::open_ambient_dir(folder, ambient_authority())?.read(path)
+        let folder = Dir::open_ambient_dir(folder, ambient_authority())?;
+        let metadata = folder.metadata(path)?;
+        // A pipe would be waited for, and a device read, for ever. A folder says itself what it is.
+        if !metadata.is_file() && !metadata.is_dir() {
+            return Err(io::Error::other("it is no regular file"));
+        }
+        folder.read(path)
     }
 }
 

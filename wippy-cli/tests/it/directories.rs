@@ -50,3 +50,28 @@ fn files_are_inside_of_their_folder() {
     shell::write(project.path(), "src/_index.yaml", &index);
     assert_transcript!(transcript(project.path(), &["lint"]));
 }
+
+/// Nobody ever writes to the pipe, and the device never ends.
+#[test]
+fn what_is_no_file_is_not_read() {
+    let project = tempfile::tempdir().unwrap();
+    let fields = shell::guest(project.path(), "answer").replace("path: answer.wasm", "path: pipe");
+    let made = std::process::Command::new("mkfifo")
+        .arg(project.path().join("pipe"))
+        .status();
+    assert!(made.unwrap().success());
+    let index = format!(
+        "namespace: app\nentries:\n{}  - name: pipe\n    kind: function.wasm\n{fields}    method: answer\n    wit: \"answer: func() -> s32;\"\n",
+        shell::FILES
+    );
+    shell::write(project.path(), "src/_index.yaml", &index);
+    let said = transcript(project.path(), &["lint"]);
+    assert!(
+        said.contains("error[unreadable-file]: `app:pipe`: `pipe` cannot be read"),
+        "{said}"
+    );
+    for file in ["pipe", "/dev/zero"] {
+        let said = transcript(project.path(), &["wasm", "inspect", file]);
+        assert!(said.contains("cannot be read: it is no regular file"), "{said}");
+    }
+}

@@ -3,23 +3,16 @@
 //! Each row calls three levels deep through real scripts and a real WebAssembly guest; at the end stands a handler that
 //! shows the context it was called with. A new way to call is one more row.
 
-use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+mod edges;
+mod messages;
+mod way;
 
-use async_trait::async_trait;
-use tokio::sync::{Notify, mpsc};
-use wippy_security::{Actor, Call, CallError, Context, ErrorKind, Handler, Permit, authorize};
-use wippy_wit::{Datum, Value};
+use std::sync::Arc;
 
-use crate::{
-    shell::{FILES, guest, project, write},
-    stage::{Stage, id},
-};
+use wippy_security::Context;
+
+use self::way::Way;
+use crate::stage::id;
 
 /// One way to be called.
 struct Row {
@@ -92,7 +85,7 @@ const ROWS: &[Row] = &[
     },
 ];
 
-/// Ways to start a process. It has the identity and the values of who started it, and otherwise lives on its own.
+/// Ways to start a process, and to go on as another. It has the identity and the values of who started it, and otherwise lives on its own.
 const SPAWNS: &[Row] = &[
     Row {
         name: "process.spawn",
@@ -113,6 +106,25 @@ const SPAWNS: &[Row] = &[
         name: "a spawner",
         path: "app:row|app:wasm|app:lua|test:probe",
         script: "return process.exec('app:parent', 'app:host', 'spawner', target, rest)",
+    },
+    Row {
+        name: "a spawner that a coroutine uses",
+        path: "app:row|app:wasm|app:lua|test:probe",
+        script: "return process.exec('app:parent', 'app:host', 'coroutine', target, rest)",
+    },
+    Row {
+        name: "process.upgrade of a spawned process",
+        path: "app:row|app:wasm|app:lua|test:probe",
+        script: "return process.exec('app:parent', 'app:host', 'upgrading', target, rest)",
+    },
+    Row {
+        name: "a spawning WebAssembly process",
+        path: "app:row|app:wasm|app:lua|test:probe",
+        // The guest can hand no arguments on: what it spawns knows the way.
+        script: "
+            local letter, err = process.exec('app:watcher', 'app:host', 'app:knows', 'app:host')
+            if letter and letter:find('may not do') then return nil, errors.new(letter) end
+            return letter, err",
     },
 ];
 
@@ -231,197 +243,5 @@ fn what_the_caller_may_not_do_its_callees_may_not_either() {
             let expected = "actor `ada` may not do `funcs.call` on `test:probe`";
             assert!(error.message().contains(expected), "{}: {error}", row.name);
         });
-    }
-}
-
-/// An application with a script, a guest and a probe.
-struct Way {
-    stage: Stage,
-    probe: Arc<Probe>,
-    ended: tokio::sync::Mutex<mpsc::UnboundedReceiver<()>>,
-}
-
-const PATIENCE: Duration = Duration::from_secs(20);
-
-impl Way {
-    fn new(script: &str) -> Self {
-        let index = format!("namespace: app\nentries:\n{FILES}");
-        let project = project(&index);
-        let wasm = guest(project.path(), "passes-on");
-        let lua = |name: &str, script: &str| {
-            format!(
-                "  - name: {name}
-    kind: function.lua
-    method: main
-    modules: [funcs, time, security]
-    source: |
-      local funcs, time, security = require('funcs'), require('time'), require('security')
-      local function main(path)
-        local target, rest = path:match('^([^|]*)|?(.*)$')
-        {}
-      end
-      return {{ main = main }}
-",
-                script.replace('\n', "\n        ")
-            )
-        };
-        let index = format!(
-            "{index}  - name: wasm\n    kind: function.wasm\n    method: pass-on\n    imports: [funcs]\n{wasm}{}{}{PROCESSES}{POLICIES}",
-            lua("lua", "return funcs.call(target, rest)"),
-            lua("row", script),
-        );
-        write(project.path(), "src/_index.yaml", &index);
-        let stage = Stage::new(project);
-        let (sender, ended) = mpsc::unbounded_channel();
-        let probe = Arc::new(Probe {
-            seen: Mutex::default(),
-            waits: Notify::new(),
-            waiting: AtomicUsize::new(0),
-            ended: sender,
-        });
-        stage.app.dispatcher().insert(id("test:probe"), probe.clone());
-        Self {
-            stage,
-            probe,
-            ended: ended.into(),
-        }
-    }
-
-    /// Where calls begin: everything that can be inherited is there.
-    fn context(&self) -> Context {
-        let actor = Actor {
-            id: "ada".into(),
-            meta: Value::record([("role", Value::from("editor"))]),
-        };
-        self.stage
-            .acting(actor, &["app:everything"])
-            .with_values([("tenant".into(), Value::from("ours"))].into())
-            .with_timeout(Duration::from_mins(10))
-    }
-
-    async fn call(&self, context: &Context, path: &str) -> Result<Value, CallError> {
-        let (first, rest) = path.split_once('|').unwrap();
-        self.stage.call_within(context, first, &[rest.into()]).await
-    }
-
-    /// The context that the probe is called with.
-    async fn look(&self, began: &Context, path: &str) -> Result<Context, CallError> {
-        self.call(began, path).await?;
-        let seen = self.probe.seen.lock().unwrap().take();
-        seen.ok_or_else(|| CallError::internal("the probe was not called"))
-    }
-
-    /// Whether the probe ends when nobody waits for the first call any more.
-    async fn ends_when_dropped(&self, began: &Context, path: &str) -> bool {
-        let path = format!("{path}|wait");
-        tokio::select! {
-            _ = self.call(began, &path) => return false,
-            () = self.probe.waits.notified() => {}
-        }
-        self.has_ended().await
-    }
-
-    /// Whether the call and the probe end when the time of the first call is over. A machine that is too busy to come
-    /// as far as the probe in that time gets more.
-    async fn ends_by_deadline(&self, began: &Context, path: &str) -> bool {
-        for timeout in [300, 3_000, 30_000].map(Duration::from_millis) {
-            let before = self.probe.waiting.load(Ordering::SeqCst);
-            let began = began.with_timeout(timeout);
-            let error = self.call(&began, &format!("{path}|wait")).await.unwrap_err();
-            if self.probe.waiting.load(Ordering::SeqCst) == before {
-                continue;
-            }
-            let timed_out = error.kind() == ErrorKind::Timeout || error.message().contains("TIMEOUT");
-            return timed_out && self.has_ended().await;
-        }
-        false
-    }
-
-    async fn has_ended(&self) -> bool {
-        let mut ended = self.ended.lock().await;
-        tokio::time::timeout(PATIENCE, ended.recv()).await.is_ok()
-    }
-}
-
-const PROCESSES: &str = "  - { name: host, kind: process.host }
-  - name: worker
-    kind: process.lua
-    method: main
-    modules: [funcs]
-    source: |
-      local funcs = require('funcs')
-      local function main(target, rest)
-        if not target then
-          local message = process.inbox():receive():payload():data()
-          target, rest = message.target, message.rest
-        end
-        return funcs.call(target, rest)
-      end
-      return { main = main }
-  - name: parent
-    kind: process.lua
-    method: main
-    source: |
-      local function main(how, target, rest)
-        process.set_options({ trap_links = true })
-        if how == 'message' then
-          local pid = assert(process.spawn_monitored('app:worker', 'app:host'))
-          process.send(pid, 'work', { target = target, rest = rest })
-        elseif how == 'spawner' then
-          assert(process.with_options({}):spawn_monitored('app:worker', 'app:host', target, rest))
-        else
-          assert(process[how]('app:worker', 'app:host', target, rest))
-        end
-        repeat local event = process.events():receive()
-          if event.kind == process.event.EXIT then return event.result.value, event.result.error end
-        until false
-      end
-      return { main = main }
-";
-
-const POLICIES: &str = "  - name: everything
-    kind: security.policy
-    policy: { actions: '*', resources: '*', effect: allow }
-    groups: [others]
-  - name: others
-    kind: security.policy
-    policy: { actions: funcs.call, resources: '*', effect: allow }
-    groups: [others]
-  - name: no_probe
-    kind: security.policy
-    policy: { actions: funcs.call, resources: 'test:probe', effect: deny }
-";
-
-/// Shows the context it is called with, or waits to be cancelled.
-struct Probe {
-    seen: Mutex<Option<Context>>,
-    waits: Notify,
-    /// How many calls waited so far.
-    waiting: AtomicUsize,
-    ended: mpsc::UnboundedSender<()>,
-}
-
-struct Ending(mpsc::UnboundedSender<()>);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        let _ = self.0.send(());
-    }
-}
-
-#[async_trait]
-impl Handler for Probe {
-    async fn invoke<'a>(self: Arc<Self>, _permit: Permit, call: Call<'a>) -> Result<(), CallError> {
-        call.arguments.enter_index(0)?;
-        if matches!(call.arguments.datum(), Datum::String(b"wait")) {
-            let _ending = Ending(self.ended.clone());
-            self.waiting.fetch_add(1, Ordering::SeqCst);
-            self.waits.notify_one();
-            std::future::pending::<()>().await;
-        }
-        *self.seen.lock().unwrap() = Some(call.context.clone());
-        call.result.string(b"seen");
-        // What is inherited is also what decides.
-        authorize(call.context, "test.look", "probe").map(drop)
     }
 }

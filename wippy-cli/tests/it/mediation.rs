@@ -6,6 +6,7 @@
 //! anything of the world that its own entry was not given?
 
 mod guests;
+mod kept;
 mod scripts;
 
 use std::{collections::BTreeSet, sync::Arc};

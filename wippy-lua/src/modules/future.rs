@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     task::{Context as Waking, Poll},
 };
 
@@ -14,7 +14,10 @@ use tokio::{sync::Notify, task::AbortHandle};
 use wippy_security::{CallError, ErrorKind};
 use wippy_wit::Value;
 
-use super::payload;
+use super::{
+    ledger::{Charge, Ledger, charge, weight},
+    payload,
+};
 use crate::{
     errors,
     local::Local,
@@ -22,6 +25,9 @@ use crate::{
     suspend::suspending,
     values,
 };
+
+/// About how many bytes a call takes that runs on its own.
+const CALL_WEIGHT: usize = 2 << 10;
 
 /// Where the blocking method is kept: mlua's own methods cannot suspend.
 const AWAIT: &str = "wippy.future.await";
@@ -52,13 +58,26 @@ pub(super) fn start(
     call: impl Future<Output = Result<Value, CallError>> + Send + 'static,
 ) -> mlua::Result<MultiValue> {
     let state = Arc::new(State::default());
-    let shared = state.clone();
-    let task = tokio::spawn(async move { shared.complete(call.await) }).abort_handle();
+    let (shared, ledger) = (state.clone(), Ledger::of(lua));
+    // It is kept by the call and by whoever waits for it, whichever goes last.
+    let charge = charge(lua, CALL_WEIGHT)?;
+    let kept = charge.clone();
+    let running = async move {
+        let _kept = kept;
+        let outcome = call.await;
+        let bytes = outcome.as_ref().map_or(0, weight);
+        match ledger.take(bytes) {
+            Some(charge) => shared.complete_with(outcome, charge),
+            None => shared.complete(Err(errors::out_of_memory())),
+        }
+    };
+    let task = tokio::spawn(running).abort_handle();
     Local::of(lua).tasks.keep(task.clone());
     let pending = Pending {
         state,
         task,
         channel: None,
+        _charge: charge,
     };
     pending.into_lua_multi(lua)
 }
@@ -102,6 +121,7 @@ struct Pending {
     state: Arc<State>,
     task: AbortHandle,
     channel: Option<LuaValue>,
+    _charge: Arc<Charge>,
 }
 
 impl Pending {
@@ -177,6 +197,8 @@ impl Source for Answer {
 /// The outcome of a call that runs on its own.
 #[derive(Default)]
 struct State {
+    /// For the outcome, as long as it is here.
+    charge: OnceLock<Charge>,
     outcome: Mutex<Option<Result<Value, CallError>>>,
     completed: Notify,
 }
@@ -187,6 +209,12 @@ impl State {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    fn complete_with(&self, outcome: Result<Value, CallError>, charge: Charge) {
+        // There is one already only if there is an outcome already.
+        let _ = self.charge.set(charge);
+        self.complete(outcome);
     }
 
     /// Sets the outcome, unless there is one.

@@ -4,7 +4,6 @@
 //! that is not public is asked for by `http_client.private_ip`, and only the addresses that passed are connected to, so a
 //! name that resolves to something else a moment later changes nothing.
 
-mod address;
 mod options;
 mod response;
 mod route;
@@ -19,14 +18,14 @@ use reqwest::{
     header::{Entry, HeaderMap, HeaderValue},
 };
 use tokio::{sync::Semaphore, task::JoinSet};
-use wippy_security::{CallError, Context, TracePlace, authorize};
+use wippy_security::{CallError, Context, TracePlace, authorize, authorize_with};
 
 pub use self::route::HttpClients;
 use self::{
     options::Options,
     response::{Answered, Received},
 };
-use super::Environment;
+use super::{Environment, Ledger};
 use crate::{errors, permission::invocation, suspend::suspending, values};
 
 /// How many redirects are followed.
@@ -82,6 +81,7 @@ struct Request {
     context: Context,
     clients: HttpClients,
     options: Options,
+    ledger: Ledger,
 }
 
 impl Request {
@@ -96,6 +96,7 @@ impl Request {
             context: invocation(lua)?,
             clients: clients.clone(),
             options: Options::read(method, url, options)?,
+            ledger: Ledger::of(lua),
         })
     }
 
@@ -105,13 +106,19 @@ impl Request {
             context,
             clients,
             mut options,
+            ledger,
         } = self;
         let timeout = options.timeout;
         let stream = options.stream;
         let limit = options.max_response_body;
         let answered = async {
             for _ in 0..=REDIRECTS_MAX {
-                let _now = authorize(&context, "http_client.request", &options.shown_url())?;
+                let _now = authorize_with(
+                    &context,
+                    "http_client.request",
+                    &options.shown_url(),
+                    &options.meta(),
+                )?;
                 if options.tls.as_ref().is_some_and(|tls| tls.accepts_any) {
                     let _now = authorize(&context, "http_client.insecure_tls", &options.shown_url())?;
                 }
@@ -125,7 +132,7 @@ impl Request {
                 match options.redirected(&response)? {
                     Some(next) => options = next,
                     None if stream => return Ok(Received::stream(response, limit)),
-                    None => return Received::whole(response, limit).await,
+                    None => return Received::whole(response, limit, &ledger).await,
                 }
             }
             Err(CallError::invalid(format!(
@@ -238,6 +245,12 @@ fn hand_on(context: &Context, headers: &mut HeaderMap) {
 
 /// A method by its name.
 fn method(name: &str) -> Result<Method, CallError> {
-    Method::from_bytes(name.as_bytes())
-        .map_err(|_| CallError::invalid(format!("`{name}` is no method of HTTP")))
+    match Method::from_bytes(name.as_bytes()) {
+        // A tunnel would go where nobody asked.
+        Ok(Method::CONNECT) => Err(CallError::invalid(
+            "requests cannot be made with the method CONNECT",
+        )),
+        Ok(method) => Ok(method),
+        Err(_) => Err(CallError::invalid(format!("`{name}` is no method of HTTP"))),
+    }
 }

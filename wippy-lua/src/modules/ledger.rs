@@ -13,6 +13,7 @@ use mlua::Lua;
 use crate::{errors, local::Local};
 
 /// How many bytes are kept alive by userdata of a state, and how many may be.
+#[derive(Clone)]
 pub(crate) struct Ledger {
     used: Arc<AtomicUsize>,
     max: usize,
@@ -37,7 +38,13 @@ impl Ledger {
         }
     }
 
-    fn take(&self, bytes: usize) -> Option<Charge> {
+    /// The ledger of a state.
+    pub(crate) fn of(lua: &Lua) -> Self {
+        Local::of(lua).ledger.clone()
+    }
+
+    /// A charge for bytes that are there already, from wherever they came.
+    pub(crate) fn take(&self, bytes: usize) -> Option<Charge> {
         let charge = Charge {
             used: self.used.clone(),
             bytes,
@@ -48,6 +55,19 @@ impl Ledger {
             .fetch_add(bytes, Ordering::Relaxed)
             .saturating_add(bytes);
         (used <= self.max).then_some(charge)
+    }
+}
+
+impl Charge {
+    /// Charges for more of the same; false when that is too much.
+    pub(crate) fn grow(&mut self, bytes: usize, ledger: &Ledger) -> bool {
+        match ledger.take(bytes) {
+            Some(mut more) => {
+                self.bytes += std::mem::take(&mut more.bytes);
+                true
+            }
+            None => false,
+        }
     }
 }
 
@@ -62,8 +82,7 @@ impl Drop for Charge {
 /// # Errors
 /// When it is too much even so.
 pub(crate) fn charge(lua: &Lua, bytes: usize) -> mlua::Result<Arc<Charge>> {
-    let local = Local::of(lua);
-    let ledger = &local.ledger;
+    let ledger = Ledger::of(lua);
     let mut charge = ledger.take(bytes);
     if charge.is_none() {
         lua.gc_collect()?;

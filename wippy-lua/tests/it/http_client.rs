@@ -1,17 +1,28 @@
 //! `http_client` against a real server on this machine: what is sent, what comes back, and who may connect to where.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
+use async_trait::async_trait;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
-use wippy_security::{CallError, Context};
+use wippy_lua::HttpClients;
+use wippy_registry::schema::security::{Condition, Operand, Operator, Rule};
+use wippy_security::{Actor, CallError, Context, Effect, Resolver};
 use wippy_wit::Value;
 
 use crate::{
     support::App,
-    world::{only, shown},
+    world::{compiled, denying, only, shown},
 };
 
 /// Answers by path, until the test ends.
@@ -50,6 +61,11 @@ async fn serve(mut stream: TcpStream, port: u16) -> std::io::Result<()> {
             "/missing" => answer("404 Not Found", "", "nothing here"),
             "/again" => answer("302 Found", "Location: /echo?from=again\r\n", ""),
             "/loop" => answer("307 Temporary Redirect", "Location: /loop\r\n", ""),
+            "/same-name" => answer(
+                "302 Found",
+                &format!("Location: http://rebound.example:{port}/echo\r\nConnection: close\r\n"),
+                "",
+            ),
             "/name" => answer(
                 "302 Found",
                 &format!("Location: http://localhost:{port}/echo\r\n"),
@@ -273,7 +289,7 @@ async fn addresses_that_are_not_public_need_a_permission() {
       "actor `ada` may not do `http_client.private_ip` on `127.0.0.1`",
       "PERMISSION_DENIED",
       "actor `ada` may not do `http_client.private_ip` on `::1`",
-      "actor `ada` may not do `http_client.private_ip` on `::ffff:127.0.0.1`",
+      "actor `ada` may not do `http_client.private_ip` on `127.0.0.1`",
       "actor `ada` may not do `http_client.private_ip` on `0.0.0.0`",
       "actor `ada` may not do `http_client.private_ip` on `127.0.0.1`",
       "actor `ada` may not do `http_client.private_ip` on `10.0.0.1`",
@@ -292,7 +308,7 @@ async fn addresses_that_are_not_public_need_a_permission() {
       200,
       200,
       "actor `ada` may not do `http_client.private_ip` on `::1`",
-      "actor `ada` may not do `http_client.private_ip` on `::ffff:127.0.0.1`",
+      200,
       "actor `ada` may not do `http_client.private_ip` on `0.0.0.0`",
       200,
       "actor `ada` may not do `http_client.private_ip` on `10.0.0.1`",
@@ -408,4 +424,161 @@ async fn texts_are_encoded_for_urls() {
         local _, bad = http.decode_uri('100%')
         return { http.encode_uri('hello world&ä~'), http.decode_uri('hello+world%26%c3%A4'), bad:kind() }";
     insta::assert_snapshot!(shown(&run(body).await), @r#"["hello+world%26%C3%A4~","hello world&ä","INVALID"]"#);
+}
+
+/// Answers with one address at first, and with another one after so many questions.
+#[derive(Debug)]
+struct Rebinding {
+    after: usize,
+    asked: AtomicUsize,
+}
+
+#[async_trait]
+impl Resolver for Rebinding {
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        assert_eq!(host, "rebound.example");
+        let is_rebound = self.asked.fetch_add(1, Ordering::SeqCst) >= self.after;
+        let address = if is_rebound { "127.0.0.2" } else { "127.0.0.1" };
+        Ok(vec![SocketAddr::new(address.parse().unwrap(), port)])
+    }
+}
+
+/// DNS rebinding: a name that is where a script may go while that is checked, and elsewhere a moment later.
+#[tokio::test]
+async fn an_answer_that_changes_after_the_check_changes_nothing() {
+    let address = server().await;
+    let other = TcpListener::bind(("127.0.0.2", address.port())).await.unwrap();
+    let attempt = async |after: usize, path: &str| {
+        let resolver = Arc::new(Rebinding {
+            after,
+            asked: AtomicUsize::new(0),
+        });
+        let mut app = App::new();
+        app.services.world.http = HttpClients::with_resolver(resolver.clone());
+        let may = [
+            ("http_client.request", "*"),
+            ("http_client.private_ip", "127.0.0.1"),
+        ];
+        let context = only(&app, &may);
+        let body = format!("return http.get('http://rebound.example:' .. port .. '{path}')");
+        let outcome = run_as(&app, &context, address, &body).await;
+        let status = outcome.map(|response| response.get("status_code").cloned());
+        (
+            status.map_err(|error| error.message().to_owned()),
+            resolver.asked.load(Ordering::SeqCst),
+        )
+    };
+    let refused = Err("actor `ada` may not do `http_client.private_ip` on `127.0.0.2`".to_owned());
+    // What was checked is what is connected to: the name is not looked up again in between.
+    assert_eq!(attempt(1, "/echo").await, (Ok(Some(Value::Integer(200))), 1));
+    // Where a redirect leads is checked anew, be it the same name.
+    assert_eq!(attempt(2, "/same-name").await, (Ok(Some(Value::Integer(200))), 2));
+    assert_eq!(attempt(1, "/same-name").await, (refused.clone(), 2));
+    assert_eq!(attempt(0, "/echo").await, (refused, 1));
+    let nobody = tokio::time::timeout(Duration::from_millis(50), other.accept()).await;
+    assert!(nobody.is_err(), "somebody came to where they may not go");
+}
+
+#[tokio::test]
+async fn a_refused_address_is_refused_in_every_form() {
+    let app = App::new();
+    let address = server().await;
+    let context = app.context();
+    let context = context.with_identity(
+        Some(Arc::new(Actor::new("ada"))),
+        Some(Arc::new(denying(&[
+            ("http_client.private_ip", "127.0.0.1"),
+            ("http_client.private_ip", "10.*"),
+            ("http_client.request", "http://localhost*"),
+        ]))),
+    );
+    let body = "
+        local seen = {}
+        for _, host in ipairs({ '127.0.0.1', '[::ffff:127.0.0.1]', '[::127.0.0.1]', '2130706433', '[64:ff9b::a00:1]',
+            '[2002:a00:1::]', 'localhost', 'localhost.', 'LocalHost.' }) do
+            local _, err = http.get('http://' .. host .. ':' .. port .. '/echo')
+            seen[#seen + 1] = err and err:kind() or 'reached ' .. host
+        end
+        return seen";
+    let seen = run_as(&app, &context, address, body).await.unwrap();
+    let all = vec!["PERMISSION_DENIED"; 9];
+    assert_eq!(
+        wippy_wit::json::from_value(&seen).unwrap(),
+        serde_json::json!(all)
+    );
+}
+
+/// A request goes where its URL says, which is what the guard was asked about, and it is one request.
+#[tokio::test]
+async fn headers_do_not_say_where_a_request_goes_or_ends() {
+    let body = "
+        local seen = {}
+        for _, name in ipairs({ 'Host', 'content-length', 'Transfer-Encoding', 'connection', 'Upgrade', 'TE' }) do
+            local _, err = http.post(base .. '/echo', { body = 'x', headers = { [name] = 'chunked' } })
+            seen[#seen + 1] = err and err:kind() or name
+        end
+        local _, tunnel = http.request('CONNECT', base)
+        local _, split = http.get(base .. '/echo', { headers = { a = 'b\\r\\nhost: c' } })
+        return { seen, tunnel:message(), split:kind() }";
+    insta::assert_snapshot!(shown(&run(body).await), @r#"[["INVALID","INVALID","INVALID","INVALID","INVALID","INVALID"],"requests cannot be made with the method CONNECT","INVALID"]"#);
+}
+
+/// Policies may ask about the request, as they may for a guest's.
+#[tokio::test]
+async fn policies_see_the_method_and_the_path() {
+    let app = App::new();
+    let address = server().await;
+    let condition = |field: &str, value: &str| Condition {
+        field: field.to_owned(),
+        operator: Operator::Eq,
+        operand: Operand::Value(value.into()),
+    };
+    let rule = Rule::Conditions(vec![
+        condition("meta.method", "DELETE"),
+        condition("meta.path", "/echo"),
+    ]);
+    let scope = denying(&[]).with(compiled(
+        "test:no_delete",
+        Effect::Deny,
+        "http_client.request",
+        "*",
+        rule,
+    ));
+    let context = app.context();
+    let context = context.with_identity(Some(Arc::new(Actor::new("ada"))), Some(Arc::new(scope)));
+    let body = "local _, err = http.delete(base .. '/echo') return { http.get(base .. '/echo').status_code, err:kind() }";
+    let seen = run_as(&app, &context, address, body).await.unwrap();
+    assert_eq!(shown(&seen), r#"[200,"PERMISSION_DENIED"]"#);
+}
+
+#[tokio::test]
+async fn a_password_in_a_url_is_sent_and_shown_nowhere() {
+    let body = "
+        local url = 'http://Aladdin:open%20sesame@127.0.0.1:' .. port
+        local sent = http.get(url .. '/echo')
+        local _, broken = http.get('http://Aladdin:sesame@:1/')
+        local again = http.get(url .. '/again')
+        return { sent.body:match('authorization: [^\\r\\n]+'), sent.url == base .. '/echo', broken:message(),
+            again.body:match('authorization: [^\\r\\n]+') }";
+    insta::assert_snapshot!(shown(&run(body).await), @r#"["authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==",true,"`…@:1/` is no URL: empty host","authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="]"#);
+}
+
+/// What comes counts as it comes, for all requests of a batch together, whatever each of them would take.
+#[tokio::test]
+async fn responses_count_against_the_memory_of_their_script() {
+    let mut app = App::new();
+    app.config.memory_limit = 4 << 20;
+    let address = server().await;
+    let body = "
+        local function get(path) return http.get(base .. path, { max_response_body = 1 << 50 }) end
+        local endless = select(2, get('/endless')):message()
+        local _, several = pcall(function()
+            local requests = {}
+            for i = 1, 100 do requests[i] = { 'GET', base .. '/endless', { max_response_body = 1 << 50 } } end
+            local _, errs = http.request_batch(requests)
+            return errs[1]:message()
+        end)
+        return { endless, several, #get('/large').body }";
+    let seen = run_as(&app, &app.context(), address, body).await.unwrap();
+    insta::assert_snapshot!(shown(&seen), @r#"["the script needs more memory than its limit allows","the script needs more memory than its limit allows",100000]"#);
 }

@@ -291,6 +291,70 @@ async fn loops_in_c_cannot_block_the_thread() {
     assert!(started.elapsed() < Duration::from_secs(5));
 }
 
+/// Lua's own matcher goes back and forth for ever, and nothing could interrupt it.
+#[tokio::test]
+async fn patterns_that_take_too_long_are_errors() {
+    let app = App::new();
+    for body in [
+        "return (('a'):rep(60)):find(('a?'):rep(60) .. ('a'):rep(60))",
+        "return (('a'):rep(1000000)):match('.-.-b')",
+        "return (('('):rep(300000)):gsub('%b()', '')",
+        "return string.gmatch(12345678901234, ('%d-'):rep(60) .. 'x')()",
+        "return (('a'):rep(20000000)):find(('a'):rep(10000000) .. 'b', 1, true)",
+        "return (('a'):rep(20000000)):find(('a'):rep(10000000) .. 'b')",
+    ] {
+        let error = app.run(body).await.unwrap_err();
+        let expected = "this pattern takes too long on this text";
+        assert!(error.message().contains(expected), "{body}: {error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn patterns_that_are_quick_stay_what_they_were() {
+    let app = App::new();
+    let body = r#"
+        local long = ("key = value; "):rep(20000)
+        local function count(pattern) local _, found = long:gsub(pattern, "%0") return found end
+        local function fails(...) return select(2, pcall(...)):match("malformed pattern") or select(2, pcall(...)) end
+        local words = {}
+        for word in ("one two  three"):gmatch("%a+") do words[#words + 1] = word end
+        return {
+            count("(%w+)%s*=%s*(%w+)"), count("[%w_]-;"), count("%f[%a]%a+%f[%A]"), count("^key"), long:find("^.-(v.-;).*$"),
+            #long:match("^%s*(.-)%s*$"), long:find("=", 1, true), long:find("x", -5), long:find("", #long + 1),
+            (("f(a(b)c)d "):rep(9000)):gsub("%b()", ""):sub(1, 6), ("x"):find("x", 5), string.find(12, "2"), ("a.b"):find("."),
+            table.concat(words, ","), ("hello"):gsub("l", { l = "L" }), ("hello"):gsub("l", "%0%0", 1),
+            ("abcabc"):find("(abc)%1"), ("]"):find("[]]"), ("^x"):match("[%^x]+"), ("a-b"):match("[a%-]+"),
+            fails(string.find, long, "[a"), fails(string.find, long, "%"),
+        }"#;
+    let shown = wippy_wit::json::from_value(&app.run(body).await.unwrap()).unwrap();
+    insta::assert_snapshot!(shown.to_string(), @r#"[20000,20000,40000,1,1,259999,5,null,260001,"fd fd ",null,2,1,"one,two,three","heLLo","helllo",1,1,"^x","a-","malformed pattern","malformed pattern"]"#);
+}
+
+/// A future is small in Lua's eyes; the call behind it and its outcome are not.
+#[tokio::test]
+async fn futures_count_against_the_limit() {
+    let mut app = App::new();
+    app.config.memory_limit = 4 << 20;
+    for (call, count) in [
+        ("funcs.async('test:never')", 100_000),
+        ("funcs.async('test:echo', large)", 200),
+    ] {
+        let body = format!(
+            "local funcs, large, kept = require('funcs'), ('x'):rep(100000), {{}}
+             for i = 1, {count} do kept[i] = {call} end
+             for i = 1, {count} do local _, err = kept[i]:await() if err then error(err) end end"
+        );
+        let error = app.run(&body).await.unwrap_err();
+        assert!(error.message().contains("more memory"), "{call}: {error}");
+    }
+    // Those that nobody keeps make room again.
+    let body = "
+        local funcs = require('funcs')
+        for i = 1, 20000 do funcs.async('test:add', 1, 2):await() end
+        return 'done'";
+    assert_eq!(text(&app.run(body).await.unwrap()), "done");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_a_userdata_holds_counts_against_the_limit() {
     let mut app = App::new();

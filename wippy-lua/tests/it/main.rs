@@ -29,6 +29,7 @@ mod limits;
 mod loading;
 mod logger;
 mod modules;
+mod patterns;
 mod payload;
 mod pools;
 mod processes;

@@ -26,14 +26,14 @@ pub(crate) fn shown(value: &Value) -> String {
 /// A context of an actor who may do these actions on these resources, and nothing else.
 pub(crate) fn only(app: &App, allowed: &[(&str, &str)]) -> Context {
     let policy = |(index, (action, resource)): (usize, &(&str, &str))| {
-        let declared = Declared {
-            actions: vec![(*action).to_owned()],
-            resources: vec![(*resource).to_owned()],
-            effect: Effect::Allow,
-            rule: Rule::Conditions(Vec::new()),
-            groups: Vec::new(),
-        };
-        Arc::new(Policy::compile(id(&format!("test:policy_{index}")), &declared).unwrap())
+        let always = Rule::Conditions(Vec::new());
+        compiled(
+            &format!("test:policy_{index}"),
+            Effect::Allow,
+            action,
+            resource,
+            always,
+        )
     };
     let calls = [("funcs.call", "*")];
     let allowed: Vec<_> = calls.iter().chain(allowed).enumerate().map(policy).collect();
@@ -41,6 +41,33 @@ pub(crate) fn only(app: &App, allowed: &[(&str, &str)]) -> Context {
         Some(Arc::new(Actor::new("ada"))),
         Some(Arc::new(Scope::new(allowed))),
     )
+}
+
+/// Everything but these actions on these resources.
+pub(crate) fn denying(denied: &[(&str, &str)]) -> Scope {
+    let always = || Rule::Conditions(Vec::new());
+    let all = compiled("test:all", Effect::Allow, "*", "*", always());
+    let denials = denied.iter().enumerate().map(|(index, (action, resource))| {
+        compiled(
+            &format!("test:denial_{index}"),
+            Effect::Deny,
+            action,
+            resource,
+            always(),
+        )
+    });
+    Scope::new(denials.chain([all]))
+}
+
+pub(crate) fn compiled(name: &str, effect: Effect, action: &str, resource: &str, rule: Rule) -> Arc<Policy> {
+    let declared = Declared {
+        actions: vec![action.to_owned()],
+        resources: vec![resource.to_owned()],
+        effect,
+        rule,
+        groups: Vec::new(),
+    };
+    Arc::new(Policy::compile(id(name), &declared).unwrap())
 }
 
 /// Variables in memory.

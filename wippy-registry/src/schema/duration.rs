@@ -16,6 +16,9 @@ const UNITS: &[(&str, f64)] = &[
     ("d", 86_400.0),
 ];
 
+/// What is longer than this is a mistake: some 292 years. It can be added to any moment, and every language has it.
+const MAX: Duration = Duration::from_nanos(i64::MAX.cast_unsigned());
+
 /// Reads a duration: numbers with units, joined, largest first by custom only. `0` needs no unit.
 ///
 /// ```
@@ -39,7 +42,7 @@ pub fn parse(text: &str) -> Option<Duration> {
         rest = rest.get(unit.len()..)?;
         total = total.checked_add(part(number, unit)?)?;
     }
-    (!text.is_empty()).then_some(total)
+    (!text.is_empty() && total <= MAX).then_some(total)
 }
 
 fn part(number: &str, unit: &str) -> Option<Duration> {
@@ -89,6 +92,8 @@ mod tests {
             "1..5s",
             "1e3s",
             "99999999999999999999d",
+            "200000000000000d",
+            "300000d",
         ] {
             assert_eq!(parse(text), None, "{text}");
         }

@@ -218,6 +218,13 @@ impl Processes {
     pub(super) fn give_name(&self, name: &Arc<str>, record: &Arc<Record>) -> Result<(), CallError> {
         check_name(name)?;
         record.name(|names| {
+            if names.len() >= NAMES_MAX && !names.contains(name) {
+                return Err(CallError::new(
+                    ErrorKind::RateLimited,
+                    format!("the process `{}` has {NAMES_MAX} names already", record.pid()),
+                )
+                .with_retryable(false));
+            }
             match self.names.insert_new(Arc::clone(name), record) {
                 Ok(()) => names.push(Arc::clone(name)),
                 Err(holder) if Arc::ptr_eq(&holder, record) => {}
@@ -277,6 +284,9 @@ fn check_name(name: &str) -> Result<(), CallError> {
 }
 
 const NAME_MAX: usize = 255;
+
+/// How many names one process has at most.
+const NAMES_MAX: usize = 1024;
 
 #[cold]
 fn unnamed(name: &str) -> CallError {

@@ -61,6 +61,14 @@ fn addresses_that_only_this_machine_or_network_reaches() {
             "ff02::1",
             "2001:db8::1",
             "64:ff9b:1::1",
+            "192.88.99.1",
+            // Tunnels, benchmarks, identifiers, routing, and what nobody has been given.
+            "2001:0:4136:e378:8000:63bf:f7f7:f7f7",
+            "2001:2::1",
+            "2001:20::1",
+            "5f00::1",
+            "4000::1",
+            "3fff:fff::1",
         ],
         true,
     );

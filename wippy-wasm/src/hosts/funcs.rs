@@ -79,7 +79,7 @@ fn callee(
 const CALLEES_MAX: usize = 16;
 
 /// What a JSON text may take once it is read, in bytes: a digit and a comma become a value of many.
-fn json_cost(text: &str) -> usize {
+pub(super) fn json_cost(text: &str) -> usize {
     const VALUE_COST: usize = 96;
     let values = text
         .bytes()

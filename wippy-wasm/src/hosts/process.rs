@@ -11,8 +11,8 @@ use wippy_registry::EntryId;
 use wippy_security::{CallError, Context, Event, Exit, Letter, Mailbox, Message, Pid, Processes, Spawn};
 use wippy_wit::json as values;
 
-use super::funcs::{json_arguments, report};
-use crate::state::GuestState;
+use super::funcs::{json_arguments, json_cost, report};
+use crate::{limits::Exceeded, state::GuestState};
 
 pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     let mut process = linker.instance("wippy:runtime/process@0.1.0")?;
@@ -27,17 +27,19 @@ pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
             Ok((letter.map_err(|error| report(&error)),))
         })
     })?;
-    operation(
+    bounded_operation(
         &mut process,
         "send",
+        |(_, _, payloads): &(String, String, String)| payloads,
         |context, (destination, topic, payloads): (String, String, String)| {
             let payloads = json_arguments(&payloads)?;
             of(context).send(context, &destination, topic.into(), payloads)
         },
     )?;
-    operation(
+    bounded_operation(
         &mut process,
         "spawn",
+        |(_, _, arguments, ..): &(String, String, String, bool, bool)| arguments,
         |context, (process, host, arguments, monitor, link): (String, String, String, bool, bool)| {
             let spawn = Spawn {
                 monitor,
@@ -93,9 +95,28 @@ where
     R: ComponentType + Lower + Send + Sync + 'static,
     F: Fn(&Context, P) -> Result<R, CallError> + Send + Sync + 'static,
 {
+    bounded_operation(linker, name, |_| "", act)
+}
+
+/// Links a function that does not wait, of whose parameters one is JSON, which takes far more once it is read.
+fn bounded_operation<P, R, F>(
+    linker: &mut LinkerInstance<'_, GuestState>,
+    name: &str,
+    json: fn(&P) -> &str,
+    act: F,
+) -> wasmtime::Result<()>
+where
+    P: ComponentType + Lift + wasmtime::component::ComponentNamedList + Send + Sync + 'static,
+    R: ComponentType + Lower + Send + Sync + 'static,
+    F: Fn(&Context, P) -> Result<R, CallError> + Send + Sync + 'static,
+{
     linker.func_wrap(
         name,
         move |store: StoreContextMut<'_, GuestState>, parameters: P| {
+            let max = store.data().host_bytes;
+            if json_cost(json(&parameters)) > max {
+                return Err(Exceeded::HostBytes(max).into());
+            }
             let outcome = match &store.data().context {
                 Some(context) => act(context, parameters),
                 None => Err(CallError::internal(

@@ -18,7 +18,7 @@ use hyper::client::conn::http1;
 use tokio::time::timeout;
 use tokio_rustls::rustls::ClientConfig;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, io::TokioIo};
-use wippy_security::{Context, TracePlace};
+use wippy_security::{Context, Resolver, TracePlace};
 
 use super::{
     body::Incoming,
@@ -39,15 +39,17 @@ const HEAD_BYTES_MAX: usize = 256 << 10;
 pub(crate) struct Client {
     idle: Arc<Idle>,
     extra_roots: Vec<Vec<u8>>,
+    resolver: Option<Arc<dyn Resolver>>,
     /// Made for the first request that needs it.
     tls: OnceLock<Arc<ClientConfig>>,
 }
 
 impl Client {
-    pub(crate) fn new(extra_roots: Vec<Vec<u8>>) -> Arc<Self> {
+    pub(crate) fn new(extra_roots: Vec<Vec<u8>>, resolver: Option<Arc<dyn Resolver>>) -> Arc<Self> {
         Arc::new(Self {
             idle: Arc::default(),
             extra_roots,
+            resolver,
             tls: OnceLock::new(),
         })
     }
@@ -107,7 +109,9 @@ impl Client {
     ) -> Result<Connection, Error> {
         let patience = options.connect_timeout.unwrap_or(CONNECT_MAX);
         let connecting = async {
-            let (stream, address) = connect::connect(context, origin, patience, || self.tls()).await?;
+            let resolver = self.resolver.as_deref();
+            let (stream, address) =
+                connect::connect(context, origin, patience, resolver, || self.tls()).await?;
             let (sender, connection) = http1::Builder::new()
                 .max_buf_size(HEAD_BYTES_MAX)
                 .max_headers(HEADERS_MAX)

@@ -13,7 +13,7 @@ use tokio_rustls::{
 };
 use url::Host;
 use wasmtime_wasi_http::Error;
-use wippy_security::Context;
+use wippy_security::{Context, Resolver};
 
 use super::destination::Origin;
 
@@ -27,9 +27,10 @@ pub(super) async fn connect(
     context: &Context,
     origin: &Origin,
     patience: Duration,
+    resolver: Option<&dyn Resolver>,
     tls: impl FnOnce() -> Result<Arc<ClientConfig>, Error>,
 ) -> Result<(Box<dyn Stream>, SocketAddr), Error> {
-    let addresses = origin.resolve().await?;
+    let addresses = origin.resolve(resolver).await?;
     // One address that swallows everything must not keep the others from being tried.
     let turns = u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
     let mut failure = Error::DestinationNotFound;
@@ -62,8 +63,9 @@ async fn encrypt(
     config: Arc<ClientConfig>,
 ) -> Result<Box<dyn Stream>, Error> {
     let name = match &origin.host {
-        Host::Domain(domain) => ServerName::try_from(domain.trim_end_matches('.').to_owned())
-            .map_err(|_| Error::HttpRequestUriInvalid)?,
+        Host::Domain(domain) => {
+            ServerName::try_from(domain.clone()).map_err(|_| Error::HttpRequestUriInvalid)?
+        }
         Host::Ipv4(address) => ServerName::from(std::net::IpAddr::V4(*address)),
         Host::Ipv6(address) => ServerName::from(std::net::IpAddr::V6(*address)),
     };

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::{HeaderValue, Uri, uri::PathAndQuery};
 use url::{Host, Url};
 use wasmtime_wasi_http::Error;
-use wippy_security::{Context, authorize_with, is_private_address};
+use wippy_security::{Context, Resolver, authorize_address, authorize_with};
 use wippy_wit::Value;
 
 /// Where a request goes.
@@ -31,7 +31,8 @@ impl Destination {
     /// # Errors
     /// When it is no HTTP URL with a host, or carries a password.
     pub(super) fn of(uri: &Uri) -> Result<Self, Error> {
-        let url = Url::parse(&uri.to_string()).map_err(|_| Error::HttpRequestUriInvalid)?;
+        let mut url = Url::parse(&uri.to_string()).map_err(|_| Error::HttpRequestUriInvalid)?;
+        without_root_dot(&mut url)?;
         let host = url.host().ok_or(Error::HttpRequestUriInvalid)?.to_owned();
         let port = url.port_or_known_default().ok_or(Error::HttpRequestUriInvalid)?;
         let secure = match url.scheme() {
@@ -78,32 +79,42 @@ impl Destination {
     }
 }
 
+/// A name with and without a dot at its end is the same one.
+fn without_root_dot(url: &mut Url) -> Result<(), Error> {
+    let shorter = match url.host() {
+        Some(Host::Domain(domain)) => domain.strip_suffix('.').map(str::to_owned),
+        _ => None,
+    };
+    match shorter {
+        Some(domain) => url
+            .set_host(Some(&domain))
+            .map_err(|_| Error::HttpRequestUriInvalid),
+        None => Ok(()),
+    }
+}
+
 impl Origin {
     /// The addresses behind it, looked up once: what is checked is what is connected to.
-    pub(super) async fn resolve(&self) -> Result<Vec<SocketAddr>, Error> {
+    pub(super) async fn resolve(&self, resolver: Option<&dyn Resolver>) -> Result<Vec<SocketAddr>, Error> {
         let domain = match &self.host {
             Host::Ipv4(address) => return Ok(vec![(*address, self.port).into()]),
             Host::Ipv6(address) => return Ok(vec![(*address, self.port).into()]),
             Host::Domain(domain) => domain,
         };
-        let found = tokio::net::lookup_host((domain.as_str(), self.port)).await;
-        let found = found.map_err(|_| Error::DnsError {
+        let found = match resolver {
+            Some(resolver) => resolver.resolve(domain, self.port).await,
+            None => tokio::net::lookup_host((domain.as_str(), self.port))
+                .await
+                .map(Iterator::collect),
+        };
+        found.map_err(|_| Error::DnsError {
             rcode: None,
             info_code: None,
-        })?;
-        Ok(found.collect())
+        })
     }
 
     /// Whether `context` may reach it at `address`: a private one takes a permission of its own.
     pub(super) fn may_be_at(&self, context: &Context, address: IpAddr) -> bool {
-        if !is_private_address(address) {
-            return true;
-        }
-        let meta = Value::record([
-            ("host", Value::string(self.host.to_string())),
-            ("port", Value::Integer(self.port.into())),
-        ]);
-        let address = address.to_canonical().to_string();
-        authorize_with(context, "http_client.private_ip", &address, &meta).is_ok()
+        authorize_address(context, &self.host.to_string(), self.port, address).is_ok()
     }
 }

@@ -1,6 +1,6 @@
 //! Tests that measure their own process run in one of their own: other tests would count too.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 const MARK: &str = "WIPPY_TEST_ALONE";
 
@@ -14,11 +14,17 @@ pub fn in_own_process(name: &str) -> bool {
     if is_own_process() {
         return true;
     }
-    let output = Command::new(std::env::current_exe().unwrap())
+    let mut child = Command::new(std::env::current_exe().unwrap())
         .args([name, "--exact", "--nocapture"])
         .env(MARK, "1")
-        .output()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .unwrap();
+    // While this is held, what reads standard input there waits.
+    let _input = child.stdin.take();
+    let output = child.wait_with_output().unwrap();
     let (out, err) = (
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),

@@ -23,7 +23,7 @@ use crate::{
     support::{Wants, call, context, id, prepare},
 };
 
-const IMPORTS: [&str; 2] = ["wasi:http", "wasi:io"];
+pub const IMPORTS: [&str; 2] = ["wasi:http", "wasi:io"];
 
 pub fn guest() -> Context {
     guest_within(Limits::default())

@@ -11,10 +11,10 @@ use wippy_security::{
     Actor, CallError, Context, Dispatcher, DispatcherConfig, Effect, Exit, Host, Launched, Letter, Mailbox,
     Permit, Policy, Process, ProcessFuture, Processes, Running, Scope, Spawn, Start,
 };
-use wippy_wasm::WasmProcess;
+use wippy_wasm::{Binary, Limits, Spec, WasiConfig, WasmProcess};
 use wippy_wit::{Value, json as values};
 
-use crate::support::{Wants, call_guest, id, prepare};
+use crate::support::{Wants, call, call_guest, context, engine, id, prepare};
 
 struct Threads;
 
@@ -229,4 +229,55 @@ async fn the_import_has_to_be_declared() {
     let errors = prepare("actor", "whoami", Wants::default()).err().unwrap();
     let text = errors[0].to_string();
     assert!(text.contains("wippy:runtime/process"), "{text}");
+}
+
+/// A mebibyte of commas, which would be a hundred times as much once it was read.
+const FLOOD: &str = r#"(module
+    (import "wippy:runtime/process@0.1.0" "send" (func $send (param i32 i32 i32 i32 i32 i32 i32)))
+    (import "wippy:runtime/process@0.1.0" "spawn" (func $spawn (param i32 i32 i32 i32 i32 i32 i32 i32 i32)))
+    (memory (export "memory") 32)
+    (data (i32.const 64) "test:any")
+    (func $fill (memory.fill (i32.const 0x10000) (i32.const 44) (i32.const 0x100000)))
+    (func (export "sends")
+        (call $fill)
+        (call $send (i32.const 64) (i32.const 8) (i32.const 64) (i32.const 8)
+            (i32.const 0x10000) (i32.const 0x100000) (i32.const 0)))
+    (func (export "spawns")
+        (call $fill)
+        (call $spawn (i32.const 64) (i32.const 8) (i32.const 64) (i32.const 8)
+            (i32.const 0x10000) (i32.const 0x100000) (i32.const 0) (i32.const 0) (i32.const 0)))
+    (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024)))"#;
+
+const FLOOD_WIT: &str = "package demo:flood;
+    world flood {
+        import wippy:runtime/process@0.1.0;
+        export sends: func();
+        export spawns: func();
+    }
+    package wippy:runtime@0.1.0 {
+        interface process {
+            send: func(destination: string, topic: string, payloads: string) -> result<_, string>;
+            spawn: func(process: string, host: string, arguments: string, monitor: bool, link: bool) -> result<string, string>;
+        }
+    }";
+
+#[tokio::test]
+async fn json_counts_for_what_it_is_once_it_is_read() {
+    for method in ["sends", "spawns"] {
+        let module = engine().prepare(Spec {
+            id: id(method),
+            binary: Binary::Wat(FLOOD),
+            wit: Some(FLOOD_WIT),
+            method,
+            imports: &["process".to_owned()],
+            wasi: WasiConfig::default(),
+            limits: Limits {
+                host_bytes: 8 << 20,
+                ..Limits::default()
+            },
+        });
+        let error = call(&context(module.unwrap()), &[]).await.unwrap_err();
+        let limit = error.details().get("limit").and_then(Value::as_str);
+        assert_eq!(limit, Some("max_host_bytes"), "{method}: {error}");
+    }
 }

@@ -222,3 +222,31 @@ async fn each_call_has_its_own_permissions() {
         );
     }
 }
+
+/// DNS rebinding has nothing to begin with here: a guest connects to addresses, and each is asked about as it is used. That a
+/// name may be looked up says nothing about where it leads, whatever it leads to by then.
+#[tokio::test]
+async fn a_name_gives_no_right_to_its_addresses() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let tcp = listener.local_addr().unwrap().port();
+    let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let policies = [
+        (Allow, "*", "*"),
+        (Deny, "wasi.sockets.connect", "127.0.0.1:*"),
+        (Deny, "wasi.sockets.connect", "[::1]:*"),
+    ];
+    let ask =
+        async |method: &str, arguments: &[Value]| call(&under(&guest(method), &policies), arguments).await;
+    let found = ask("resolve", &[Value::from("localhost")]).await.unwrap();
+    assert!(matches!(found, Value::Table(found) if !found.array.is_empty()));
+    for _ in 0..3 {
+        let outcome = ask("tcp-connect", &[address(1), port(tcp)]).await;
+        assert_eq!(message(outcome), "connect: access-denied");
+        let datagram = [
+            port(udp.local_addr().unwrap().port()),
+            Value::from("x"),
+            Value::Boolean(false),
+        ];
+        assert_eq!(message(ask("udp-ask", &datagram).await), "send: access-denied");
+    }
+}

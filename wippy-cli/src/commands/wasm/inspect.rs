@@ -1,6 +1,6 @@
 //! `wippy wasm inspect`: size, hash, exports with their signatures, imports with the words that grant them.
 
-use std::{path::Path, process::ExitCode};
+use std::{fmt, path::Path, process::ExitCode};
 
 use serde_json::{Value as Json, json};
 use wippy_registry::EntryId;
@@ -62,8 +62,13 @@ fn read(shared: &Shared, target: &str) -> Result<boot::Binary, Failure> {
     {
         return read_entry(shared, &id);
     }
-    let bytes =
-        std::fs::read(file).map_err(|error| Failure::usage(format!("`{target}` cannot be read: {error}")))?;
+    let unreadable =
+        |reason: &dyn fmt::Display| Failure::usage(format!("`{target}` cannot be read: {reason}"));
+    let metadata = std::fs::metadata(file).map_err(|error| unreadable(&error))?;
+    if !metadata.is_file() {
+        return Err(unreadable(&"it is no regular file"));
+    }
+    let bytes = std::fs::read(file).map_err(|error| unreadable(&error))?;
     let is_text = file.extension().is_some_and(|extension| extension == "wat");
     let bytes = match std::str::from_utf8(&bytes) {
         Ok(text) if is_text => Binary::Wat(text)

@@ -11,6 +11,7 @@ use reqwest::{
     },
 };
 use wippy_security::CallError;
+use wippy_wit::Value;
 
 use super::{method, tls::Tls, uri};
 use crate::errors;
@@ -23,6 +24,21 @@ const RESPONSE_MAX: usize = 32 << 20;
 
 /// Options that are documented and not there yet: to do without them would be something else.
 const MISSING: &[&str] = &["unix_socket", "overlay_network"];
+
+/// Headers that say where a request goes and where it ends. The guard was asked about the URL: with these a request could
+/// go elsewhere, or carry another one.
+const FIXED: &[&str] = &[
+    "connection",
+    "content-length",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 
 /// What a request says.
 #[derive(Clone)]
@@ -39,10 +55,11 @@ pub(super) struct Options {
 
 impl Options {
     pub(super) fn read(name: &str, url: &str, table: Option<&Table>) -> Result<Self, CallError> {
+        let mut url = parse_url(url)?;
         let mut options = Self {
             method: method(name)?,
-            url: parse_url(url)?,
-            headers: HeaderMap::new(),
+            headers: credentials(&mut url)?,
+            url,
             body: None,
             tls: None,
             timeout: TIMEOUT,
@@ -127,20 +144,34 @@ impl Options {
     fn set_header(&mut self, name: &str, value: &str) -> mlua::Result<()> {
         let header = HeaderName::from_bytes(name.as_bytes())
             .map_err(|_| invalid(format!("`{name}` is no name of a header")))?;
+        if FIXED.contains(&header.as_str()) {
+            return Err(invalid(format!(
+                "the header `{header}` cannot be set: it follows from the URL and the body"
+            )));
+        }
         let value = HeaderValue::from_bytes(value.as_bytes())
             .map_err(|_| invalid(format!("the header `{name}` has a value that cannot be sent")))?;
         self.headers.insert(header, value);
         Ok(())
     }
 
-    /// The URL as the guard and messages see it: without what is secret or stays here.
+    /// The URL as the guard and messages see it: without what stays here.
     pub(super) fn shown_url(&self) -> String {
         let mut url = self.url.clone();
-        // These fail only for URLs that have no host, which were refused.
-        let _ = url.set_username("");
-        let _ = url.set_password(None);
         url.set_fragment(None);
         url.to_string()
+    }
+
+    /// What policies may ask about the request as `meta.…`.
+    pub(super) fn meta(&self) -> Value {
+        let port = self.url.port_or_known_default().unwrap_or_default();
+        Value::record([
+            ("method", Value::from(self.method.as_str())),
+            ("scheme", Value::from(self.url.scheme())),
+            ("host", Value::from(self.url.host_str().unwrap_or_default())),
+            ("port", Value::Integer(port.into())),
+            ("path", Value::from(self.url.path())),
+        ])
     }
 
     pub(super) fn request(&self) -> Request {
@@ -161,10 +192,10 @@ impl Options {
             || CallError::invalid(format!("`{}` is redirected to what is no URL", self.shown_url()));
         let location = location.to_str().map_err(|_| invalid())?;
         let url = self.url.join(location).map_err(|_| invalid())?;
-        let mut next = Self {
-            url: checked(url)?,
-            ..self.clone()
-        };
+        let mut url = checked(url)?;
+        // Whom a server takes somebody for is not for another server to say.
+        credentials(&mut url)?;
+        let mut next = Self { url, ..self.clone() };
         let is_elsewhere = next.url.origin() != self.url.origin();
         if is_elsewhere {
             // What was meant for one host is not for another.
@@ -187,16 +218,50 @@ impl Options {
 }
 
 fn parse_url(text: &str) -> Result<Url, CallError> {
-    let url = Url::parse(text).map_err(|error| CallError::invalid(format!("`{text}` is no URL: {error}")))?;
+    let url = Url::parse(text).map_err(|error| {
+        // What stands before an `@` may be a password.
+        let shown = text
+            .rsplit_once('@')
+            .map_or(text.to_owned(), |(_, rest)| format!("…@{rest}"));
+        CallError::invalid(format!("`{shown}` is no URL: {error}"))
+    })?;
     checked(url)
 }
 
-fn checked(url: Url) -> Result<Url, CallError> {
+/// Takes a name and a password out of a URL, which are shown in many places, and puts them where they belong.
+fn credentials(url: &mut Url) -> Result<HeaderMap, CallError> {
+    let mut headers = HeaderMap::new();
+    let (user, password) = (url.username(), url.password());
+    if user.is_empty() && password.is_none() {
+        return Ok(headers);
+    }
+    let decoded = |text: &str| percent_encoding::percent_decode_str(text).collect::<Vec<u8>>();
+    let pair = [&decoded(user)[..], b":", &decoded(password.unwrap_or_default())].concat();
+    let invalid = || CallError::invalid("the name and the password in the URL cannot be sent");
+    let mut value = HeaderValue::from_str(&format!("Basic {}", base64(&pair))).map_err(|_| invalid())?;
+    value.set_sensitive(true);
+    headers.insert(AUTHORIZATION, value);
+    url.set_password(None)
+        .and_then(|()| url.set_username(""))
+        .map_err(|()| invalid())?;
+    Ok(headers)
+}
+
+fn checked(mut url: Url) -> Result<Url, CallError> {
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         return Err(CallError::invalid(format!(
             "a URL begins with http:// or https://, not {}:",
             url.scheme()
         )));
+    }
+    // A name with and without a dot at its end is the same one, and the guard is to see one of them.
+    let shorter = url
+        .domain()
+        .and_then(|domain| domain.strip_suffix('.'))
+        .map(str::to_owned);
+    if let Some(domain) = shorter {
+        url.set_host(Some(&domain))
+            .map_err(|error| CallError::invalid(format!("`{domain}` is no host: {error}")))?;
     }
     Ok(url)
 }

@@ -11,8 +11,11 @@ use tokio::sync::Mutex;
 use wippy_security::CallError;
 use wippy_wit::Value;
 
-use super::route;
-use crate::{methods, suspend::suspending, values};
+use super::{
+    super::ledger::{Charge, Ledger},
+    route,
+};
+use crate::{errors, methods, suspend::suspending, values};
 
 /// What one read of a stream gives unless it is said, and at most.
 const READ: usize = 64 << 10;
@@ -27,7 +30,8 @@ pub(super) struct Received {
 }
 
 enum Content {
-    Whole(Vec<u8>),
+    /// With what it is charged until the script has it.
+    Whole(Vec<u8>, Option<Charge>),
     Stream(Stream),
 }
 
@@ -47,8 +51,14 @@ struct Flow {
 }
 
 impl Received {
-    pub(super) async fn whole(mut response: Response, limit: usize) -> Result<Self, CallError> {
-        let mut received = Self::head(&response, Content::Whole(Vec::new()));
+    /// The whole response. What comes counts against the script's memory as it comes: many may come at once.
+    pub(super) async fn whole(
+        mut response: Response,
+        limit: usize,
+        ledger: &Ledger,
+    ) -> Result<Self, CallError> {
+        let mut received = Self::head(&response, Content::Whole(Vec::new(), None));
+        let mut charge = ledger.take(0).ok_or_else(errors::out_of_memory)?;
         let mut body = Vec::new();
         let announced = response
             .content_length()
@@ -65,14 +75,17 @@ impl Received {
             if body.len() + chunk.len() > limit {
                 return Err(too_large(limit));
             }
+            if !charge.grow(chunk.len(), ledger) {
+                return Err(errors::out_of_memory());
+            }
             body.extend_from_slice(&chunk);
         }
-        received.content = Content::Whole(body);
+        received.content = Content::Whole(body, Some(charge));
         Ok(received)
     }
 
     pub(super) fn stream(response: Response, limit: usize) -> Self {
-        let received = Self::head(&response, Content::Whole(Vec::new()));
+        let received = Self::head(&response, Content::Whole(Vec::new(), None));
         let flow = Flow {
             response,
             rest: Vec::new(),
@@ -142,7 +155,7 @@ impl IntoLua for Answered {
         table.raw_set("cookies", lua.create_table_from(cookies(&headers))?)?;
         table.raw_set("url", url)?;
         match content {
-            Content::Whole(body) => {
+            Content::Whole(body, _charge) => {
                 table.raw_set("body_size", body.len())?;
                 table.raw_set("body", lua.create_string(body)?)?;
             }

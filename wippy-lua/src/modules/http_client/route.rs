@@ -1,6 +1,7 @@
 //! The way to a host: which of its addresses may be connected to, and the client that connects to those and no others.
 
 use std::{
+    error::Error as _,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -8,9 +9,9 @@ use std::{
 
 use reqwest::{Client, Url, redirect::Policy};
 use tokio::net::lookup_host;
-use wippy_security::{CallError, Context, ErrorKind, authorize};
+use wippy_security::{CallError, Context, ErrorKind, Resolver, authorize_address};
 
-use super::{address, tls::Tls};
+use super::tls::Tls;
 
 /// How many hosts' connections are kept.
 const CLIENTS_MAX: usize = 64;
@@ -36,9 +37,19 @@ struct Route {
 #[derive(Clone, Default)]
 pub struct HttpClients {
     known: Arc<Mutex<Vec<(Route, Client)>>>,
+    /// Finds the addresses of names; the system does where there is none.
+    resolver: Option<Arc<dyn Resolver>>,
 }
 
 impl HttpClients {
+    /// Clients that look names up in this way, and not by the system.
+    pub fn with_resolver(resolver: Arc<dyn Resolver>) -> Self {
+        Self {
+            resolver: Some(resolver),
+            ..Self::default()
+        }
+    }
+
     /// A client for a URL's host, that connects only to what `context` may connect to.
     pub(super) async fn find(
         &self,
@@ -46,7 +57,7 @@ impl HttpClients {
         url: &Url,
         tls: Option<&Tls>,
     ) -> Result<Client, CallError> {
-        let route = Route::find(context, url, tls).await?;
+        let route = Route::find(context, url, tls, self.resolver.as_deref()).await?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, client)) = known.iter().find(|(other, _)| *other == route) {
             return Ok(client.clone());
@@ -61,12 +72,18 @@ impl HttpClients {
 }
 
 impl Route {
-    async fn find(context: &Context, url: &Url, tls: Option<&Tls>) -> Result<Self, CallError> {
+    async fn find(
+        context: &Context,
+        url: &Url,
+        tls: Option<&Tls>,
+        resolver: Option<&dyn Resolver>,
+    ) -> Result<Self, CallError> {
         let host = url.host_str().unwrap_or_default().to_owned();
+        let port = url.port_or_known_default().unwrap_or(80);
         let mut addresses = Vec::new();
         let mut refusal = None;
-        for address in resolve(url, &host).await? {
-            match admit(context, address) {
+        for address in resolve(&host, port, resolver).await? {
+            match authorize_address(context, &host, port, address) {
                 Ok(()) => addresses.push(address),
                 Err(error) => refusal = Some(error),
             }
@@ -108,26 +125,24 @@ impl Route {
     }
 }
 
-/// The addresses of a host.
-async fn resolve(url: &Url, host: &str) -> Result<Vec<IpAddr>, CallError> {
+/// The addresses of a host, looked up once: those that pass the guard are those that are connected to.
+async fn resolve(host: &str, port: u16, resolver: Option<&dyn Resolver>) -> Result<Vec<IpAddr>, CallError> {
     let literal = host.trim_start_matches('[').trim_end_matches(']');
     if let Ok(address) = literal.parse() {
         return Ok(vec![address]);
     }
-    let port = url.port_or_known_default().unwrap_or(80);
-    let found = lookup_host((host, port)).await.map_err(|error| {
+    let found = match resolver {
+        Some(resolver) => resolver.resolve(host, port).await,
+        None => lookup_host((host, port)).await.map(Iterator::collect),
+    };
+    let found = found.map_err(|error| {
         tracing::debug!(target: "wippy::http", host, %error, "a name could not be resolved");
         unreachable_host(host)
     })?;
-    Ok(found.map(|address| address.ip()).collect())
-}
-
-/// Whether `context` may connect to an address.
-fn admit(context: &Context, address: IpAddr) -> Result<(), CallError> {
-    if address::is_public(address) {
-        return Ok(());
-    }
-    authorize(context, "http_client.private_ip", &address.to_string()).map(drop)
+    Ok(found
+        .into_iter()
+        .map(|address: SocketAddr| address.ip())
+        .collect())
 }
 
 fn unreachable_host(host: &str) -> CallError {
@@ -136,7 +151,9 @@ fn unreachable_host(host: &str) -> CallError {
 
 /// What went wrong on the way, as it is documented: a network's failure may go away.
 pub(super) fn failed(url: &Url, error: &reqwest::Error) -> CallError {
-    tracing::debug!(target: "wippy::http", %error, "a request failed");
+    // The error's own words have the whole URL in them, and what is in it may be a secret.
+    let reason = error.source().map(ToString::to_string);
+    tracing::debug!(target: "wippy::http", host = url.host_str(), reason, "a request failed");
     let host = url.host_str().unwrap_or_default();
     let reason = if error.is_timeout() {
         "did not answer in time"

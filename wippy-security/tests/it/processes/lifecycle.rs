@@ -37,6 +37,26 @@ fn a_pid_has_a_form_and_is_never_used_again() {
 }
 
 #[test]
+fn a_process_has_so_many_names_and_no_more() {
+    let theatre = Theatre::new();
+    let (puppet, other) = (theatre.start(), theatre.start());
+    let register = |name: &str| theatre.processes().register(&puppet.context, name, None);
+    for number in 0..1024 {
+        register(&format!("name {number}")).unwrap();
+    }
+    let error = register("one more").unwrap_err();
+    assert_eq!((error.kind(), error.retryable()), (ErrorKind::RateLimited, false));
+    // What it has already it has, what it gives back makes room, and others are not concerned.
+    register("name 7").unwrap();
+    assert!(theatre.processes().unregister(&puppet.context, "name 7").is_ok());
+    register("one more").unwrap();
+    theatre
+        .processes()
+        .register(&other.context, "another", None)
+        .unwrap();
+}
+
+#[test]
 fn a_process_inherits_who_acts_but_not_the_deadline() {
     let theatre = Theatre::new();
     let ada: Arc<Actor> = Arc::new(Actor::new("ada"));

@@ -2,28 +2,49 @@
 
 use std::time::Duration;
 
-use wippy_wasm::Limits;
+use wippy_wasm::{Limits, WasiConfig};
 use wippy_wit::Value;
+
+use crate::mounts::{self, Attempt, ESCAPES, LINKED, Place, WRITES};
 
 /// One hostile guest.
 pub struct Row {
-    pub name: &'static str,
+    pub name: String,
     pub guest: &'static str,
     pub method: &'static str,
     pub imports: &'static [&'static str],
     pub limits: Limits,
+    pub wasi: WasiConfig,
     pub arguments: Vec<Value>,
+    pub how: How,
+    /// What its outcome has one of; those that have none are in the table that the test shows.
+    pub says: &'static [&'static str],
+}
+
+/// How a guest is let loose.
+pub enum How {
+    /// It is called.
+    Call,
+    /// It runs as a process that owns the terminal, where nobody ever types anything.
+    Process,
+    /// It reads and writes by a name that two others rename.
+    Race,
+    /// It is made ready: these bytes are no component.
+    Prepare(Vec<u8>),
 }
 
 impl Row {
-    fn new(name: &'static str, guest: &'static str, method: &'static str) -> Self {
+    fn new(name: impl Into<String>, guest: &'static str, method: &'static str) -> Self {
         Self {
-            name,
+            name: name.into(),
             guest,
             method,
             imports: &[],
             limits: limits(),
+            wasi: WasiConfig::default(),
             arguments: Vec::new(),
+            how: How::Call,
+            says: &[],
         }
     }
 
@@ -59,13 +80,24 @@ fn limits() -> Limits {
 const FUNCS: &[&str] = &["funcs"];
 const CLOCK: &[&str] = &["wasi:clocks", "wasi:poll"];
 const STDIO: &[&str] = &["wasi:cli", "wasi:io", "wasi:random"];
+const SOCKETS: &[&str] = &["wasi:sockets", "wasi:io"];
+const HTTP: &[&str] = &["wasi:http", "wasi:io"];
 
-/// Every hostile guest.
-pub fn rows() -> Vec<Row> {
-    [time(), space(), crossing(), contract(), host_calls()]
-        .into_iter()
-        .flatten()
-        .collect()
+/// Every hostile guest, with the folder that some are given and the port of a server that never says anything.
+pub fn rows(place: &Place, silent: u16) -> Vec<Row> {
+    [
+        time(),
+        waits(silent),
+        space(),
+        crossing(),
+        contract(),
+        host_calls(),
+        paths(place),
+        binaries(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// They never end.
@@ -96,6 +128,39 @@ fn time() -> Vec<Row> {
             .imports(FUNCS)
             .given("x"),
     ]
+}
+
+/// They wait in the host for what never comes.
+fn waits(silent: u16) -> Vec<Row> {
+    let socket = |name, method| Row::new(name, "network", method).imports(SOCKETS).briefly();
+    let ask = Row {
+        arguments: vec![Value::Integer(silent.into()), Value::from("anybody?")],
+        ..socket("read of a silent socket", "sockets#tcp-ask")
+    };
+    let input = Row {
+        how: How::Process,
+        ..Row::new("read of a silent terminal", "greedy", "read-input")
+            .imports(STDIO)
+            .briefly()
+    };
+    let url = format!("http://127.0.0.1:{silent}/");
+    let request = Row {
+        arguments: vec![Value::from("GET"), Value::from(url), Value::array([])],
+        ..Row::new("wait for a response", "http-client", "client#request")
+            .imports(HTTP)
+            .briefly()
+    };
+    let mut rows = vec![
+        input,
+        ask,
+        socket("wait for a connection", "sockets#tcp-accept"),
+        socket("wait for a datagram", "sockets#udp-receive"),
+        request,
+    ];
+    for row in &mut rows {
+        row.says = &["the limit `max_execution_ms` of 10 was exceeded"];
+    }
+    rows
 }
 
 /// They take more and more.
@@ -141,8 +206,7 @@ fn flood_of_headers() -> Row {
     };
     let headers = Value::array((0..10_000).map(header));
     let url = Value::from("http://127.0.0.1:9/");
-    let mut row =
-        Row::new("header flood", "http-client", "client#request").imports(&["wasi:http", "wasi:io"]);
+    let mut row = Row::new("header flood", "http-client", "client#request").imports(HTTP);
     row.arguments = vec![Value::from("GET"), url, headers, Value::Nil];
     row.limits.memory_bytes = 16 << 20;
     row.limits.host_bytes = 16 << 20;
@@ -189,4 +253,68 @@ fn host_calls() -> Vec<Row> {
         Row::new("exit in the middle", "greedy", "leave").imports(STDIO),
         Row::new("exit with a code", "exit-code", "run").imports(&["wasi:cli"]),
     ]
+}
+
+/// They look for a way out of the folders that they were given, and write where they may not.
+fn paths(place: &Place) -> Vec<Row> {
+    let file = |what: String, attempt: &Attempt| Row {
+        arguments: mounts::arguments(attempt),
+        wasi: place.wasi(),
+        // Which of these it is for each attempt is in the snapshots of `mounts`.
+        says: &["not-permitted", "not-directory", "no-entry", "invalid", "loop"],
+        ..Row::new(what, "files", "attempt").imports(mounts::IMPORTS)
+    };
+    let described = |why: &str, attempt: &Attempt| {
+        let (action, path, other) = attempt;
+        let what = format!("{why}: {action} {path} {other}").replace('\0', "\\0");
+        file(what.trim_end().to_owned(), attempt)
+    };
+    let race = Row {
+        how: How::Race,
+        says: &["saw nothing of what lies outside"],
+        ..file("way out: a race of renames".to_owned(), &("read", "", ""))
+    };
+    let ways_out = ESCAPES.iter().map(|attempt| described("way out", attempt));
+    let links = LINKED.iter().map(|attempt| described("own link", attempt));
+    let writes = WRITES.iter().map(|attempt| described("read-only", attempt));
+    ways_out.chain(links).chain([race]).chain(writes).collect()
+}
+
+/// They are no components, or no more.
+fn binaries() -> Vec<Row> {
+    let whole = std::fs::read(fixtures::wasm("compute")).unwrap();
+    let cut = |end: usize| whole[..end].to_vec();
+    let changed = |at: usize, bytes: &[u8]| {
+        let mut changed = whole.clone();
+        changed[at..at + bytes.len()].copy_from_slice(bytes);
+        changed
+    };
+    let header = 8;
+    let forms = [
+        ("empty", Vec::new()),
+        ("a text", b"#!/bin/sh\nexit 0\n".to_vec()),
+        ("zeros", vec![0; 4096]),
+        ("only a name", cut(4)),
+        ("only a header", cut(header)),
+        ("cut in a section's head", cut(header + 1)),
+        ("cut in the middle", cut(whole.len() / 2)),
+        ("without its last byte", cut(whole.len() - 1)),
+        ("of an unknown version", changed(4, &[0x7f])),
+        ("an unknown section", changed(header, &[0x7e])),
+        (
+            "a section past the end",
+            changed(header + 1, &[0xff, 0xff, 0xff, 0xff, 0x07]),
+        ),
+        ("a length without end", changed(header + 1, &[0xff; 8])),
+        ("noise in the middle", changed(whole.len() / 2, &[0xa5; 16])),
+        ("something behind it", [&whole[..], &[0; 3]].concat()),
+    ];
+    forms
+        .into_iter()
+        .map(|(what, bytes)| Row {
+            how: How::Prepare(bytes),
+            says: &["diagnostic: "],
+            ..Row::new(format!("no component: {what}"), "compute", "compute")
+        })
+        .collect()
 }
