@@ -53,4 +53,4 @@ pub(crate) use lazy::{Field, Recipe, get_metatable, lazy_table, next, raw_get, r
 pub(crate) use object::{Metatables, foreign, integer_or_unsigned, unsigned, wrap_foreign};
 pub(crate) use stock::{BASE, mathematics, once, set_globals, set_string_metatable};
 pub(crate) use suspending::{Completion, Suspension, suspending_function};
-pub(crate) use vm::{End, Kept, Vm, context, local, read_value, write_value};
+pub(crate) use vm::{End, Kept, Vm, context, local, read_argument, read_value, write_value};

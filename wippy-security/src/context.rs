@@ -4,7 +4,10 @@ use std::{
     any::Any,
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -292,6 +295,12 @@ pub struct Execution {
 impl Execution {
     /// How many things one execution may keep; the oldest gives way.
     const KEPT_MAX: usize = 64;
+
+    /// A key that nothing else in the process has.
+    pub fn fresh_key() -> usize {
+        static KEYS: AtomicUsize = AtomicUsize::new(0);
+        KEYS.fetch_add(1, Ordering::Relaxed)
+    }
 
     /// Takes what was parked under `key`.
     pub fn take(&self, key: usize) -> Option<Lease> {

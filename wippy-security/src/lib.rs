@@ -31,6 +31,7 @@ mod pool;
 mod process;
 mod scope;
 mod store;
+mod stream;
 mod token;
 mod trace;
 
@@ -55,5 +56,6 @@ pub use process::{
 };
 pub use scope::{Decision, Explanation, Scope, Verdict};
 pub use store::{Condition, MemoryStore, Page, Stored, ValueStore};
+pub use stream::{Fate, Gauge, Inlet, Outlet, Stream, StreamWatch, stream};
 pub use token::{Grant, TokenStore, TokenStores};
 pub use trace::{Span, SpanKind, SpanRecord, TracePlace, Tracer, traced};

@@ -8,6 +8,7 @@ mod stock;
 mod tend;
 
 use std::{
+    mem,
     pin::pin,
     sync::{
         Arc,
@@ -21,7 +22,7 @@ use wippy_registry::EntryId;
 
 pub use self::tend::Maker;
 use self::{owner::Owner, stock::Stock};
-use crate::{CallError, Context, DurationCounts, Durations, ErrorKind};
+use crate::{CallError, Context, DurationCounts, Durations, ErrorKind, Execution};
 
 /// What a pool is of.
 pub trait Pooled: Send + 'static {
@@ -97,11 +98,10 @@ pub struct Pool<T> {
 impl<T: Pooled> Pool<T> {
     /// A pool with nothing in it.
     pub fn new(config: PoolConfig) -> Arc<Self> {
-        static KEYS: AtomicUsize = AtomicUsize::new(0);
         let max_size = config.max_size.max(1);
         Arc::new(Self {
             config: PoolConfig { max_size, ..config },
-            key: KEYS.fetch_add(1, Ordering::Relaxed),
+            key: Execution::fresh_key(),
             places: Places::default(),
             stock: Stock::new(config.ready, max_size),
             tended: AtomicBool::new(false),
@@ -270,6 +270,17 @@ impl Places {
 
 /// The right to run one call.
 pub struct Slot<'a>(&'a Places);
+
+impl Slot<'_> {
+    /// The same slot, for a call that goes on after it returned; `pool` is the one that gave it.
+    pub fn hold<T>(self, pool: &Arc<Pool<T>>) -> OwnSlot<T> {
+        mem::forget(self);
+        OwnSlot {
+            pool: Arc::clone(pool),
+            is_occupied: true,
+        }
+    }
+}
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {

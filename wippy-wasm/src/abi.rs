@@ -3,7 +3,7 @@
 //! wasmtime calls typed functions fast and dynamically typed ones slowly: its dynamic values cost 40 bytes for each
 //! `u8` and a string for each field name. So calls are made through [`TypedFunc`] with types of our own,
 //! [`Arguments`] and [`Lifted`], whose lowering and lifting follow a plan and a cursor: [`lower`] walks into the guest,
-//! [`lift`] out of it.
+//! [`lift`] out of it. [`concurrent`] calls functions whose results come in another way, [`flow`] is for streams.
 //!
 //! # Safety
 //!
@@ -27,6 +27,8 @@
     reason = "wasmtime's typed interface is implemented by unsafe traits; see the module's argument"
 )]
 
+pub(crate) mod concurrent;
+pub(crate) mod flow;
 mod lift;
 mod lower;
 mod phases;
@@ -97,16 +99,9 @@ pub(crate) fn call<'a>(
     arguments: &'a mut dyn Reader,
     result: &'a mut dyn Writer,
 ) -> Running<impl Future<Output = wasmtime::Result<Lifted>> + Send + 'a> {
-    let invocation = erase_invocation(invocation);
-    let params = Arguments {
-        invocation,
-        reader: erase_reader(arguments),
-    };
-    let job = Job::new(invocation, erase_writer(result));
-    Running {
-        future: export.0.call_async(store, params),
-        job,
-    }
+    Running::new(invocation, arguments, result, |params| {
+        export.0.call_async(store, params)
+    })
 }
 
 /// Like [`call`], for a method that [ends at once](crate::component::Method::ends_at_once): it runs on the stack of
@@ -152,6 +147,28 @@ pin_project_lite::pin_project! {
         #[pin]
         future: F,
         job: Job,
+    }
+}
+
+impl<F> Running<F> {
+    /// What `start` starts, with its parameters.
+    #[inline]
+    fn new<'a>(
+        invocation: Invocation<'a>,
+        arguments: &'a mut dyn Reader,
+        result: &'a mut dyn Writer,
+        start: impl FnOnce(Arguments) -> F,
+    ) -> Self {
+        let invocation = erase_invocation(invocation);
+        let params = Arguments {
+            invocation,
+            reader: erase_reader(arguments),
+        };
+        let job = Job::new(invocation, erase_writer(result));
+        Self {
+            future: start(params),
+            job,
+        }
     }
 }
 
@@ -309,6 +326,24 @@ unsafe impl Lower for Arguments {
     }
 }
 
+/// Lifts a result for the call that is being polled.
+#[inline]
+fn with_job(
+    lift: impl FnOnce(&Invocation<'_>, &mut dyn Writer, &Cell<Option<Value>>) -> wasmtime::Result<()>,
+) -> wasmtime::Result<()> {
+    let job = JOB.get();
+    if job.is_null() {
+        return Err(wasmtime::format_err!("a result is lifted outside a call"));
+    }
+    // SAFETY: see the module's second point.
+    if let Some(phases) = unsafe { &(*job).phases } {
+        phases.ran();
+    }
+    // SAFETY: as above.
+    let (invocation, writer, failed) = unsafe { (&(*job).invocation, &mut *(*job).writer, &(*job).failed) };
+    lift(invocation, writer, failed)
+}
+
 /// The result of any function: it is in the job's writer.
 #[derive(Clone, Copy)]
 pub(crate) struct Lifted;
@@ -333,17 +368,10 @@ unsafe impl Lift for Lifted {
         ty: InterfaceType,
         src: &[ValRaw; 1],
     ) -> wasmtime::Result<Self> {
-        let job = JOB.get();
-        if job.is_null() {
-            return Err(wasmtime::format_err!("a result is lifted outside a call"));
-        }
-        // SAFETY: see the module's second point.
-        let (job, invocation, writer) = unsafe { (&*job, &(*job).invocation, &mut *(*job).writer) };
-        if let Some(phases) = &job.phases {
-            phases.ran();
-        }
         let [slot] = src;
-        lift_result(Lifter::new(cx, invocation, ty), *slot, writer, &job.failed)?;
+        with_job(|invocation, writer, failed| {
+            lift_result(Lifter::new(cx, invocation, ty), *slot, writer, failed)
+        })?;
         Ok(Self)
     }
 

@@ -56,6 +56,7 @@ pub(crate) struct Method {
     /// Whether what it runs in the guest ends by itself within a few thousand instructions.
     is_bounded: bool,
     ends_at_once: OnceLock<bool>,
+    is_concurrent: bool,
     pub(crate) param_handles: HandleTypes,
     pub(crate) result_handles: HandleTypes,
 }
@@ -77,6 +78,7 @@ impl Component {
                 function: function.clone(),
                 plan: OnceLock::new(),
                 has_resources: OnceLock::new(),
+                is_concurrent: function.signature.needs_async_engine(),
                 param_handles: HandleTypes::default(),
                 result_handles: HandleTypes::default(),
             }))
@@ -167,6 +169,7 @@ impl Method {
         *self.ends_at_once.get_or_init(|| {
             let plan = self.plan();
             self.is_bounded
+                && !self.is_concurrent
                 && !self.has_resources()
                 && plan.params_flat <= MAX_FLAT_PARAMS
                 && !plan.params.iter().any(|param| param.node.has_sequences())
@@ -175,14 +178,19 @@ impl Method {
 
     /// Whether its arguments or its result hold handles of resources.
     pub(crate) fn has_resources(&self) -> bool {
-        *self.has_resources.get_or_init(|| {
-            let plan = self.plan();
-            plan.params
-                .iter()
-                .map(|param| &param.node)
-                .chain(&plan.result)
-                .any(Node::has_resources)
-        })
+        *self
+            .has_resources
+            .get_or_init(|| self.plan().nodes().any(Node::has_resources))
+    }
+
+    /// Whether it is asynchronous, or takes or gives streams.
+    pub(crate) fn is_concurrent(&self) -> bool {
+        self.is_concurrent
+    }
+
+    /// Whether its arguments or its result hold streams or futures.
+    pub(crate) fn has_streams(&self) -> bool {
+        self.is_concurrent && self.plan().nodes().any(Node::has_streams)
     }
 }
 
@@ -238,6 +246,20 @@ fn walk(node: &Node, ty: InterfaceType, types: &ComponentTypes, map: &mut HashMa
     match (&node.kind, ty) {
         (Kind::Own(_) | Kind::Borrow(_), _) => {
             map.insert(address(node), ty);
+        }
+        (Kind::Stream(element), InterfaceType::Stream(stream)) => {
+            map.insert(address(node), ty);
+            let payload = types[types[stream].ty].payload;
+            if let (Some(element), Some(payload)) = (element, payload) {
+                walk(element, payload, types, map);
+            }
+        }
+        (Kind::Future(value), InterfaceType::Future(future)) => {
+            map.insert(address(node), ty);
+            let payload = types[types[future].ty].payload;
+            if let (Some(value), Some(payload)) = (value, payload) {
+                walk(value, payload, types, map);
+            }
         }
         (Kind::List(element), InterfaceType::List(list)) => walk(element, types[list].element, types, map),
         (Kind::FixedList(element, _), InterfaceType::FixedLengthList(list)) => {

@@ -22,6 +22,7 @@ use crate::{
     census::Census,
     component::Component,
     exports::Surface,
+    hosts,
     http::Client,
     reserve::{FIRST, Reserve},
     slots::Slots,
@@ -216,6 +217,12 @@ impl Engine {
 
     fn compile(&self, bytes: &[u8], counting: Counting) -> Result<(Component, Origin), Error> {
         let surface = Surface::read(bytes)?;
+        if let Some(interface) = surface.imports.iter().find(|name| hosts::is_wasi_0_3(name)) {
+            let message = format!(
+                "`{interface}` is of WASI 0.3, which is not offered yet: build the guest for WASI 0.2"
+            );
+            return Err(Error::Unsupported { message });
+        }
         let asynchronous = surface
             .exports
             .iter()

@@ -13,7 +13,7 @@ use crate::{
     census::Census,
     component::Method,
     deadline::{self, Deadline},
-    instance::{self, CallFailure, Instance, Invocation, Outcome},
+    instance::{self, Instance, Invocation, Outcome, is_good},
     module::Module,
     pool,
     resource::{self, Keeper},
@@ -69,6 +69,9 @@ impl WasmFunction {
         let deadline = Deadline::of(call.context, &self.module.limits).begun();
         if self.module.method.has_resources() {
             return Box::pin(self.run_with_resources(call, deadline)).await;
+        }
+        if self.module.method.is_concurrent() {
+            return Box::pin(self.run_concurrently(call, deadline)).await;
         }
         let mut kept = self.pool.kept(call.context);
         let outcome = Box::pin(self.run_keeping(&mut kept, call.context, call.arguments, call.result)).await;
@@ -128,7 +131,7 @@ impl WasmFunction {
         made
     }
 
-    fn invocation<'a>(&'a self, context: &'a Context) -> Invocation<'a> {
+    pub(crate) fn invocation<'a>(&'a self, context: &'a Context) -> Invocation<'a> {
         Invocation {
             method: &self.module.method,
             keeper: None,
@@ -173,8 +176,10 @@ impl Handler for WasmFunction {
 
     fn bind(self: Arc<Self>) -> Option<Box<dyn Bound>> {
         // Only what is the execution's own is worth holding for it.
+        let method = &self.module.method;
         let is_here = self.module.class.is_none();
-        let is_held = is_here && self.pool.is_callers_own() && !self.module.method.has_resources();
+        let is_held =
+            is_here && self.pool.is_callers_own() && !method.has_resources() && !method.is_concurrent();
         is_held.then(|| {
             Box::new(BoundFunction {
                 function: self,
@@ -200,14 +205,6 @@ impl Handler for WasmFunction {
             origin: Some(self.module.origin.name()),
         })
     }
-}
-
-/// Whether the instance is as good after a call as before it.
-fn is_good(outcome: &Result<(), CallFailure>) -> bool {
-    matches!(
-        outcome,
-        Ok(()) | Err(CallFailure::Refused(_) | CallFailure::Returned(_))
-    )
 }
 
 /// A function as one execution holds it, with the instance that is the execution's.
@@ -283,7 +280,7 @@ impl Kept {
 }
 
 impl Surroundings for Kept {
-    fn method(&self) -> &Method {
+    fn method(&self) -> &Arc<Method> {
         &self.function.module.method
     }
 

@@ -253,6 +253,12 @@ pub fn interfaces() -> impl Iterator<Item = (&'static str, &'static str)> {
     HOSTS.iter().flat_map(granted)
 }
 
+/// Whether `interface` is one of WASI 0.3, whose functions are asynchronous.
+pub(crate) fn is_wasi_0_3(interface: &str) -> bool {
+    let version = interface.split_once('@').map(|(_, version)| version);
+    interface.starts_with("wasi:") && version.is_some_and(|version| version.starts_with("0.3."))
+}
+
 fn unversioned(interface: &str) -> &str {
     interface.split_once('@').map_or(interface, |(name, _)| name)
 }

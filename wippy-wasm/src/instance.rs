@@ -12,6 +12,7 @@ use wippy_wit::{Reader, Value, Writer};
 use crate::{
     abi::{self, Export, Returned},
     component::Method,
+    concurrent,
     deadline::{self, Deadline},
     http::Http,
     limits::Exceeded,
@@ -37,7 +38,7 @@ pub(crate) struct Instance {
 /// What is called.
 #[derive(Clone, Copy)]
 pub(crate) struct Invocation<'a> {
-    pub(crate) method: &'a Method,
+    pub(crate) method: &'a Arc<Method>,
     /// Who keeps the instance, if its handles do.
     pub(crate) keeper: Option<&'a Arc<Keeper>>,
     /// The resource whose method it is, if it is one.
@@ -97,6 +98,11 @@ impl Instance {
         arguments: &mut dyn Reader,
         result: &mut dyn Writer,
     ) -> Result<(), CallFailure> {
+        if invocation.method.is_concurrent() {
+            let calling =
+                concurrent::call_through(self, module, invocation, context, deadline, arguments, result);
+            return Box::pin(calling).await;
+        }
         self.prepare(module, invocation, context, deadline, arguments)?;
         let outcome = if invocation.method.ends_at_once() {
             let Self { store, export, .. } = self;
@@ -191,6 +197,14 @@ impl Instance {
             let _ = self.store.set_fuel(fuel);
         }
     }
+}
+
+/// Whether the instance is as good after a call as before it.
+pub(crate) fn is_good(outcome: &Result<(), CallFailure>) -> bool {
+    matches!(
+        outcome,
+        Ok(()) | Err(CallFailure::Refused(_) | CallFailure::Returned(_))
+    )
 }
 
 /// How a call came to its end.

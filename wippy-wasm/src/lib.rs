@@ -19,6 +19,7 @@ mod bounded;
 mod cache;
 mod census;
 mod component;
+mod concurrent;
 mod core_module;
 mod deadline;
 mod engine;

@@ -6,7 +6,7 @@ use tokio::sync::OnceCell;
 use wasmtime::component::InstancePre;
 use wippy_registry::EntryId;
 use wippy_security::{CallError, ErrorKind};
-use wippy_wit::{Plan, Signature};
+use wippy_wit::{Node, Plan, Signature};
 
 use crate::{
     Binary, Engine, Error, Limits, WasiConfig, WorkerClass, artifact,
@@ -144,15 +144,17 @@ impl Engine {
     }
 }
 
-/// Types that only the dynamic path of the engine carries are refused here, not at the first call.
+/// What cannot be called is refused here, not at the first call.
 fn supported(plan: &Plan) -> Result<(), Error> {
-    let nodes = || plan.params.iter().map(|param| &param.node).chain(&plan.result);
-    if plan.signature.is_async || nodes().any(wippy_wit::Node::is_opaque) {
-        let message = format!(
-            "`{}` is asynchronous or uses streams, which cannot be called yet",
-            plan.signature
-        );
-        return Err(Error::Unsupported { message });
+    let unsupported = |why: &str| {
+        let message = format!("`{}` {why}", plan.signature);
+        Err(Error::Unsupported { message })
+    };
+    if plan.nodes().any(Node::is_opaque) {
+        return unsupported("uses `error-context` or `map`, which the engine does not have");
+    }
+    if plan.nodes().any(Node::has_streams) && plan.nodes().any(Node::has_resources) {
+        return unsupported("has both streams and resources: an instance is kept by one or the other");
     }
     Ok(())
 }

@@ -49,7 +49,7 @@ impl Keeper {
     /// Runs one call in the instance, after those that run or wait already.
     pub(crate) async fn run(
         self: &Arc<Self>,
-        method: &Method,
+        method: &Arc<Method>,
         receiver: Option<&Resource>,
         call: Call<'_>,
         deadline: Deadline,
@@ -280,7 +280,7 @@ impl fmt::Debug for Resource {
 
 impl Resource {
     /// Runs one of its methods.
-    async fn run(&self, method: &Method, call: Call<'_>) -> Result<(), CallError> {
+    async fn run(&self, method: &Arc<Method>, call: Call<'_>) -> Result<(), CallError> {
         let deadline = Deadline::of(call.context, &self.keeper.module.limits).begun();
         self.keeper.run(method, Some(self), call, deadline).await
     }

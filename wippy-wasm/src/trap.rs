@@ -19,6 +19,10 @@ pub(crate) fn classify(error: &wasmtime::Error, module: &Module, method: &str) -
     if let Some(error) = error.downcast_ref::<wippy_wit::Error>() {
         return CallError::invalid(format!("{id}: {error}"));
     }
+    // What a channel failed with that the guest was given.
+    if let Some(error) = error.downcast_ref::<CallError>() {
+        return CallError::new(error.kind(), format!("{id}: {}", error.message()));
+    }
     if let Some(exceeded) = exceeded_in(error, &module.limits) {
         return limit(exceeded, id, method, error);
     }
@@ -143,6 +147,7 @@ fn trap_name(trap: Trap) -> &'static str {
         Trap::OutOfFuel => "out_of_fuel",
         Trap::CannotEnterComponent => "cannot_enter_component",
         Trap::CannotLeaveComponent => "cannot_leave_component",
+        Trap::AsyncDeadlock => "async_deadlock",
         // The engine's list is open; what is not named here is still told by the message.
         _ => "trap",
     }

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::{Case, Datum, Error, Field, Foreign, Key, Node, Reader, cursor::key_text, names};
+use crate::{Case, Datum, Error, Field, Foreign, Key, Kind, Node, Reader, cursor::key_text, names};
 
 /// An integer type's range, for the checks and for the message.
 macro_rules! integers {
@@ -761,6 +761,34 @@ pub fn resource(reader: &mut dyn Reader, resource: &str) -> Result<Arc<dyn Forei
             format_args!("resource {resource}"),
             other.type_name(),
         )),
+    }
+}
+
+/// What stands for a stream or a future.
+#[derive(Debug)]
+pub enum Flow {
+    /// The end of a channel, or what else gives values one after another; whoever made it knows it.
+    Channel(Arc<dyn Foreign>),
+    /// All the bytes of a stream of bytes.
+    Bytes(Box<[u8]>),
+}
+
+/// What opaque things that give values one after another call themselves.
+pub const CHANNEL: &str = "channel";
+
+/// Reads a `stream` or a `future` of `element`.
+///
+/// # Errors
+/// When it is no channel, nor a string where bytes are wanted.
+pub fn flow(reader: &mut dyn Reader, kind: &Kind) -> Result<Flow, Error> {
+    let takes_bytes = matches!(kind, Kind::Stream(Some(element)) if matches!(element.kind, Kind::U8));
+    match reader.datum() {
+        Datum::Foreign(thing) if thing.type_name() == CHANNEL => Ok(Flow::Channel(thing.clone())),
+        Datum::String(bytes) if takes_bytes => Ok(Flow::Bytes(bytes.into())),
+        other => {
+            let wanted = if takes_bytes { "channel or string" } else { CHANNEL };
+            Err(Error::expected(wanted, other.type_name()))
+        }
     }
 }
 

@@ -19,6 +19,7 @@
 //! | `variant` | `{tag = "case", value = v}`, `{case = v}` or `"case"` |
 //! | `enum` | string |
 //! | `flags` | `{read = true}` or an array of names |
+//! | `stream<t>`, `future<t>` | channel; for `stream<u8>` also a string |
 //!
 //! This crate is pure: no files, no clock, no network, and no panic on any input.
 //!

@@ -91,7 +91,11 @@ pub enum Kind {
     },
     Own(Arc<str>),
     Borrow(Arc<str>),
-    /// A type that only the dynamic path of the engine carries (streams, futures, error contexts, maps).
+    /// `stream<t>`: values that come later, one after another; of a bare `stream` only their number is known.
+    Stream(Option<Arc<Node>>),
+    /// `future<t>`: one value that comes later.
+    Future(Option<Arc<Node>>),
+    /// A type that cannot be called with (error contexts, maps).
     Opaque(Type),
 }
 
@@ -178,6 +182,11 @@ impl Plan {
             result: signature.result.as_ref().map(Node::new),
             signature,
         }
+    }
+
+    /// The types of the parameters and of the result.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.params.iter().map(|param| &param.node).chain(&self.result)
     }
 }
 
@@ -281,7 +290,9 @@ impl Node {
                 allocates: true,
                 ..Self::scalar(Kind::Borrow(name.clone()), 4)
             },
-            Type::Future(_) | Type::Stream(_) | Type::ErrorContext => Self {
+            Type::Stream(t) => Self::later(Kind::Stream, t.as_deref()),
+            Type::Future(t) => Self::later(Kind::Future, t.as_deref()),
+            Type::ErrorContext => Self {
                 allocates: true,
                 ..Self::scalar(Kind::Opaque(ty.clone()), 4)
             },
@@ -289,54 +300,47 @@ impl Node {
         }
     }
 
-    /// Whether a value of this type, or a part of it, needs the engine's dynamic path.
+    /// Whether a value of this type, or a part of it, is of a type that cannot be called with.
     pub fn is_opaque(&self) -> bool {
-        match &self.kind {
-            Kind::Opaque(_) => true,
-            Kind::List(node) | Kind::FixedList(node, _) | Kind::Option { some: node, .. } => node.is_opaque(),
-            Kind::Record(fields) | Kind::Tuple(fields) => fields.iter().any(|field| field.node.is_opaque()),
-            Kind::Result { ok, err, .. } => [ok, err].into_iter().flatten().any(|node| node.is_opaque()),
-            Kind::Variant { cases, .. } => cases
-                .iter()
-                .filter_map(|case| case.payload.as_ref())
-                .any(Self::is_opaque),
-            _ => false,
-        }
+        self.holds(&|kind| matches!(kind, Kind::Opaque(_)))
     }
 
     /// Whether a value of this type, or a part of it, is in memory of its own: a string or a list.
     pub fn has_sequences(&self) -> bool {
-        match &self.kind {
-            Kind::String | Kind::Bytes | Kind::List(_) | Kind::Opaque(_) => true,
-            Kind::FixedList(node, _) | Kind::Option { some: node, .. } => node.has_sequences(),
-            Kind::Record(fields) | Kind::Tuple(fields) => {
-                fields.iter().any(|field| field.node.has_sequences())
-            }
-            Kind::Result { ok, err, .. } => [ok, err].into_iter().flatten().any(|node| node.has_sequences()),
-            Kind::Variant { cases, .. } => cases
-                .iter()
-                .filter_map(|case| case.payload.as_ref())
-                .any(Self::has_sequences),
-            _ => false,
-        }
+        self.holds(&|kind| matches!(kind, Kind::String | Kind::Bytes | Kind::List(_) | Kind::Opaque(_)))
     }
 
-    /// Whether a value of this type holds handles of resources.
+    /// Whether a value of this type holds handles of resources, or will, in values that come later.
     pub fn has_resources(&self) -> bool {
-        match &self.kind {
-            Kind::Own(_) | Kind::Borrow(_) => true,
-            Kind::List(node) | Kind::FixedList(node, _) | Kind::Option { some: node, .. } => {
-                node.has_resources()
+        self.holds(&|kind| matches!(kind, Kind::Own(_) | Kind::Borrow(_)))
+    }
+
+    /// Whether a value of this type holds streams or futures.
+    pub fn has_streams(&self) -> bool {
+        self.holds(&|kind| matches!(kind, Kind::Stream(_) | Kind::Future(_)))
+    }
+
+    /// Whether `wanted` is true of this type or of any part of it.
+    fn holds(&self, wanted: &dyn Fn(&Kind) -> bool) -> bool {
+        let within = |node: &Self| node.holds(wanted);
+        wanted(&self.kind)
+            || match &self.kind {
+                Kind::List(node) | Kind::FixedList(node, _) | Kind::Option { some: node, .. } => within(node),
+                Kind::Stream(node) | Kind::Future(node) => node.as_deref().is_some_and(within),
+                Kind::Record(fields) | Kind::Tuple(fields) => fields.iter().any(|field| within(&field.node)),
+                Kind::Result { ok, err, .. } => [ok, err].into_iter().flatten().any(|node| within(node)),
+                Kind::Variant { cases, .. } => {
+                    cases.iter().filter_map(|case| case.payload.as_ref()).any(within)
+                }
+                _ => false,
             }
-            Kind::Record(fields) | Kind::Tuple(fields) => {
-                fields.iter().any(|field| field.node.has_resources())
-            }
-            Kind::Result { ok, err, .. } => [ok, err].into_iter().flatten().any(|node| node.has_resources()),
-            Kind::Variant { cases, .. } => cases
-                .iter()
-                .filter_map(|case| case.payload.as_ref())
-                .any(Self::has_resources),
-            _ => false,
+    }
+
+    /// A handle of values that come later.
+    fn later(kind: fn(Option<Arc<Self>>) -> Kind, payload: Option<&Type>) -> Self {
+        Self {
+            allocates: true,
+            ..Self::scalar(kind(payload.map(|payload| Arc::new(Self::new(payload)))), 4)
         }
     }
 

@@ -5,7 +5,7 @@
 
 use crate::{
     Case, Datum, Error, Field, Kind, Node, Reader, Type, Value, ValueReader, Writer,
-    accept::{self, Payload, well_known},
+    accept::{self, Flow, Payload, well_known},
     names,
 };
 
@@ -69,8 +69,26 @@ pub fn value(node: &Node, reader: &mut dyn Reader) -> Result<Value, Error> {
             Value::record(set.map(|(flag, _)| (flag.key.name(), Value::Boolean(true))))
         }
         Kind::Own(name) | Kind::Borrow(name) => Value::Foreign(accept::resource(reader, name)?),
+        Kind::Stream(_) | Kind::Future(_) => match accept::flow(reader, &node.kind)? {
+            Flow::Channel(channel) => Value::Foreign(channel),
+            Flow::Bytes(bytes) => Value::String(bytes),
+        },
         Kind::Opaque(ty) => opaque(ty, reader)?,
     })
+}
+
+/// The bytes of what was sent into a stream of bytes: a string or an array of integers, or a single integer.
+///
+/// # Errors
+/// When it is something else.
+pub fn chunk(reader: &mut dyn Reader) -> Result<Box<[u8]>, Error> {
+    if let Datum::Integer(_) | Datum::Float(_) | Datum::Unsigned(_) = reader.datum() {
+        return Ok(Box::new([accept::u8(reader)?]));
+    }
+    match bytes(reader)? {
+        Value::String(bytes) => Ok(bytes),
+        other => Err(Error::expected("string", other.datum().type_name())),
+    }
 }
 
 fn bytes(reader: &mut dyn Reader) -> Result<Value, Error> {
@@ -188,16 +206,13 @@ fn variant(cases: &[Case], reader: &mut dyn Reader) -> Result<Value, Error> {
 
 /// The types that have no plan: what a message or a text can carry of them.
 fn opaque(ty: &Type, reader: &mut dyn Reader) -> Result<Value, Error> {
-    let wanted = match ty {
-        Type::Map(key, element) => return map(&Node::new(key), &Node::new(element), reader),
-        Type::ErrorContext => "error or string",
-        Type::Stream(Some(element)) if **element == Type::U8 => "channel or string",
-        _ => "channel",
-    };
+    if let Type::Map(key, element) = ty {
+        return map(&Node::new(key), &Node::new(element), reader);
+    }
     match reader.datum() {
         Datum::Foreign(thing) => Ok(Value::Foreign(thing.clone())),
-        Datum::String(text) if wanted.ends_with("string") => Ok(Value::string(text)),
-        other => Err(Error::expected(wanted, other.type_name())),
+        Datum::String(text) => Ok(Value::string(text)),
+        other => Err(Error::expected("error or string", other.type_name())),
     }
 }
 

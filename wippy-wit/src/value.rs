@@ -104,6 +104,23 @@ impl Value {
         }
     }
 
+    /// About how many bytes it takes.
+    pub fn weight(&self) -> usize {
+        let own = size_of::<Self>();
+        match self {
+            Self::String(bytes) => own + bytes.len(),
+            Self::Table(table) => {
+                let elements = table.array.iter().map(Self::weight);
+                let pairs = table
+                    .pairs
+                    .iter()
+                    .map(|(key, value)| key.weight() + value.weight());
+                own + elements.chain(pairs).sum::<usize>()
+            }
+            _ => own,
+        }
+    }
+
     /// Whether this is nil.
     pub fn is_nil(&self) -> bool {
         matches!(self, Self::Nil)

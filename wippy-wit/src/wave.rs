@@ -79,6 +79,7 @@ pub fn parse_argument(ty: &Type, text: &str) -> Result<Value, Error> {
                 .flatten();
             Ok(numbers.unwrap_or_else(|| Value::string(text)))
         }
+        Type::Stream(Some(element)) if **element == Type::U8 => Ok(Value::string(text)),
         Type::Option(_) if trimmed == "none" => Ok(Value::Nil),
         Type::Option(_) if trimmed.starts_with("some(") => parse(ty, trimmed),
         // An option of an option has to say which of the two a null is.

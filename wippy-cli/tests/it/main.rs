@@ -43,6 +43,7 @@ mod shell;
 mod signals;
 mod stage;
 mod storms;
+mod streams;
 mod supervisor;
 mod tree;
 mod world;

@@ -12,7 +12,7 @@ use wippy_wit::{Value, ValueReader, ValueWriter, json};
 
 use super::{
     future,
-    ledger::{Charge, charge, weight},
+    ledger::{Charge, charge},
     owned::{Owned, Owner, current},
     payload,
 };
@@ -51,7 +51,7 @@ impl FromLuaMulti for Request {
         };
         let mut arguments = Vec::with_capacity(values.len());
         for (index, value) in values.enumerate() {
-            let value = raw::read_value(lua, &payload::settled(lua, value)?);
+            let value = raw::read_argument(lua, &payload::settled(lua, value)?);
             let value = value.map_err(|error| errors::raise(error.at_argument(index, "...").into()))?;
             arguments.push(value);
         }
@@ -135,7 +135,7 @@ impl Executor {
                 raw::read_value(lua, &value).map_err(|error| errors::raise(error.at_field(&key).into()))?;
             values.insert(key.into(), value);
         }
-        let bytes = values.iter().map(|(key, value)| key.len() + weight(value)).sum();
+        let bytes = values.iter().map(|(key, value)| key.len() + value.weight()).sum();
         executor.charge = Some(charge(lua, bytes)?);
         executor.values = Arc::new(values);
         executor.into_lua_multi(lua)

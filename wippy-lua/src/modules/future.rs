@@ -15,7 +15,7 @@ use wippy_security::{CallError, ErrorKind};
 use wippy_wit::Value;
 
 use super::{
-    ledger::{Charge, Ledger, charge, weight},
+    ledger::{Charge, Ledger, charge},
     payload,
 };
 use crate::{
@@ -65,7 +65,7 @@ pub(super) fn start(
     let running = async move {
         let _kept = kept;
         let outcome = call.await;
-        let bytes = outcome.as_ref().map_or(0, weight);
+        let bytes = outcome.as_ref().map_or(0, Value::weight);
         match ledger.take(bytes) {
             Some(charge) => shared.complete_with(outcome, charge),
             None => shared.complete(Err(errors::out_of_memory())),

@@ -9,7 +9,6 @@ use std::sync::{
 };
 
 use mlua::Lua;
-use wippy_wit::Value;
 
 use crate::{errors, local::Local};
 
@@ -92,23 +91,4 @@ pub(crate) fn charge(lua: &Lua, bytes: usize) -> mlua::Result<Arc<Charge>> {
     charge
         .map(Arc::new)
         .ok_or_else(|| errors::raise(errors::out_of_memory()))
-}
-
-/// About how many bytes a value takes.
-pub(crate) fn weight(value: &Value) -> usize {
-    let own = size_of::<Value>();
-    match value {
-        Value::String(bytes) => own + bytes.len(),
-        Value::Table(table) => {
-            let elements = table.array.iter().map(weight);
-            let pairs = table.pairs.iter().map(|(key, value)| weight(key) + weight(value));
-            own + elements.chain(pairs).sum::<usize>()
-        }
-        Value::Nil
-        | Value::Boolean(_)
-        | Value::Integer(_)
-        | Value::Unsigned(_)
-        | Value::Float(_)
-        | Value::Foreign(_) => own,
-    }
 }

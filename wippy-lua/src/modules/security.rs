@@ -15,7 +15,7 @@ use wippy_security::{Actor, CallError, Context, Policy, Scope, TokenStore, allow
 use wippy_wit::Value;
 
 use super::{
-    ledger::{charge, weight},
+    ledger::charge,
     owned::{Owned, current},
 };
 use crate::{errors, raw, values};
@@ -83,7 +83,7 @@ fn new_actor(lua: &Lua, (id, meta): (String, Option<Table>)) -> mlua::Result<Own
 
 /// An actor that the script made or had made.
 fn give_actor(lua: &Lua, actor: Arc<Actor>, context: &Context) -> mlua::Result<Owned<Actor>> {
-    let charge = charge(lua, actor.id.len() + weight(&actor.meta))?;
+    let charge = charge(lua, actor.id.len() + actor.meta.weight())?;
     Ok(Owned::charged(actor, context, charge))
 }
 

@@ -337,6 +337,7 @@ fn start(l: *mut lua_State, core: &Core, pointer: FramePointer) -> Progress {
             (*frame).moved = false;
             (*frame).reader.set(l, core, 2, arguments);
             (*frame).reader.set_keys(ffi::lua_upvalueindex(2));
+            (*frame).reader.lend_channels();
             (*frame).writer.set(core);
             let (reader, writer) = (&mut (*frame).reader, &mut (*frame).writer);
             match &mut (*frame).target {
@@ -448,6 +449,7 @@ fn recycle(core: &Core, pointer: FramePointer) {
     let callee = unsafe {
         let frame = pointer.0.as_ptr();
         (&raw mut (*frame).calling).replace(None);
+        (*frame).reader.clear();
         (*frame).writer.discard();
         (*frame).context = None;
         match &mut (*frame).target {

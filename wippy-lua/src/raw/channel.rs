@@ -5,6 +5,7 @@
 
 mod select;
 mod state;
+mod stream;
 
 use std::{
     cell::{Cell, RefCell},
@@ -18,15 +19,21 @@ use mlua::{
     ffi::{self, lua_State},
 };
 
-use self::state::{Cellular, Channel, DEADLOCK, OUT_OF_MEMORY, Offer, Taken};
+use wippy_security::Gauge;
+
+use self::state::{Cellular, Channel, DEADLOCK, FAILED, OUT_OF_MEMORY, Offer, Taken};
 use super::{
     bridge::push_bridge,
     core::{Core, Parked, caught, core, raise},
     lazy::{Field, Recipe},
+    object::push_parked,
 };
 
 pub(crate) use self::state::{Delivery, Source};
-pub(super) use self::state::{Wait, fail_deadlocked};
+pub(super) use self::{
+    state::{Wait, fail_deadlocked},
+    stream::{is_channel, lend, source_of},
+};
 
 /// How much a channel may buffer.
 const CAPACITY_MAX: i64 = 1 << 20;
@@ -109,6 +116,8 @@ pub(super) struct Channels {
     source: RefCell<Option<Box<dyn Source>>>,
     /// For a fair choice among cases that are ready.
     random: Cell<u64>,
+    /// Counts what guests have not yet taken of what was sent to them.
+    lent: Gauge,
 }
 
 impl Channels {
@@ -120,6 +129,11 @@ impl Channels {
     /// Counts a source that came or went.
     fn connected(&self, change: isize) {
         self.sources.set(self.sources.get() + change);
+    }
+
+    /// Puts a source where [`push_sourced`] finds it.
+    pub(super) fn park_source(&self, source: Option<Box<dyn Source>>) {
+        *self.source.borrow_mut() = source;
     }
 
     /// A number below `count`, which is not zero.
@@ -217,6 +231,7 @@ unsafe extern "C-unwind" fn collect(l: *mut lua_State) -> c_int {
         let place = ffi::lua_touserdata(l, 1).cast::<Cellular>();
         if !place.is_null() {
             caught(|| {
+                (*place).get_mut().flush(l, core, 1);
                 if let Some(pump) = (*place).get_mut().disconnect(core) {
                     core.channels.free.borrow_mut().push(pump);
                 }
@@ -261,6 +276,7 @@ unsafe extern "C-unwind" fn send(l: *mut lua_State) -> c_int {
             }
             Offer::Closed => return raise(l, CLOSED),
             Offer::ReceiveOnly => return raise(l, RECEIVE_ONLY),
+            Offer::Unfit => return raise_parked(l, core),
             Offer::Full => {
                 if !core.can_suspend(l) {
                     return raise(l, CANNOT_WAIT);
@@ -283,6 +299,15 @@ const RECEIVE_ONLY: &str = "nothing can be sent to this channel: its values come
 const CANNOT_WAIT: &str = "a channel cannot be waited for here: a function written in C is on the stack";
 const MEMORY: &str = "not enough memory for the value that was received";
 const DEADLOCKED: &str = "deadlock: every coroutine waits for a channel, and nothing can wake one";
+
+/// Raises the error that is parked in the core.
+unsafe fn raise_parked(l: *mut lua_State, core: &Core) -> c_int {
+    // SAFETY: as for any function that can raise.
+    unsafe {
+        push_parked(l, core);
+        ffi::lua_error(l)
+    }
+}
 
 /// Puts a copy of the value at `value` among those of the channel at `channel`.
 unsafe fn put(l: *mut lua_State, cell: Option<&Cellular>, channel: c_int, value: c_int) -> i64 {
@@ -333,6 +358,10 @@ unsafe fn case(l: *mut lua_State) -> i64 {
             }
             DEADLOCK => {
                 raise(l, DEADLOCKED);
+            }
+            FAILED => {
+                ffi::lua_settop(l, -2);
+                ffi::lua_error(l);
             }
             _ => {}
         }
@@ -398,6 +427,9 @@ unsafe fn push_taken(l: *mut lua_State, taken: Taken) {
             Taken::OutOfMemory => {
                 raise(l, MEMORY);
             }
+            Taken::Failed => {
+                raise_parked(l, core(l));
+            }
         }
     }
 }
@@ -438,20 +470,42 @@ pub(crate) fn sourced_channel(lua: &Lua, source: Box<dyn Source>) -> mlua::Resul
     unsafe {
         lua.exec_raw((), |l| {
             let core = core(l);
-            *core.channels.source.borrow_mut() = source.take();
-            push_new(l, core, 0);
-            let pump = core.channels.reserve();
-            let channel = channel_at(l, core, -1);
-            with(channel, |channel| {
-                if let Some(source) = core.channels.source.borrow_mut().take() {
-                    channel.connect(core, source, pump);
-                }
-            });
-            ffi::lua_rawgetp(l, ffi::LUA_REGISTRYINDEX, pumps_address(core));
-            ffi::lua_pushvalue(l, -2);
-            ffi::lua_rawseti(l, -2, pump_key(pump));
-            ffi::lua_settop(l, -2);
+            core.channels.park_source(source.take());
+            push_sourced(l, core);
         })
+    }
+}
+
+/// Pushes a channel whose values come from the source that is parked in the core.
+///
+/// # Safety
+/// As for any function that can raise. Six free slots.
+pub(super) unsafe fn push_sourced(l: *mut lua_State, core: &Core) {
+    // SAFETY: by the caller.
+    unsafe {
+        push_new(l, core, 0);
+        let pump = core.channels.reserve();
+        let channel = channel_at(l, core, -1);
+        with(channel, |channel| {
+            if let Some(source) = core.channels.source.borrow_mut().take() {
+                channel.connect(core, source, pump);
+            }
+        });
+        register_pump(l, core, pump);
+    }
+}
+
+/// Makes the channel at the top known to the driver under the number `pump`.
+///
+/// # Safety
+/// As for any function that can raise. Two free slots.
+unsafe fn register_pump(l: *mut lua_State, core: &Core, pump: usize) {
+    // SAFETY: by the caller.
+    unsafe {
+        ffi::lua_rawgetp(l, ffi::LUA_REGISTRYINDEX, pumps_address(core));
+        ffi::lua_pushvalue(l, -2);
+        ffi::lua_rawseti(l, -2, pump_key(pump));
+        ffi::lua_settop(l, -2);
     }
 }
 
@@ -486,7 +540,11 @@ pub(super) fn turn_pump(lua: &Lua, core: &Core, pump: usize) {
         ffi::lua_rawgetp(workbench, ffi::LUA_REGISTRYINDEX, pumps_address(core));
         ffi::lua_rawgeti(workbench, -1, pump_key(pump));
         let channel = channel_at(workbench, core, -1);
-        with(channel, |channel| channel.hand_on(core, &mut build));
+        let place = ffi::lua_gettop(workbench);
+        with(channel, |channel| {
+            channel.feed(workbench, core, place);
+            channel.hand_on(core, &mut build);
+        });
         ffi::lua_settop(workbench, top);
     }
 }
@@ -501,7 +559,10 @@ pub(super) fn close_pumps(core: &Core) {
             ffi::lua_rawgetp(workbench, ffi::LUA_REGISTRYINDEX, pumps_address(core));
             ffi::lua_rawgeti(workbench, -1, pump_key(pump));
             let channel = channel_at(workbench, core, -1);
-            with(channel, |channel| channel.close(core));
+            with(channel, |channel| {
+                channel.close(core);
+                channel.takers.end(core);
+            });
             ffi::lua_settop(workbench, top);
         }
     }

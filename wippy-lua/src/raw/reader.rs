@@ -1,11 +1,11 @@
 //! [`LuaReader`]: a cursor over values on a Lua stack.
 
-use std::{ffi::c_int, ptr, slice};
+use std::{ffi::c_int, ptr, slice, sync::Arc};
 
 use mlua::ffi::{self, lua_State};
-use wippy_wit::{Datum, Error, Foreign, Key, Reader};
+use wippy_wit::{Datum, Error, Foreign, Key, Reader, accept::CHANNEL};
 
-use super::{core::Core, object, writer};
+use super::{channel, core::Core, object, writer};
 
 /// A cursor over values on a Lua stack. Each level is a slot above the one it came from; a table that is iterated
 /// over has the key that the iteration has come to above it. Scalars and strings among the arguments are looked at
@@ -27,6 +27,10 @@ pub(super) struct LuaReader {
     levels: Vec<Level>,
     /// [`Core::resumes`] when the latest iteration began.
     resumes: u64,
+    /// Whether channels may be read as streams.
+    lends: bool,
+    /// The stream that the cursor stands on.
+    lent: Option<Arc<dyn Foreign>>,
 }
 
 /// Where a cursor without levels stands.
@@ -82,6 +86,8 @@ impl LuaReader {
             standing: Standing::List,
             levels: Vec::new(),
             resumes: 0,
+            lends: false,
+            lent: None,
         }
     }
 
@@ -99,6 +105,18 @@ impl LuaReader {
         self.free = 0;
         self.standing = Standing::List;
         self.levels.clear();
+        self.lends = false;
+        self.lent = None;
+    }
+
+    /// From now on channels are read as streams, which whoever reads them may take values out of.
+    pub(super) fn lend_channels(&mut self) {
+        self.lends = true;
+    }
+
+    /// Gives up what it holds.
+    pub(super) fn clear(&mut self) {
+        self.lent = None;
     }
 
     /// Makes sure that four slots are free.
@@ -170,10 +188,18 @@ impl LuaReader {
 
 impl Reader for LuaReader {
     fn datum(&mut self) -> Datum<'_> {
-        match self.current() {
-            // SAFETY: these are the cursor's; the core is alive; a slot is kept free.
-            Some((index, kind)) => unsafe { datum(self.l, index, kind, &*self.core) },
-            None => Datum::Table,
+        let Some((index, kind)) = self.current() else {
+            return Datum::Table;
+        };
+        // SAFETY: these are the cursor's; the core is alive; slots are kept free.
+        unsafe {
+            let core = &*self.core;
+            let datum = datum(self.l, index, kind, core);
+            if !self.lends || !matches!(datum, Datum::Other(CHANNEL)) {
+                return datum;
+            }
+            self.lent = channel::lend(self.l, index, core);
+            self.lent.as_ref().map_or(datum, Datum::Foreign)
         }
     }
 
@@ -384,10 +410,11 @@ unsafe fn datum<'a>(l: *mut lua_State, index: c_int, kind: c_int, core: &Core) -
             ffi::LUA_TTABLE => Datum::Table,
             ffi::LUA_TUSERDATA => match object::kind(l, index, core) {
                 Some(object::Kind::Foreign) => {
-                    let object = ffi::lua_touserdata(l, index).cast::<std::sync::Arc<dyn Foreign>>();
+                    let object = ffi::lua_touserdata(l, index).cast::<Arc<dyn Foreign>>();
                     Datum::Foreign(&*object)
                 }
                 Some(object::Kind::Unsigned) => Datum::Unsigned(*ffi::lua_touserdata(l, index).cast::<u64>()),
+                None if channel::is_channel(l, index, core) => Datum::Other(CHANNEL),
                 None => Datum::Other("userdata"),
             },
             ffi::LUA_TFUNCTION => Datum::Other("function"),

@@ -15,7 +15,7 @@ use mlua::{
 };
 use tokio::time::Instant;
 use wippy_security::{CallError, Context};
-use wippy_wit::{DEPTH_MAX, Datum, Error, Reader, Value, WriteError, Writer, copy};
+use wippy_wit::{DEPTH_MAX, Datum, Error, Reader, Value, WriteError, Writer, accept::CHANNEL, copy};
 
 use crate::local::Local;
 
@@ -650,6 +650,10 @@ unsafe fn push_argument(thread: *mut lua_State, core: &Core, reader: &mut dyn Re
             Datum::Boolean(value) => ffi::lua_pushboolean(thread, c_int::from(value)),
             Datum::Integer(value) => ffi::lua_pushinteger(thread, value),
             Datum::Float(value) => ffi::lua_pushnumber(thread, value),
+            // Between scripts no stream is open.
+            Datum::Foreign(thing) if thing.type_name() == CHANNEL => {
+                return Err(Error::new("a channel cannot be sent to a script"));
+            }
             Datum::Unsigned(_) | Datum::String(_) | Datum::Table | Datum::Foreign(_) | Datum::Other(_) => {
                 let mut writer = LuaWriter::unset();
                 writer.set(core);
@@ -708,6 +712,18 @@ pub(crate) fn local(lua: &Lua) -> Arc<Local> {
 /// # Errors
 /// When it is nested too deeply or holds something that cannot leave Lua.
 pub(crate) fn read_value(lua: &Lua, value: &LuaValue) -> Result<Value, Error> {
+    read(lua, value, false)
+}
+
+/// An owned copy of an argument, in which channels are streams.
+///
+/// # Errors
+/// As for [`read_value`].
+pub(crate) fn read_argument(lua: &Lua, value: &LuaValue) -> Result<Value, Error> {
+    read(lua, value, true)
+}
+
+fn read(lua: &Lua, value: &LuaValue, lends: bool) -> Result<Value, Error> {
     let mut outcome = Ok(Value::Nil);
     // SAFETY: the closure owns nothing when Lua may raise: the reader does not raise. The value is its argument.
     let asked = unsafe {
@@ -715,6 +731,9 @@ pub(crate) fn read_value(lua: &Lua, value: &LuaValue) -> Result<Value, Error> {
         lua.exec_raw::<()>(value, move |l| {
             let mut reader = LuaReader::unset();
             reader.set(l, core(l), ffi::lua_gettop(l), 1);
+            if lends {
+                reader.lend_channels();
+            }
             *outcome = reader.enter_index(0).and_then(|()| Value::read(&mut reader));
             ffi::lua_settop(l, 0);
         })

@@ -12,6 +12,7 @@ use mlua::ffi::{self, lua_State};
 use wippy_wit::{Error, Foreign, Key, ScopeBody, Value, ValueWriter, WriteError, Writer};
 
 use super::{
+    channel,
     core::{Core, core},
     object,
 };
@@ -294,8 +295,15 @@ impl Writer for LuaWriter {
         if let Some(writer) = self.detached() {
             return writer.foreign(value);
         }
-        // SAFETY: as for `unsigned`; the object is parked where a `longjmp` does not lose it.
+        let source = channel::source_of(&value);
+        // SAFETY: as for `unsigned`; what is pushed is parked where a `longjmp` does not lose it.
         unsafe {
+            if source.is_some() {
+                drop(value);
+                (*self.core).channels.park_source(source);
+                ffi::luaL_checkstack(self.workbench(), 8, ptr::null());
+                return channel::push_sourced(self.workbench(), &*self.core);
+            }
             *(*self.core).object.borrow_mut() = Some(value);
             object::push_parked(self.workbench(), &*self.core);
         }

@@ -11,13 +11,36 @@ use wasmtime::{
 };
 use wippy_wit::{Case, Field, Kind, Node, Value, ValueWriter, Writer, accept::well_known};
 
-use super::{UTF16_TAG, out_of_bounds};
+use super::{UTF16_TAG, flow, out_of_bounds};
 use crate::{instance::Invocation, limits::TooMuch, resource::Resource};
 
-/// Lifts a function's result. Its own `result` type is taken apart here: an error goes to `failed`.
+/// Where a value is that the guest gives.
+#[derive(Clone, Copy)]
+pub(super) enum Place<'a> {
+    /// In core values.
+    Flat(&'a [ValRaw]),
+    /// In memory, from this offset.
+    Memory(usize),
+}
+
+/// Lifts a function's result from its only core value: the value itself, or the pointer to it.
 pub(super) fn lift_result(
-    mut lifter: Lifter<'_, '_>,
+    lifter: Lifter<'_, '_>,
     slot: ValRaw,
+    writer: &mut dyn Writer,
+    failed: &Cell<Option<Value>>,
+) -> wasmtime::Result<()> {
+    let place = match &lifter.invocation.method.plan().result {
+        Some(node) if node.flat > 1 => Place::Memory(lifter.aligned(slot.get_u32(), node)?),
+        Some(_) | None => Place::Flat(std::slice::from_ref(&slot)),
+    };
+    lift_returned(lifter, place, writer, failed)
+}
+
+/// Lifts a function's result. Its own `result` type is taken apart here: an error goes to `failed`.
+pub(super) fn lift_returned(
+    mut lifter: Lifter<'_, '_>,
+    place: Place<'_>,
     writer: &mut dyn Writer,
     failed: &Cell<Option<Value>>,
 ) -> wasmtime::Result<()> {
@@ -26,11 +49,13 @@ pub(super) fn lift_result(
         return Ok(());
     };
     if let Kind::Result { ok, err, offset } = &node.kind {
-        let (tag, place) = if node.flat > 1 {
-            let base = lifter.aligned(slot.get_u32(), node)?;
-            (u32::from(lifter.byte(base)?), base + *offset as usize)
-        } else {
-            (slot.get_u32(), 0)
+        let (tag, place) = match place {
+            Place::Flat([tag, payload @ ..]) => (tag.get_u32(), Place::Flat(payload)),
+            Place::Flat([]) => return Err(Trouble::Unsupported.into()),
+            Place::Memory(base) => (
+                u32::from(lifter.byte(base)?),
+                Place::Memory(base + *offset as usize),
+            ),
         };
         let payload = match tag {
             0 => ok.as_deref(),
@@ -39,43 +64,46 @@ pub(super) fn lift_result(
         };
         if tag == 0 {
             if let Some(payload) = payload {
-                return write(&mut lifter, payload, place, None, writer);
+                return write(&mut lifter, payload, place, writer);
             }
             writer.boolean(true);
             return Ok(());
         }
         let mut owned = ValueWriter::default();
         match payload {
-            Some(payload) => write(&mut lifter, payload, place, None, &mut owned)?,
+            Some(payload) => write(&mut lifter, payload, place, &mut owned)?,
             None => owned.boolean(true),
         }
         failed.set(Some(owned.finish()));
         return Ok(());
     }
-    if node.flat <= 1 {
-        return write(&mut lifter, node, 0, Some(slot), writer);
-    }
-    let base = lifter.aligned(slot.get_u32(), node)?;
-    write(&mut lifter, node, base, None, writer)
+    write(&mut lifter, node, place, writer)
 }
 
-/// Writes one value, from its only core value or from memory, in a scope if writing may allocate.
+/// Lifts an element of a stream, or what a future gives, from `offset` in memory.
+pub(super) fn lift_item(
+    mut lifter: Lifter<'_, '_>,
+    node: &Node,
+    offset: usize,
+    writer: &mut dyn Writer,
+) -> wasmtime::Result<()> {
+    lifter.check(offset, node)?;
+    write(&mut lifter, node, Place::Memory(offset), writer)
+}
+
+/// Writes one value in a scope if writing may allocate.
 fn write(
     lifter: &mut Lifter<'_, '_>,
     node: &Node,
-    offset: usize,
-    slot: Option<ValRaw>,
+    place: Place<'_>,
     writer: &mut dyn Writer,
 ) -> wasmtime::Result<()> {
     // The engine's own errors cannot pass the scope, which only knows those of the mapping.
     let mut trouble: Option<Trouble> = None;
     let mut body = |writer: &mut dyn Writer| {
-        let outcome = match slot {
-            Some(slot) => {
-                let slots = [slot];
-                lift_flat(lifter, node, &mut slots.as_slice(), writer)
-            }
-            None => load(lifter, node, offset, writer),
+        let outcome = match place {
+            Place::Flat(mut slots) => lift_flat(lifter, node, &mut slots, writer),
+            Place::Memory(offset) => load(lifter, node, offset, writer),
         };
         trouble = outcome.err();
         Ok(())
@@ -95,7 +123,7 @@ fn write(
 
 /// What can be wrong with what a guest returns. It owns nothing: a writer may leave by a jump, see [`Writer::scope`].
 #[derive(Debug, Clone, Copy)]
-enum Trouble {
+pub(super) enum Trouble {
     OutOfBounds,
     Unaligned,
     NotUtf8,
@@ -123,7 +151,7 @@ impl From<Trouble> for wasmtime::Error {
             Trouble::BadChar => wasmtime::format_err!("a char in the result is no Unicode scalar value"),
             Trouble::BadDiscriminant(tag) => bad_discriminant(tag),
             Trouble::BadHandle => {
-                wasmtime::format_err!("a handle in the result names no resource of the guest's")
+                wasmtime::format_err!("a handle in the result names nothing that the guest has")
             }
             Trouble::TooMuch => TooMuch.into(),
             Trouble::Unsupported => wasmtime::format_err!("a part of the result cannot cross this call"),
@@ -187,6 +215,24 @@ impl<'a, 'b> Lifter<'a, 'b> {
         Ok(())
     }
 
+    /// Takes the stream or the future that the guest gives away over and writes its end.
+    fn flow(&mut self, node: &Node, index: u32, writer: &mut dyn Writer) -> Result<(), Trouble> {
+        let method = self.invocation.method;
+        let roots = method.plan().result.iter();
+        let ty = method
+            .result_handles
+            .of(node, roots, self.cx.types, self.ty)
+            .ok_or(Trouble::Unsupported)?;
+        let stream = flow::lift(self.cx, ty, &node.kind, index).map_err(|_| Trouble::BadHandle)?;
+        writer.foreign(stream);
+        Ok(())
+    }
+
+    /// Where `part` of the memory begins.
+    pub(super) fn offset_of(&self, part: &[u8]) -> usize {
+        (part.as_ptr() as usize).saturating_sub(self.memory.as_ptr() as usize)
+    }
+
     fn bytes(&self, offset: usize, length: usize) -> Result<&'b [u8], Trouble> {
         self.memory
             .get(offset..)
@@ -220,11 +266,16 @@ impl<'a, 'b> Lifter<'a, 'b> {
 
     /// A pointer to a value of `node`'s type.
     fn aligned(&self, pointer: u32, node: &Node) -> Result<usize, Trouble> {
-        if !pointer.is_multiple_of(node.align) {
+        let offset = pointer as usize;
+        self.check(offset, node).map(|()| offset)
+    }
+
+    /// Makes sure that a value of `node`'s type can be at `offset`.
+    pub(super) fn check(&self, offset: usize, node: &Node) -> Result<(), Trouble> {
+        if !offset.is_multiple_of(node.align as usize) {
             return Err(Trouble::Unaligned);
         }
-        let offset = pointer as usize;
-        self.bytes(offset, node.size as usize).map(|_| offset)
+        self.bytes(offset, node.size as usize).map(drop)
     }
 
     /// Counts what the host will have to allocate, so that a guest cannot name more than it has.
@@ -332,6 +383,7 @@ fn lift_flat(
             })?;
         }
         Kind::Own(_) => lifter.resource(node, first.get_u32(), writer)?,
+        Kind::Stream(_) | Kind::Future(_) => lifter.flow(node, first.get_u32(), writer)?,
         Kind::Borrow(_) | Kind::Opaque(_) => return Err(Trouble::Unsupported),
     }
     Ok(())
@@ -428,6 +480,10 @@ fn load(
         Kind::Own(_) => {
             let index = lifter.u32(offset)?;
             lifter.resource(node, index, writer)?;
+        }
+        Kind::Stream(_) | Kind::Future(_) => {
+            let index = lifter.u32(offset)?;
+            lifter.flow(node, index, writer)?;
         }
         Kind::Borrow(_) | Kind::Opaque(_) => return Err(Trouble::Unsupported),
     }

@@ -14,7 +14,7 @@ use wippy_wit::{
     accept::{self, Payload},
 };
 
-use super::{UTF16_TAG, out_of_bounds};
+use super::{UTF16_TAG, flow, out_of_bounds};
 use crate::{instance::Invocation, resource::Resource};
 
 /// Guest memory while arguments are put into it.
@@ -49,6 +49,18 @@ impl<T> Lowerer<'_, '_, T> {
             _ => resource.lend(keeper)?,
         };
         self.lower_handle(node, handle)
+    }
+
+    /// The guest's index for the channel under the cursor.
+    fn flow(&mut self, node: &Node, reader: &mut dyn Reader) -> wasmtime::Result<u32> {
+        let given = accept::flow(reader, &node.kind)?;
+        let method = self.invocation.method;
+        let roots = method.plan().params.iter().map(|param| &param.node);
+        let ty = method
+            .param_handles
+            .of(node, roots, self.cx.types, self.ty)
+            .ok_or_else(|| unsupported(node))?;
+        flow::lower(self.cx, ty, &node.kind, given)
     }
 
     fn lower_handle(&mut self, node: &Node, handle: ResourceAny) -> wasmtime::Result<u32> {
@@ -228,6 +240,7 @@ fn lower_flat<T>(
             }
         }
         Kind::Own(_) | Kind::Borrow(_) => *first = ValRaw::u32(cx.resource(node, reader)?),
+        Kind::Stream(_) | Kind::Future(_) => *first = ValRaw::u32(cx.flow(node, reader)?),
         Kind::Opaque(_) => return Err(unsupported(node)),
     }
     Ok(())
@@ -300,8 +313,8 @@ fn lower_payload_flat<T>(
     Ok(())
 }
 
-/// Stores the value under the cursor at `at` in guest memory, which has room for it.
-fn store<T>(
+/// Stores the value under the cursor at `offset` in guest memory, which has room for it.
+pub(super) fn store<T>(
     cx: &mut Lowerer<'_, '_, T>,
     node: &Node,
     reader: &mut dyn Reader,
@@ -405,6 +418,10 @@ fn store<T>(
         }
         Kind::Own(_) | Kind::Borrow(_) => {
             let handle = cx.resource(node, reader)?;
+            put(cx, offset, handle.to_le_bytes())?;
+        }
+        Kind::Stream(_) | Kind::Future(_) => {
+            let handle = cx.flow(node, reader)?;
             put(cx, offset, handle.to_le_bytes())?;
         }
         Kind::Opaque(_) => return Err(unsupported(node)),

@@ -8,6 +8,7 @@ use std::{
     mem::ManuallyDrop,
     pin::Pin,
     ptr::{self, NonNull},
+    sync::Arc,
     task::{self, Poll},
 };
 
@@ -26,7 +27,7 @@ use crate::{
 /// What surrounds the calls of a [`Place`].
 pub(crate) trait Surroundings: Send {
     /// The method that is called.
-    fn method(&self) -> &Method;
+    fn method(&self) -> &Arc<Method>;
 
     /// A call came to its end. Says what its caller hears.
     fn ended(&mut self, outcome: Outcome) -> Result<(), CallError>;

@@ -32,6 +32,8 @@ mod server;
 mod sleepers;
 mod sockets;
 mod storms;
+mod stray_streams;
+mod streams;
 mod support;
 mod trace;
 mod waiting;

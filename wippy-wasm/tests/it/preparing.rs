@@ -224,3 +224,17 @@ fn prepare_bytes(bytes: &[u8], method: &str) -> Result<Module, Vec<Error>> {
         limits: Wants::within(200).limits,
     })
 }
+
+#[test]
+fn wasi_0_3_is_told_apart_from_what_nobody_knows() {
+    let text = r#"(component
+        (import "wasi:random/random@0.3.0" (instance (export "get-random-u64" (func (result u64)))))
+        (core module $m (func (export "f")))
+        (core instance $i (instantiate $m))
+        (func (export "f") (canon lift (core func $i "f"))))"#;
+    let (message, _) = only(prepare_text(text, None, "f"));
+    assert_eq!(
+        message,
+        "`wasi:random/random@0.3.0` is of WASI 0.3, which is not offered yet: build the guest for WASI 0.2"
+    );
+}

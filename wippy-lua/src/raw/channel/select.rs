@@ -7,7 +7,7 @@ use mlua::ffi::{self, lua_State};
 use super::{
     super::core::{Core, caught, core, raise},
     BUSY, CANNOT_WAIT, CLOSED, Offer, RECEIVE_ONLY, Taken, case, channel_at, is_kind, park, push_taken, put,
-    suspend, with,
+    raise_parked, suspend, with,
 };
 
 /// What a case wants of its channel, which is its first user value; what is to be sent is the second.
@@ -105,6 +105,8 @@ enum Found {
     Room(usize),
     Received(usize, Taken),
     Refused(&'static str),
+    /// The error is parked in the core.
+    Unfit,
 }
 
 /// `channel.select{case, ..., default = true}`
@@ -134,6 +136,7 @@ pub(super) unsafe extern "C-unwind" fn select(l: *mut lua_State) -> c_int {
         };
         match found {
             Found::Refused(why) => raise(l, why),
+            Found::Unfit => raise_parked(l, core),
             Found::Sent(index) => {
                 ffi::lua_pushvalue(l, Place::new(index).value());
                 ffi::lua_pushboolean(l, 1);
@@ -202,6 +205,7 @@ fn look(l: *mut lua_State, core: &Core, count: usize) -> Found {
                         Offer::Full => Found::Nothing,
                         Offer::Closed => Found::Refused(CLOSED),
                         Offer::ReceiveOnly => Found::Refused(RECEIVE_ONLY),
+                        Offer::Unfit => Found::Unfit,
                     })
                 }
                 Case::Receive => {

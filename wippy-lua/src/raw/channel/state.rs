@@ -13,13 +13,17 @@ use std::{
 };
 
 use mlua::ffi::{self, lua_State};
-use wippy_wit::Value;
+use wippy_security::CallError;
+use wippy_wit::{Foreign, Value};
 
-use super::super::{
-    core::Core,
-    schedule::{Ready, TaskWaker},
-    suspending::Completion,
-    writer::push_value,
+use super::{
+    super::{
+        core::{Core, park_error},
+        schedule::{Ready, TaskWaker},
+        suspending::Completion,
+        writer::push_value,
+    },
+    stream::Takers,
 };
 
 /// Where the values of a channel come from, if not from this state's own coroutines.
@@ -29,6 +33,11 @@ use super::super::{
 pub(crate) trait Source: Send {
     /// The next value; `None` when there will be none, which closes the channel.
     fn poll_next(&mut self, waking: &mut Waking<'_>) -> Poll<Option<Delivery>>;
+
+    /// What it reads, if that can be passed along to be read by somebody else.
+    fn stream(&self) -> Option<Arc<dyn Foreign>> {
+        None
+    }
 }
 
 /// A value on its way into a state.
@@ -37,6 +46,8 @@ pub(crate) enum Delivery {
     Value(Value),
     /// Something with methods; the first of the values that are made is delivered.
     Build(Completion),
+    /// There will be no further value, and this is why. Whoever waits for one raises it.
+    Failed(CallError),
 }
 
 /// A coroutine that waits for one of several channels.
@@ -69,8 +80,10 @@ pub(in super::super) struct Channel {
     receivers: VecDeque<Waiter>,
     senders: VecDeque<Sender>,
     source: Option<Sourced>,
-    /// The number under which the driver knows the channel, if it has or had a source.
-    pump: Option<usize>,
+    /// Guests that take values out of it.
+    pub(super) takers: Takers,
+    /// The number under which the driver knows the channel, if it has or had a source or takers.
+    pub(super) pump: Option<usize>,
 }
 
 /// A source with what wakes the driver for it.
@@ -92,6 +105,8 @@ pub(super) enum Offer {
     Closed,
     /// Values come from elsewhere.
     ReceiveOnly,
+    /// The value cannot leave the state; the error is parked.
+    Unfit,
 }
 
 /// What became of the attempt to receive.
@@ -106,10 +121,15 @@ pub(super) enum Taken {
     Nothing,
     /// There was a value, but no memory for it.
     OutOfMemory,
+    /// The source failed; the error is parked.
+    Failed,
 }
 
 /// Instead of the number of a case: memory did not suffice for the value.
 pub(super) const OUT_OF_MEMORY: i64 = -1;
+
+/// Instead of the number of a case: the source failed, and its error is the value.
+pub(super) const FAILED: i64 = -3;
 
 /// Instead of the number of a case: everybody waits for each other.
 pub(in super::super) const DEADLOCK: i64 = -2;
@@ -125,6 +145,7 @@ impl Channel {
             receivers: VecDeque::new(),
             senders: VecDeque::new(),
             source: None,
+            takers: Takers::default(),
             pump: None,
         }
     }
@@ -142,6 +163,7 @@ impl Channel {
         if self.source.take().is_some() {
             core.channels.connected(-1);
         }
+        self.takers.end(core);
         self.pump.take()
     }
 
@@ -178,6 +200,10 @@ impl Channel {
             if handed {
                 return Offer::Sent;
             }
+        }
+        // SAFETY: by the caller.
+        if let Some(offer) = unsafe { self.takers.offer(l, core, value) } {
+            return offer;
         }
         if self.buffer.len() < self.capacity {
             Offer::Room
@@ -220,6 +246,11 @@ impl Channel {
                 core.exchange.complete(Ok(completion));
                 Taken::Build
             }
+            Poll::Ready(Some(Delivery::Failed(error))) => {
+                self.close(core);
+                park_error(core, error);
+                Taken::Failed
+            }
             Poll::Ready(None) => {
                 self.close(core);
                 Taken::Closed
@@ -227,6 +258,63 @@ impl Channel {
             Poll::Pending if self.closed => Taken::Closed,
             Poll::Pending => Taken::Nothing,
         }
+    }
+
+    /// The stream that its values come from, if it can be passed along.
+    pub(super) fn stream(&self) -> Option<Arc<dyn Foreign>> {
+        self.source.as_ref()?.source.stream()
+    }
+
+    /// Whether values come from elsewhere.
+    pub(super) fn is_sourced(&self) -> bool {
+        self.source.is_some()
+    }
+
+    /// Hands what waits in the channel to its takers, as long as they have room.
+    ///
+    /// # Safety
+    /// `l` runs no Lua and has four free slots, and the channel's userdata stands at the absolute index `channel`.
+    pub(super) unsafe fn feed(&mut self, l: *mut lua_State, core: &Core, channel: c_int) {
+        while let Some(taker) = self.takers.ready(core) {
+            let slot = match self.buffer.pop_front() {
+                Some(slot) => {
+                    if let Some(sender) = self.next_sender() {
+                        self.buffer.push_back(sender.slot);
+                        sender.waiter.fire_nil(core, true);
+                    }
+                    slot
+                }
+                None => match self.next_sender() {
+                    Some(sender) => {
+                        sender.waiter.fire_nil(core, true);
+                        sender.slot
+                    }
+                    None => break,
+                },
+            };
+            // SAFETY: by the caller; the value is taken off again.
+            unsafe {
+                self.push_slot(l, channel, slot);
+                self.takers.hand(l, core, taker);
+                ffi::lua_settop(l, -2);
+            }
+        }
+        if self.closed && self.buffer.is_empty() {
+            self.takers.end(core);
+        }
+    }
+
+    /// Pushes the oldest value of the buffer; false if there is none.
+    ///
+    /// # Safety
+    /// As for [`feed`](Self::feed).
+    pub(super) unsafe fn push_buffered(&mut self, l: *mut lua_State, channel: c_int) -> bool {
+        let Some(slot) = self.buffer.pop_front() else {
+            return false;
+        };
+        // SAFETY: by the caller.
+        unsafe { self.push_slot(l, channel, slot) };
+        true
     }
 
     /// Pushes the value in `slot` and frees that.
@@ -297,6 +385,10 @@ impl Channel {
             self.free.push(sender.slot);
             sender.waiter.fire_nil(core, false);
         }
+        // What is buffered goes to them as they find room.
+        if self.buffer.is_empty() {
+            self.takers.end(core);
+        }
     }
 
     /// Hands on what the source has, as long as somebody waits for it. What has to be built goes through `build`, which
@@ -323,6 +415,10 @@ impl Channel {
             let Some(receiver) = self.receivers.pop_front() else {
                 return;
             };
+            let (delivery, has_failed) = match delivery {
+                Delivery::Failed(error) => (Delivery::Value(Value::Foreign(Arc::new(error))), true),
+                delivery @ (Delivery::Value(_) | Delivery::Build(_)) => (delivery, false),
+            };
             let mut delivery = Some(delivery);
             let mut fits = true;
             receiver.fire(core, true, |thread| {
@@ -330,7 +426,7 @@ impl Channel {
                     // SAFETY: the thread is suspended and has room.
                     Some(Delivery::Value(value)) => unsafe { push_value(thread, &value).is_ok() },
                     Some(Delivery::Build(completion)) => build(completion, thread),
-                    None => false,
+                    Some(Delivery::Failed(_)) | None => false,
                 };
                 if !fits {
                     // SAFETY: as above.
@@ -339,6 +435,9 @@ impl Channel {
             });
             if !fits {
                 receiver.fail(OUT_OF_MEMORY);
+            } else if has_failed {
+                receiver.fail(FAILED);
+                return self.close(core);
             }
         }
     }
