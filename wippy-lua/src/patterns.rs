@@ -255,8 +255,11 @@ impl Walk<'_> {
             .checked_sub(usize::from(b'1'))
             .ok_or(Stop::Wrong)?;
         let capture = self.captures.iter().take(self.level).nth(index);
-        let Some((start, Capture::Closed(len))) = capture.copied() else {
-            return Err(Stop::Wrong);
+        let (start, len) = match capture.copied() {
+            Some((start, Capture::Closed(len))) => (start, len),
+            // To Lua, a position has a length that no text has: it is found nowhere, and that is no error.
+            Some((_, Capture::Position)) => return Ok(None),
+            Some((_, Capture::Open)) | None => return Err(Stop::Wrong),
         };
         self.steps(len / 16)?;
         let (known, here) = (self.text.get(start..start + len), self.text.get(s..s + len));

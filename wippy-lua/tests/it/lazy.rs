@@ -31,7 +31,7 @@ async fn whoever_looks_at_all_fields_sees_all() {
         counted,
         "_G _VERSION assert channel coroutine debug error errors getmetatable ipairs math next os pairs payload pcall \
          print process rawequal rawget rawlen rawset require select setmetatable string table tonumber tostring type \
-         utf8 xpcall; 16 27 7 6 4 9 1 25 2"
+         unpack utf8 xpcall; 16 35 8 6 5 9 1 25 2"
     );
 }
 

@@ -199,6 +199,7 @@ entries:
             "  - name: row_{number}
     kind: function.lua
     method: main
+    pool: {{ reuse: always }}
     modules: [env, fs, registry, store]
     source: |
       local env, fs, registry, store = require('env'), require('fs'), require('registry'), require('store')
