@@ -181,7 +181,7 @@ fn a_channel_that_is_forgotten_stops_its_guest() {
     let told = script(
         "local sum = 0
          for _ = 1, 300 do
-             sum = sum + call('endless'):receive()
+             sum = sum + assert(call('endless')):receive()
              -- Enough garbage for it to be collected.
              for _ = 1, 20000 do local _ = {} end
          end

@@ -371,7 +371,7 @@ async fn misuse_is_explained() {
         note(pcall(ch.close, 'x'))
         note(pcall(channel.select, 5))
         note(getmetatable(ch), tostring(ch):match('^channel: ') ~= nil)
-        note(funcs.call('test:echo', ch))",
+        note(funcs.call('test:echo', coroutine.create(print)))",
     );
     insta::assert_snapshot!(log.await, @"
     false the size of a channel is between 0 and 1048576
@@ -382,6 +382,6 @@ async fn misuse_is_explained() {
     false use `ch:close()`, with a colon
     false bad argument #1 to 'channel.select' (table expected, got number)
     channel true
-    nil a userdata cannot be sent
+    nil a coroutine cannot be sent
     ");
 }

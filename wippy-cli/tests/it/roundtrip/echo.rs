@@ -146,7 +146,7 @@ pub(crate) struct Rig {
 fn engine() -> &'static Arc<Engine> {
     static ENGINE: LazyLock<Arc<Engine>> = LazyLock::new(|| {
         Engine::new(EngineConfig {
-            instances_max: 64,
+            instances_max: 256,
             memory_max_bytes: 1 << 26,
             ..EngineConfig::default()
         })
