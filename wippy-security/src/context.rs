@@ -32,6 +32,13 @@ pub struct Context {
     execution: Arc<Execution>,
     deadline: Option<Instant>,
     depth: u32,
+    within: Option<Arc<Within>>,
+}
+
+/// A pool in which a call runs that waits for this one, and those above it.
+struct Within {
+    pool: usize,
+    above: Option<Arc<Within>>,
 }
 
 #[derive(Clone)]
@@ -68,6 +75,7 @@ impl Context {
             execution: Arc::default(),
             deadline: None,
             depth: 0,
+            within: None,
         }
     }
 
@@ -141,6 +149,7 @@ impl Context {
             execution: Arc::default(),
             deadline: self.deadline.filter(|_| awaited),
             depth: if awaited { self.depth + 1 } else { 0 },
+            within: self.within.clone().filter(|_| awaited),
         }
     }
 
@@ -206,6 +215,28 @@ impl Context {
             depth: self.depth + 1,
             ..self.with_own_execution()
         }
+    }
+
+    /// For what a call that runs in `pool` calls: it waits for that, and keeps its place meanwhile.
+    #[must_use]
+    pub fn from_within(&self, pool: usize) -> Self {
+        let above = self.within.clone();
+        Self {
+            within: Some(Arc::new(Within { pool, above })),
+            ..self.clone()
+        }
+    }
+
+    /// Whether a call that runs in `pool` waits for what this context is for.
+    pub fn is_within(&self, pool: usize) -> bool {
+        let mut next = self.within.as_deref();
+        while let Some(within) = next {
+            if within.pool == pool {
+                return true;
+            }
+            next = within.above.as_deref();
+        }
+        false
     }
 
     /// By whom calls are made.

@@ -170,6 +170,11 @@ impl<T: Pooled> Pool<T> {
         ))
     }
 
+    /// What [`Context::is_within`] knows the pool by.
+    pub fn key(&self) -> usize {
+        self.key
+    }
+
     /// Whether executions keep instances between their calls.
     pub fn is_callers_own(&self) -> bool {
         self.config.reuse == Reuse::Caller

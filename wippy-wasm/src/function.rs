@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use wippy_security::{
-    Bound, Call, CallError, CallFuture, Context, Handler, OwnSlot, Permit, Pool, PoolConfig, PoolCounts, Span,
+    Bound, Call, CallError, CallFuture, Context, Handler, OwnSlot, Permit, Pool, PoolConfig, PoolCounts,
+    Slot, Span,
 };
 use wippy_wit::{Reader, Signature, Writer};
 
@@ -91,16 +92,13 @@ impl WasmFunction {
     ) -> Result<(), CallError> {
         let module = &self.module;
         let deadline = Deadline::of(context, &module.limits).begun();
-        let expired = |exceeded| trap::exceeded(exceeded, module.id.as_str(), &module.method_name);
-        let _slot = deadline::within(deadline, self.pool.slot(&module.id))
-            .await
-            .map_err(expired)??;
+        let _slot = self.slot(context, deadline).await?;
         pool::look_after(&self.pool, &self.module);
         let mut instance = match kept.take().or_else(|| self.pool.at_hand(context)) {
             Some(instance) => instance,
             None => Box::new(self.instantiate(context, deadline).await?),
         };
-        instance.renew(module);
+        instance.renew_in(module, &self.pool);
         let outcome = instance
             .call(
                 module,
@@ -116,6 +114,25 @@ impl WasmFunction {
             pool::look_after(&self.pool, &self.module);
         }
         outcome.map_err(CallError::from)
+    }
+
+    /// A slot to run a call in; waits for one. A call that is made by one in this pool, directly or through others, has
+    /// none if all are taken: it would wait for its caller, and that for it. How deep calls nest bounds how many those are.
+    pub(crate) async fn slot(
+        &self,
+        context: &Context,
+        deadline: Deadline,
+    ) -> Result<Option<Slot<'_>>, CallError> {
+        if let Some(slot) = self.pool.try_slot() {
+            return Ok(Some(slot));
+        }
+        if context.is_within(self.pool.key()) {
+            return Ok(None);
+        }
+        let module = &self.module;
+        let expired = |exceeded| trap::exceeded(exceeded, module.id.as_str(), &module.method_name);
+        let slot = deadline::within(deadline, self.pool.slot(&module.id)).await;
+        slot.map_err(expired)?.map(Some)
     }
 
     pub(crate) async fn instantiate(

@@ -6,7 +6,7 @@ use wasmtime::{
     Store,
     component::{Func, ResourceAny},
 };
-use wippy_security::{CallError, Context, ErrorKind, Mailbox};
+use wippy_security::{CallError, Context, ErrorKind, Mailbox, Pool};
 use wippy_wit::{Reader, Value, Writer};
 
 use crate::{
@@ -196,6 +196,12 @@ impl Instance {
             // It only fails on an engine that does not count, which the module would not be on.
             let _ = self.store.set_fuel(fuel);
         }
+    }
+
+    /// The same for the calls of a pool.
+    pub(crate) fn renew_in(&mut self, module: &Module, pool: &Pool<Self>) {
+        self.store.data_mut().pool = Some(pool.key());
+        self.renew(module);
     }
 }
 

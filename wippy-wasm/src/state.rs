@@ -24,6 +24,8 @@ pub(crate) struct GuestState {
     pub(crate) ends_at_once: bool,
     /// How deep calls may be nested below this entry.
     pub(crate) call_depth: Option<u32>,
+    /// The pool in which the running call has a place, if it takes one.
+    pub(crate) pool: Option<usize>,
     /// Where the guest writes; only for entries that can.
     pub(crate) journal: Option<Arc<Journal>>,
     /// The most that one host call may make the host allocate.
@@ -58,6 +60,7 @@ impl GuestState {
             deadline: Deadline::default(),
             ends_at_once: false,
             call_depth: limits.call_depth,
+            pool: None,
             journal,
             host_bytes: limits.host_bytes,
             wasi: wasi.map(Box::new),

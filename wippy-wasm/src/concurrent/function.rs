@@ -3,11 +3,7 @@
 use wippy_security::{Call, CallError};
 
 use super::{call, is_settled, tail::Tail};
-use crate::{
-    WasmFunction,
-    deadline::{self, Deadline},
-    instance, pool, trap,
-};
+use crate::{WasmFunction, deadline::Deadline, instance, pool};
 
 impl WasmFunction {
     /// Runs a call in the instance that its execution keeps, or a fresh one. If it goes on after it returned, the instance
@@ -19,16 +15,14 @@ impl WasmFunction {
             arguments,
             result,
         } = call;
-        let slot = deadline::within(deadline, self.pool.slot(&module.id))
-            .await
-            .map_err(|exceeded| trap::exceeded(exceeded, module.id.as_str(), &module.method_name))??;
+        let slot = self.slot(context, deadline).await?;
         pool::look_after(&self.pool, module);
         let at_hand = self.pool.kept(context).or_else(|| self.pool.at_hand(context));
         let mut instance = match at_hand {
             Some(instance) => instance,
             None => Box::new(self.instantiate(context, deadline).await?),
         };
-        instance.renew(module);
+        instance.renew_in(module, &self.pool);
         let (session, outcome) = self::call(
             &mut instance,
             module,
@@ -46,7 +40,7 @@ impl WasmFunction {
                 }
                 pool::look_after(&self.pool, module);
             } else {
-                let slot = slot.hold(&self.pool);
+                let slot = slot.map(|slot| slot.hold(&self.pool));
                 Tail::new(module.clone(), session, instance, deadline, slot).start(context);
             }
         }

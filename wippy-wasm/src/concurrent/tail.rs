@@ -14,7 +14,7 @@ pub(super) struct Tail {
     unfinished: Unfinished,
     instance: Box<Instance>,
     deadline: Deadline,
-    _slot: OwnSlot<Instance>,
+    _slot: Option<OwnSlot<Instance>>,
 }
 
 impl Tail {
@@ -23,7 +23,7 @@ impl Tail {
         session: Arc<Session>,
         instance: Box<Instance>,
         deadline: Deadline,
-        slot: OwnSlot<Instance>,
+        slot: Option<OwnSlot<Instance>>,
     ) -> Self {
         Self {
             unfinished: Unfinished { module, session },

@@ -53,7 +53,10 @@ fn caller(store: &StoreContextMut<'_, GuestState>) -> Result<Context, CallError>
                 format!("calls are nested too deeply: the limit `max_call_depth` of the caller is {max}");
             Err(CallError::new(ErrorKind::Unavailable, message).with_retryable(false))
         }
-        Some(_) | None => Ok(context),
+        Some(_) | None => Ok(match state.pool {
+            Some(pool) => context.from_within(pool),
+            None => context,
+        }),
     }
 }
 

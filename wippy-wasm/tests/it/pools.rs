@@ -15,7 +15,7 @@ use wippy_security::{Actor, CallError, Context, Dispatcher, DispatcherConfig, Er
 use wippy_wasm::{Engine, EngineConfig, Limits, PoolConfig, Ready, Reuse, WasmFunction};
 use wippy_wit::Value;
 
-use crate::support::{Wants, call, id, prepare, prepare_on};
+use crate::support::{Wants, call, call_named, id, prepare, prepare_on};
 
 /// A context that knows a guest as `test:f`, and the function behind it.
 fn pooled(guest: &str, method: &str, wants: Wants, pool: PoolConfig) -> (Context, Arc<WasmFunction>) {
@@ -259,6 +259,28 @@ async fn waiting_for_a_slot_ends_with_the_call() {
         call.await.unwrap().unwrap();
     }
     assert!(call(&context, &[Value::Integer(1)]).await.is_ok());
+}
+
+/// Its first call holds the only slot while it waits for the second, which must not wait for that slot.
+#[tokio::test]
+async fn a_guest_that_calls_itself_does_not_wait_for_its_own_slot() {
+    let only = PoolConfig {
+        max_size: 1,
+        ..PoolConfig::default()
+    };
+    let module = prepare("recurse", "again", Wants::imports(&["funcs"])).unwrap();
+    let function = Arc::new(WasmFunction::new(module, only));
+    let dispatcher = Dispatcher::new(DispatcherConfig::default());
+    dispatcher.insert(id("recurse"), function);
+    let context = Context::root(dispatcher);
+    for _ in 0..3 {
+        let arguments = ["x".into()];
+        let called = call_named(&context, "recurse", &arguments);
+        let outcome = tokio::time::timeout(Duration::from_mins(1), called).await;
+        // Each level hands on why the one below failed, and the lowest was one too many.
+        let error = outcome.expect("it waits for itself").unwrap_err();
+        assert!(error.message().contains("nested too deeply"), "{error}");
+    }
 }
 
 #[tokio::test]
