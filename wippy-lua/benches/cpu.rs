@@ -141,6 +141,8 @@ fn compute(runtime: &Runtime) {
         "{:12} {:>10} {:>10} {:>10} {:>9} {:>9}",
         "script", "lua5.4", "plain", "sandboxed", "/ lua5.4", "/ plain"
     );
+    // The geometric means, by the sums of logarithms.
+    let (mut of_program, mut of_plain) = (Some(0.0), 0.0);
     for (name, script) in SCRIPTS {
         let (dispatcher, id) = function(name, script);
         let lua = Lua::new();
@@ -161,7 +163,22 @@ fn compute(runtime: &Runtime) {
             "{name:12} {time:>10} {floor:>10.1?} {sandboxed:>10.1?} {quotient:>9} {:>9.2}",
             ratio(floor)
         );
+        of_program = of_program
+            .zip(outside)
+            .map(|(sum, outside)| sum + ratio(outside).ln());
+        of_plain += ratio(floor).ln();
     }
+    let count = f64::from(u32::try_from(SCRIPTS.len()).unwrap());
+    let mean = |sum: f64| (sum / count).exp();
+    let of_program = of_program.map_or_else(|| "-".to_owned(), |sum| format!("{:.2}", mean(sum)));
+    println!(
+        "{:12} {:>10} {:>10} {:>10} {of_program:>9} {:>9.2}",
+        "together",
+        "",
+        "",
+        "",
+        mean(of_plain)
+    );
 }
 
 fn messages(runtime: &Runtime) {
