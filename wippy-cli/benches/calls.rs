@@ -51,6 +51,14 @@ fn main() {
             20_000,
             lua_call,
         ),
+        // Unlike the others it loops, so it cannot do without a stack of its own.
+        (
+            "sum",
+            "typed call_async + a C function call from Lua",
+            1.2,
+            20_000,
+            lua_call,
+        ),
         (
             "div",
             "typed call_async + a C function call from Lua",

@@ -89,6 +89,12 @@ function loops.add(n)
     return x
 end
 
+function loops.sum(n)
+    local x = 0
+    for i = 1, n do x = funcs.call("bench:sum", 1) end
+    return x
+end
+
 function loops.div(n)
     local x = 0
     for i = 1, n do x = funcs.call("bench:div", i, 1) end
@@ -128,6 +134,7 @@ const ECHO: &str = "return {run = function(text) return text end}";
 /// The modules: entry, binary, method, imports.
 const MODULES: &[(&str, &str, &str, &[&str])] = &[
     ("bench:add", "bench", "add", &[]),
+    ("bench:sum", "bench", "sum", &[]),
     ("bench:div", "bench", "div", &[]),
     ("bench:echo_string", "bench", "echo_string", &[]),
     ("bench:echo_bytes", "bench", "echo_bytes", &[]),
@@ -389,6 +396,7 @@ impl<'a> Typed<'a> {
         }
         match name.as_str() {
             "add" => calls!("add", (i32, i32), (i32,), (7, 1)),
+            "sum" => calls!("sum", (i32,), (i32,), (1,)),
             "div" => calls!("div", (i32, i32), (Result<i32, String>,), (7, 1)),
             // One call, in which the guest loops.
             "import" => {
