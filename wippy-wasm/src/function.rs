@@ -110,6 +110,9 @@ impl WasmFunction {
             )
             .await;
         if is_good(&outcome) {
+            if !self.pool.is_callers_own() {
+                instance.release_callees();
+            }
             *kept = self.pool.put_back(context, instance);
             pool::look_after(&self.pool, &self.module);
         }

@@ -188,6 +188,11 @@ impl Instance {
         self.alive.has_room()
     }
 
+    /// Gives up what the guest leased from those that it called: its next call is for somebody else.
+    pub(crate) fn release_callees(&mut self) {
+        self.store.data_mut().release_callees();
+    }
+
     /// Makes the instance ready for its next call.
     pub(crate) fn renew(&mut self, module: &Module) {
         self.store.set_hostcall_fuel(module.limits.host_bytes);

@@ -90,6 +90,7 @@ impl Keeper {
         let outcome = instance
             .call(module, invocation, context, deadline, arguments, result)
             .await;
+        instance.release_callees();
         running.keep = matches!(
             outcome,
             Ok(()) | Err(CallFailure::Returned(_) | CallFailure::Refused(_))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wasmtime::{Store, UpdateDeadline, component::ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
-use wippy_security::{CallError, Context, Function, Mailbox};
+use wippy_security::{Binding, CallError, Context, Mailbox};
 
 use crate::{census::Census, deadline::Deadline, http::Http, limits::Meter, module::Module, output::Journal};
 
@@ -14,8 +14,8 @@ pub(crate) struct GuestState {
     pub(crate) meter: Meter,
     /// The context of the call that is running; guests reach others only through it.
     pub(crate) context: Option<Context>,
-    /// Functions that the guest called, by the names that it has for them.
-    pub(crate) callees: Vec<(Box<str>, Arc<Function>)>,
+    /// Functions that the guest called, by the names that it has for them, with what is kept for calling them again.
+    pub(crate) callees: Vec<(Box<str>, Binding)>,
     /// What a process receives from; functions have none.
     pub(crate) mailbox: Option<Mailbox>,
     /// When the running call must be over, and which limit says so.
@@ -26,6 +26,8 @@ pub(crate) struct GuestState {
     pub(crate) call_depth: Option<u32>,
     /// The pool in which the running call has a place, if it takes one.
     pub(crate) pool: Option<usize>,
+    /// Whether the context says already that what is called from here waits for that place.
+    pub(crate) is_outward: bool,
     /// Where the guest writes; only for entries that can.
     pub(crate) journal: Option<Arc<Journal>>,
     /// The most that one host call may make the host allocate.
@@ -61,6 +63,7 @@ impl GuestState {
             ends_at_once: false,
             call_depth: limits.call_depth,
             pool: None,
+            is_outward: false,
             journal,
             host_bytes: limits.host_bytes,
             wasi: wasi.map(Box::new),
@@ -91,6 +94,14 @@ impl GuestState {
             http.outgoing.context.clone_from(&context);
         }
         self.context = context;
+        self.is_outward = false;
+    }
+
+    /// Gives up what is kept for calling others: the next call is for somebody else.
+    pub(crate) fn release_callees(&mut self) {
+        for (_, binding) in &mut self.callees {
+            binding.release();
+        }
     }
 }
 

@@ -1,10 +1,13 @@
 //! `wippy:runtime/funcs`: guests call other functions, under the context of their own call.
 
-use std::sync::Arc;
+use std::borrow::Cow;
 
-use wasmtime::{StoreContextMut, component::Linker};
+use wasmtime::{
+    StoreContextMut,
+    component::{Linker, WasmList, WasmStr},
+};
 use wippy_registry::EntryId;
-use wippy_security::{CallError, Context, ErrorKind, Function};
+use wippy_security::{Binding, CallError, Context, ErrorKind};
 use wippy_wit::{Value, ValueReader, ValueWriter, json};
 
 use super::text::{TextArgument, TextResult};
@@ -12,23 +15,20 @@ use crate::{limits::Exceeded, state::GuestState};
 
 pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     let mut funcs = linker.instance("wippy:runtime/funcs@0.1.0")?;
-    funcs.func_wrap_async("call-string", |mut store, (target, input): (String, String)| {
-        let callee = callee(&mut store, &target);
+    funcs.func_wrap_async("call-string", |store, (target, input): (WasmStr, WasmStr)| {
         Box::new(async move {
-            let outcome = call_text(callee, &target, input.as_bytes()).await;
-            let outcome = outcome.and_then(|text| utf8(&target, text));
+            let outcome = call_text(store, &target, &Input::Text(input), utf8).await?;
             Ok((outcome.map_err(|error| report(&error)),))
         })
     })?;
-    funcs.func_wrap_async("call-bytes", |mut store, (target, input): (String, Vec<u8>)| {
-        let callee = callee(&mut store, &target);
+    funcs.func_wrap_async("call-bytes", |store, (target, input): (WasmStr, WasmList<u8>)| {
         Box::new(async move {
-            let outcome = call_text(callee, &target, &input).await;
+            let outcome = call_text(store, &target, &Input::Bytes(input), |_, bytes| Ok(bytes)).await?;
             Ok((outcome.map_err(|error| report(&error)),))
         })
     })?;
-    funcs.func_wrap_async("call-json", |store, (target, arguments): (String, String)| {
-        let context = caller(&store);
+    funcs.func_wrap_async("call-json", |mut store, (target, arguments): (String, String)| {
+        let context = caller(&mut store);
         let max = store.data().host_bytes;
         Box::new(async move {
             if json_cost(&arguments) > max {
@@ -41,41 +41,108 @@ pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
 }
 
 /// The context to call with, if the guest may call at all now.
-fn caller(store: &StoreContextMut<'_, GuestState>) -> Result<Context, CallError> {
-    let state = store.data();
+fn caller(store: &mut StoreContextMut<'_, GuestState>) -> Result<Context, CallError> {
+    let state = store.data_mut();
     let context = state
         .context
-        .clone()
+        .as_mut()
         .ok_or_else(|| CallError::internal("functions cannot be called while an instance is made"))?;
-    match state.call_depth {
-        Some(max) if context.depth() >= max => {
-            let message =
-                format!("calls are nested too deeply: the limit `max_call_depth` of the caller is {max}");
-            Err(CallError::new(ErrorKind::Unavailable, message).with_retryable(false))
-        }
-        Some(_) | None => Ok(match state.pool {
-            Some(pool) => context.from_within(pool),
-            None => context,
-        }),
+    if let Some(max) = state.call_depth
+        && context.depth() >= max
+    {
+        let message =
+            format!("calls are nested too deeply: the limit `max_call_depth` of the caller is {max}");
+        return Err(CallError::new(ErrorKind::Unavailable, message).with_retryable(false));
+    }
+    if let Some(pool) = state.pool
+        && !state.is_outward
+    {
+        *context = context.from_within(pool);
+        state.is_outward = true;
+    }
+    Ok(context.clone())
+}
+
+/// A function that a guest calls, under the name that the guest has for it, with what the instance keeps for calling it.
+type Callee = (Box<str>, Binding);
+
+/// The function that `target` names. Whoever takes it gives it [back](give_back), unless it is dropped while it runs, as
+/// the instance is then.
+fn take(
+    store: &mut StoreContextMut<'_, GuestState>,
+    context: &Context,
+    target: &WasmStr,
+) -> wasmtime::Result<Result<Callee, CallError>> {
+    let name = target.to_str(&*store)?;
+    let known = store
+        .data()
+        .callees
+        .iter()
+        .position(|(known, _)| **known == *name);
+    if let Some(known) = known {
+        return Ok(Ok(store.data_mut().callees.swap_remove(known)));
+    }
+    let id = EntryId::parse(&name).map_err(|error| CallError::invalid(error.to_string()));
+    let function = id.and_then(|id| context.dispatcher().resolve_for(context, &id));
+    Ok(function.map(|function| (name.into(), Binding::new(function))))
+}
+
+fn give_back(store: &mut StoreContextMut<'_, GuestState>, callee: Callee) {
+    let callees = &mut store.data_mut().callees;
+    if callees.len() < CALLEES_MAX {
+        callees.push(callee);
     }
 }
 
-/// The context to call with, and the function that `target` names.
-fn callee(
-    store: &mut StoreContextMut<'_, GuestState>,
-    target: &str,
-) -> Result<(Context, Arc<Function>), CallError> {
-    let context = caller(store)?;
-    let callees = &mut store.data_mut().callees;
-    if let Some((_, function)) = callees.iter().find(|(known, _)| **known == *target) {
-        return Ok((context, Arc::clone(function)));
+/// What a guest sends: it stays where it is, in the guest's memory, which nobody writes to during the call.
+enum Input {
+    Text(WasmStr),
+    Bytes(WasmList<u8>),
+}
+
+impl Input {
+    fn bytes<'a>(&self, store: &'a StoreContextMut<'_, GuestState>) -> wasmtime::Result<Cow<'a, [u8]>> {
+        match self {
+            Self::Text(text) => Ok(match text.to_str(store)? {
+                Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+                Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+            }),
+            Self::Bytes(bytes) => Ok(Cow::Borrowed(bytes.as_le_slice(store))),
+        }
     }
-    let id = EntryId::parse(target).map_err(|error| CallError::invalid(error.to_string()))?;
-    let function = context.dispatcher().resolve_for(&context, &id)?;
-    if callees.len() < CALLEES_MAX {
-        callees.push((target.into(), Arc::clone(&function)));
-    }
-    Ok((context, function))
+}
+
+/// Calls a function that takes a string and returns one; `finish` makes of that what the guest gets.
+async fn call_text<R>(
+    mut store: StoreContextMut<'_, GuestState>,
+    target: &WasmStr,
+    input: &Input,
+    finish: fn(&str, Vec<u8>) -> Result<R, CallError>,
+) -> wasmtime::Result<Result<R, CallError>> {
+    let context = match caller(&mut store) {
+        Ok(context) => context,
+        Err(error) => return Ok(Err(error)),
+    };
+    let mut callee = match take(&mut store, &context, target)? {
+        Ok(callee) => callee,
+        Err(error) => return Ok(Err(error)),
+    };
+    let outcome = send(&context, &mut callee, &input.bytes(&store)?).await;
+    let outcome = outcome.and_then(|text| finish(&callee.0, text));
+    give_back(&mut store, callee);
+    Ok(outcome)
+}
+
+async fn send(context: &Context, (target, binding): &mut Callee, input: &[u8]) -> Result<Vec<u8>, CallError> {
+    let (mut reader, mut writer) = (TextArgument::new(input), TextResult::default());
+    binding.call(context, &mut reader, &mut writer)?.await?;
+    let expected = |found| CallError::invalid(format!("`{target}` returned {found}, expected a string"));
+    writer.finish().map_err(expected)
+}
+
+fn utf8(target: &str, text: Vec<u8>) -> Result<String, CallError> {
+    String::from_utf8(text)
+        .map_err(|_| CallError::internal(format!("`{target}` returned a string that is not UTF-8")))
 }
 
 /// So many functions that a guest calls are remembered by their names.
@@ -123,27 +190,6 @@ async fn call(
         .call(&context, &function, &mut reader, &mut writer)?
         .await?;
     Ok(writer.finish())
-}
-
-/// Calls a function that takes a string and returns one.
-async fn call_text(
-    callee: Result<(Context, Arc<Function>), CallError>,
-    target: &str,
-    input: &[u8],
-) -> Result<Vec<u8>, CallError> {
-    let (context, function) = callee?;
-    let (mut reader, mut writer) = (TextArgument::new(input), TextResult::default());
-    let dispatcher = context.dispatcher();
-    dispatcher
-        .call(&context, &function, &mut reader, &mut writer)?
-        .await?;
-    let expected = |found| CallError::invalid(format!("`{target}` returned {found}, expected a string"));
-    writer.finish().map_err(expected)
-}
-
-fn utf8(target: &str, text: Vec<u8>) -> Result<String, CallError> {
-    String::from_utf8(text)
-        .map_err(|_| CallError::internal(format!("`{target}` returned a string that is not UTF-8")))
 }
 
 /// An error as guests see it.
