@@ -30,6 +30,7 @@ mod policy;
 mod pool;
 mod process;
 mod scope;
+mod shards;
 mod store;
 mod stream;
 mod token;

@@ -1,15 +1,11 @@
 //! [`Durations`]: a histogram of times that many threads add to at once without sharing cache lines.
 
 use std::{
-    cell::Cell,
-    num::NonZero,
-    sync::{
-        OnceLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
-    thread,
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
+
+use crate::shards;
 
 /// The upper bounds of the buckets, in nanoseconds. A call of a warm guest takes less than the first, a slow request
 /// more than the last but one.
@@ -41,9 +37,6 @@ const BOUNDS: [u64; 22] = [
 /// One more for what is above all bounds.
 const BUCKETS: usize = BOUNDS.len() + 1;
 
-/// More threads than this share counters.
-const SHARDS_MAX: usize = 32;
-
 /// A histogram of times.
 #[derive(Debug)]
 pub struct Durations {
@@ -69,7 +62,7 @@ pub struct DurationCounts {
 impl Default for Durations {
     fn default() -> Self {
         Self {
-            shards: (0..shards()).map(|_| Shard::default()).collect(),
+            shards: (0..shards::count()).map(|_| Shard::default()).collect(),
         }
     }
 }
@@ -79,7 +72,7 @@ impl Durations {
     pub fn add(&self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let bucket = BOUNDS.partition_point(|bound| *bound < nanos);
-        let index = THREAD.with(Cell::get) & (self.shards.len() - 1);
+        let index = shards::own(self.shards.len());
         let Some(shard) = self.shards.get(index) else {
             return;
         };
@@ -119,21 +112,4 @@ impl DurationCounts {
         let bounds = BOUNDS.iter().map(|bound| Some(Duration::from_nanos(*bound)));
         bounds.chain([None]).zip(self.buckets.iter().copied())
     }
-}
-
-thread_local! {
-    /// Which shard the thread adds to: threads take them in turn.
-    static THREAD: Cell<usize> = {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        Cell::new(NEXT.fetch_add(1, Ordering::Relaxed))
-    };
-}
-
-/// One for each processor. Asking for their number opens files, so it is asked once.
-fn shards() -> usize {
-    static SHARDS: OnceLock<usize> = OnceLock::new();
-    *SHARDS.get_or_init(|| {
-        let processors = thread::available_parallelism().map_or(1, NonZero::get);
-        processors.min(SHARDS_MAX).next_power_of_two()
-    })
 }
