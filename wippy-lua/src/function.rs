@@ -123,12 +123,17 @@ enum Place<'a> {
 #[async_trait]
 impl Handler for LuaFunction {
     async fn invoke<'a>(self: Arc<Self>, _permit: Permit, call: Call<'a>) -> Result<(), CallError> {
-        let mut kept = self.pool.kept(call.context);
+        let execution = call.context.execution();
+        let parked = execution.take(self.pool.key());
+        let mut kept = match parked.and_then(|parked| parked.downcast::<Kept>().ok()) {
+            Some(kept) => kept,
+            None => Box::new(Kept::new(&self)),
+        };
         let outcome = self
-            .run_keeping(&mut kept, call.context, call.arguments, call.result)
+            .run_keeping(&mut kept.worker, call.context, call.arguments, call.result)
             .await;
-        if let Some(worker) = kept {
-            self.pool.park(call.context, worker);
+        if kept.worker.is_some() {
+            execution.park(self.pool.key(), kept);
         }
         outcome
     }
@@ -150,29 +155,46 @@ impl Handler for LuaFunction {
 
     fn bind(self: Arc<Self>) -> Option<Box<dyn Bound>> {
         // Only what is the execution's own is worth holding for it.
-        self.pool.is_callers_own().then(|| {
-            Box::new(BoundFunction {
-                function: self,
-                kept: None,
-            }) as _
-        })
+        self.pool
+            .is_callers_own()
+            .then(|| Box::new(BoundFunction(Kept::new(&self))) as _)
     }
 }
 
-/// A function as one execution holds it, with the state that is the execution's.
-struct BoundFunction {
+/// The state that one execution keeps. When that has ended, the pool has it back.
+struct Kept {
     function: Arc<LuaFunction>,
-    kept: Option<Box<Worker>>,
+    worker: Option<Box<Worker>>,
 }
+
+impl Kept {
+    fn new(function: &Arc<LuaFunction>) -> Self {
+        Self {
+            function: Arc::clone(function),
+            worker: None,
+        }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Some(worker) = self.worker.take() {
+            pool::retire(&self.function.pool, worker);
+        }
+    }
+}
+
+/// A function as one execution holds it.
+struct BoundFunction(Kept);
 
 impl Bound for BoundFunction {
     fn call<'a>(&'a mut self, _permit: Permit, call: Call<'a>) -> CallFuture<'a> {
-        let Self { function, kept } = self;
+        let Self(Kept { function, worker }) = self;
         let Call {
             context,
             arguments,
             result,
         } = call;
-        CallFuture::from(Box::pin(function.run_keeping(kept, context, arguments, result)))
+        CallFuture::from(Box::pin(function.run_keeping(worker, context, arguments, result)))
     }
 }

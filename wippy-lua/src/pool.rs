@@ -10,6 +10,12 @@ impl Pooled for Worker {
     fn may_be_kept(&self, retained_bytes_max: Option<usize>) -> bool {
         retained_bytes_max.is_none_or(|max| self.memory_bytes() <= max)
     }
+
+    const CAN_BE_WIPED: bool = true;
+
+    fn wipe(&mut self) -> bool {
+        Self::wipe(self)
+    }
 }
 
 impl Maker<Worker> for LuaFunction {
@@ -20,6 +26,16 @@ impl Maker<Worker> for LuaFunction {
 
     async fn make_ahead(&self) -> Result<Worker, CallError> {
         self.make()
+    }
+}
+
+/// Lets `pool` have the state of an execution that has ended.
+pub(crate) fn retire(pool: &Arc<Pool<Worker>>, worker: Box<Worker>) {
+    if pool.retire(worker)
+        && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        && let Some(expiring) = pool.expire()
+    {
+        runtime.spawn(expiring);
     }
 }
 

@@ -188,13 +188,33 @@ pub(crate) fn new(program: &Arc<Program>, console: Option<Console>) -> mlua::Res
     let local = Local::new(program.clone(), console);
     let vm = Vm::new(lua, program.config.instruction_budget, &METATABLES, local)?;
     let lua = vm.lua();
-    let globals = globals(lua)?;
-    raw::set_globals(lua, &globals)?;
-    let string = library(lua, "string", &STRING)?;
-    raw::set_string_metatable(lua, &string)?;
+    furnish(lua)?;
     lua.set_memory_limit(program.config.memory_limit)?;
     lua.gc_restart();
     Ok(vm)
+}
+
+/// Gives a state its globals and libraries, none of which anybody has seen before.
+fn furnish(lua: &Lua) -> mlua::Result<()> {
+    let globals = globals(lua)?;
+    raw::set_globals(lua, &globals)?;
+    let string = library(lua, "string", &STRING)?;
+    raw::set_string_metatable(lua, &string)
+}
+
+/// Gives a state in which a script has run new globals and libraries, and collects everything that only the script
+/// could reach.
+///
+/// Whatever a script can change hangs on its globals, on what `require` gave it, or on the metatable of strings, and no
+/// finalizer of its own brings anything back, since `__gc` is refused. What stays is what scripts can use but not change:
+/// metatables of userdata with their methods, and the names of what was called.
+///
+/// # Errors
+/// When memory does not suffice.
+pub(crate) fn wipe(lua: &Lua) -> mlua::Result<()> {
+    lua.unset_named_registry_value(CHANCE)?;
+    furnish(lua)?;
+    lua.gc_collect()
 }
 
 /// Globals for an entry's script or for a library: the same values in a table of its own.

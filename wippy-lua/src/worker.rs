@@ -84,6 +84,9 @@ fn compile_libraries(
     Ok(())
 }
 
+/// A state that has more memory than this after it was wiped is dropped: what it keeps, nobody may want.
+const WIPED_BYTES_MAX: usize = 256 << 10;
+
 /// A state with a script loaded into it.
 pub(crate) struct Worker {
     program: Arc<Program>,
@@ -172,6 +175,19 @@ impl Worker {
     pub(crate) fn reset(&mut self) {
         Local::of(self.vm.lua()).tasks.end();
         self.vm.reset();
+    }
+
+    /// Makes the state as if nothing had run in it: whatever the script reached from its globals, its chunk and the
+    /// libraries is out of reach and collected. The last call was [forgotten](Self::reset). False if it cannot be, or is
+    /// not worth it.
+    pub(crate) fn wipe(&mut self) -> bool {
+        if !self.is_reusable() || self.seat.is_some() {
+            return false;
+        }
+        if let Some(method) = self.method.take() {
+            self.vm.forget(method);
+        }
+        sandbox::wipe(self.vm.lua()).is_ok() && self.memory_bytes() <= WIPED_BYTES_MAX
     }
 
     /// Runs the chunk and finds the method in what it returns.

@@ -4,31 +4,35 @@
 //! Both have their pools from here, so `pool` means the same whatever a function is written in.
 
 mod owner;
+mod places;
 mod stock;
 mod tend;
 
 use std::{
     mem,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::Instant,
+    sync::{Arc, atomic::AtomicBool},
 };
 
-use tokio::sync::Notify;
 use wippy_registry::EntryId;
 
 pub use self::tend::Maker;
-use self::{owner::Owner, stock::Stock};
-use crate::{CallError, Context, DurationCounts, Durations, ErrorKind, Execution};
+use self::{owner::Owner, places::Places, stock::Stock};
+use crate::{CallError, Context, DurationCounts, ErrorKind, Execution};
 
 /// What a pool is of.
 pub trait Pooled: Send + 'static {
     /// Whether it may be kept for another call after one that went well. One with more memory than `retained_bytes_max`
     /// is not, if there is such a bound.
     fn may_be_kept(&self, retained_bytes_max: Option<usize>) -> bool;
+
+    /// Whether one can be [wiped](Self::wipe) at all.
+    const CAN_BE_WIPED: bool = false;
+
+    /// Makes it as if nobody had used it: nothing of what was done in it can be found in it afterwards. False if that
+    /// cannot be; it is dropped then.
+    fn wipe(&mut self) -> bool {
+        false
+    }
 }
 
 /// How long an instance may be kept for another call.
@@ -102,7 +106,7 @@ impl<T: Pooled> Pool<T> {
         Arc::new(Self {
             config: PoolConfig { max_size, ..config },
             key: Execution::fresh_key(),
-            places: Places::default(),
+            places: Places::new(max_size),
             stock: Stock::new(config.ready, max_size),
             tended: AtomicBool::new(false),
         })
@@ -115,20 +119,17 @@ impl<T: Pooled> Pool<T> {
 
     /// Occupies a slot, if one is free; whoever does that vacates it.
     fn occupy_free(&self) -> bool {
-        // Those who wait go first.
-        self.places.waiting.load(Ordering::SeqCst) == 0 && self.occupy()
+        let is_occupied = self.places.take_free();
+        if is_occupied {
+            self.note();
+        }
+        is_occupied
     }
 
-    fn occupy(&self) -> bool {
-        let free = |running| (running < self.config.max_size).then_some(running + 1);
-        let before = self
-            .places
-            .running
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, free);
-        if let Ok(before) = before {
-            self.stock.note(before + 1);
+    fn note(&self) {
+        if self.stock.follows() {
+            self.stock.note(self.places.taken());
         }
-        before.is_ok()
     }
 
     /// A slot to run one call in; waits for one.
@@ -139,35 +140,16 @@ impl<T: Pooled> Pool<T> {
         if let Some(slot) = self.try_slot() {
             return Ok(slot);
         }
-        let _waiting = self.wait(id)?;
-        loop {
-            // Registered before looking, so that a slot given back in between is not missed. A call that ends looks
-            // for waiting ones after it gave its slot back, and this one counted itself before it looked for a slot:
-            // one of both sees the other.
-            let mut freed = pin!(self.places.freed.notified());
-            freed.as_mut().enable();
-            if self.occupy() {
-                return Ok(Slot(&self.places));
-            }
-            freed.await;
-        }
-    }
-
-    fn wait(&self, id: &EntryId) -> Result<Waiting<'_>, CallError> {
-        let before = self.places.waiting.fetch_add(1, Ordering::SeqCst);
-        self.stock.note(self.config.max_size);
-        let waiting = Waiting {
-            places: &self.places,
-            since: Instant::now(),
+        self.stock.note(self.places.most());
+        let (max, queue) = (self.places.most(), self.config.queue);
+        let Some(waiting) = self.places.wait(queue) else {
+            return Err(CallError::new(
+                ErrorKind::RateLimited,
+                format!("{id}: {max} calls run and {queue} wait, try again later"),
+            ));
         };
-        if before < self.config.queue {
-            return Ok(waiting);
-        }
-        let (max, queue) = (self.config.max_size, self.config.queue);
-        Err(CallError::new(
-            ErrorKind::RateLimited,
-            format!("{id}: {max} calls run and {queue} wait, try again later"),
-        ))
+        waiting.take().await;
+        Ok(Slot(&self.places))
     }
 
     /// What [`Context::is_within`] knows the pool by.
@@ -201,6 +183,30 @@ impl<T: Pooled> Pool<T> {
         self.owner(context)
             .and_then(|owner| self.stock.take_used(&owner))
             .or_else(|| self.stock.take_unused())
+            .or_else(|| {
+                self.wipes()
+                    .then(|| self.stock.take_used(&Owner::Nobody))
+                    .flatten()
+            })
+    }
+
+    /// Takes an instance whose execution has ended. Wiped, it waits for another one; whether it does.
+    pub fn retire(&self, mut instance: Box<T>) -> bool {
+        let is_good = self.wipes() && instance.may_be_kept(self.config.retained_bytes_max) && instance.wipe();
+        if !is_good {
+            return false;
+        }
+        if !self.stock.makes_ahead() {
+            self.stock.put_used(Owner::Nobody, instance);
+        } else if self.stock.missing() > 0 {
+            self.stock.put_unused(instance);
+        }
+        true
+    }
+
+    /// Whether instances are used by others once they are wiped.
+    fn wipes(&self) -> bool {
+        T::CAN_BE_WIPED && self.config.reuse != Reuse::Never
     }
 
     /// Decides what becomes of an instance after a good call of `context`: it is returned if its execution may keep
@@ -212,8 +218,9 @@ impl<T: Pooled> Pool<T> {
         if self.is_callers_own() {
             return Some(instance);
         }
-        if let Some(owner) = self.owner(context) {
-            self.stock.put_used(owner, instance);
+        match self.owner(context) {
+            Some(owner) => self.stock.put_used(owner, instance),
+            None => _ = self.retire(instance),
         }
         None
     }
@@ -234,13 +241,12 @@ impl<T: Pooled> Pool<T> {
 
     /// Calls that run, and calls that wait.
     pub fn calls(&self) -> (usize, usize) {
-        let Places { running, waiting, .. } = &self.places;
-        (running.load(Ordering::Relaxed), waiting.load(Ordering::Relaxed))
+        (self.places.taken(), self.places.waiting())
     }
 
     /// How long those calls waited that had to.
     pub fn waits(&self) -> DurationCounts {
-        self.places.waits.counts()
+        self.places.waits()
     }
 
     /// The sum of something over the instances that wait for a call.
@@ -251,25 +257,6 @@ impl<T: Pooled> Pool<T> {
     /// Unused and used instances that wait for a call.
     pub fn stocked(&self) -> (usize, usize) {
         self.stock.counts()
-    }
-}
-
-/// How many calls run, and how many wait until they may.
-#[derive(Default)]
-struct Places {
-    running: AtomicUsize,
-    waiting: AtomicUsize,
-    freed: Notify,
-    /// How long those calls waited that had to.
-    waits: Durations,
-}
-
-impl Places {
-    fn vacate(&self) {
-        self.running.fetch_sub(1, Ordering::SeqCst);
-        if self.waiting.load(Ordering::SeqCst) > 0 {
-            self.freed.notify_one();
-        }
     }
 }
 
@@ -328,22 +315,5 @@ impl<T> OwnSlot<T> {
 impl<T> Drop for OwnSlot<T> {
     fn drop(&mut self) {
         self.vacate();
-    }
-}
-
-/// Counts a waiting call for as long as it waits.
-struct Waiting<'a> {
-    places: &'a Places,
-    since: Instant,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        let others = self.places.waiting.fetch_sub(1, Ordering::SeqCst) > 1;
-        // A call that was woken and then dropped must not swallow the word that a slot is free.
-        if others {
-            self.places.freed.notify_one();
-        }
-        self.places.waits.add(self.since.elapsed());
     }
 }

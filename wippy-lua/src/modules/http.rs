@@ -14,7 +14,8 @@ use self::{request::RequestHandle, response::ResponseHandle};
 use crate::{
     errors,
     http::{Exchange, Limits},
-    raw, values,
+    raw::{self, Field, Recipe, lazy_table},
+    values,
 };
 
 /// Opens the module.
@@ -22,15 +23,35 @@ use crate::{
 /// # Errors
 /// When memory does not suffice.
 pub(crate) fn open(lua: &Lua) -> mlua::Result<Table> {
-    request::register(lua)?;
-    response::register(lua)?;
-    form::register(lua)?;
-    let module = lua.create_table()?;
-    module.raw_set("request", lua.create_function(request)?)?;
-    module.raw_set("response", lua.create_function(response)?)?;
-    constants::set(lua, &module)?;
-    Ok(module)
+    // The methods stay with the state, for whoever uses it next.
+    if lua.named_registry_value::<LuaValue>(REGISTERED)?.is_nil() {
+        request::register(lua)?;
+        response::register(lua)?;
+        form::register(lua)?;
+        lua.set_named_registry_value(REGISTERED, true)?;
+    }
+    lazy_table(lua, &HTTP)
 }
+
+/// Where it is remembered that the methods are there.
+const REGISTERED: &str = "wippy.http";
+
+/// The fields of the module.
+static HTTP: Recipe = Recipe::new(&[
+    ("CONTENT", Field::Made(constants::content)),
+    ("ERROR", Field::Made(constants::error)),
+    ("METHOD", Field::Made(constants::method)),
+    ("STATUS", Field::Made(constants::status)),
+    ("TRANSFER", Field::Made(constants::transfer)),
+    (
+        "request",
+        Field::Made(|lua| lua.create_function(request).map(LuaValue::Function)),
+    ),
+    (
+        "response",
+        Field::Made(|lua| lua.create_function(response).map(LuaValue::Function)),
+    ),
+]);
 
 /// `http.request([options])`.
 fn request(lua: &Lua, options: Option<Table>) -> mlua::Result<MultiValue> {

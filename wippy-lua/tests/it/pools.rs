@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use wippy_lua::{LuaFunction, PoolConfig, Ready, Reuse};
-use wippy_security::{Actor, Context, ErrorKind};
+use wippy_security::{Actor, Context, ErrorKind, Handler as _};
 use wippy_wit::Value;
 
 use crate::support::{App, id, source, text};
@@ -30,9 +30,15 @@ const LEAVES: &str = "
         look('global module', errors.left ~= nil)
         look('coroutine', suspended ~= nil and suspended() ~= nil)
         look('random numbers', kept.random == math.random(1 << 62))
+        look('required again', require('json').left ~= nil or require('funcs').left ~= nil)
+        look('method of a string', pcall(function() return ('x'):left() end))
+        look('channels', channel.left ~= nil or process.left ~= nil)
+        look('environment', _ENV.hidden ~= nil or _G.hidden ~= nil or rawget(_G, 'hidden') ~= nil)
 
         left, count, kept.left, Metatable.__index = 1, count + 1, 1, { left = 1 }
-        string.left, math.left, json.left, errors.left = 1, 1, 1, 1
+        string.left, math.left, json.left, errors.left = function() return 1 end, 1, 1, 1
+        require('funcs').left, channel.left, process.left = 1, 1, 1
+        rawset(_G, 'hidden', 1)
         suspended = coroutine.wrap(function() while true do coroutine.yield(count) end end)
         suspended()
         math.randomseed(1)
@@ -43,7 +49,7 @@ const LEAVES: &str = "
     return { main = main }";
 
 const EVERYTHING: &str = "global, upvalue, table of an upvalue, metatable, strings, library, module, global module, \
-                          coroutine, random numbers";
+                          coroutine, random numbers, required again, method of a string, channels, environment";
 
 const SHAPES: [(&str, usize, Ready); 4] = [
     ("inline", 100, Ready::Nothing),
@@ -122,6 +128,38 @@ async fn what_nobody_acts_for_is_not_shared_by_actor() {
     for _ in 0..3 {
         assert_eq!(found(&app, &app.context()).await, "");
     }
+    assert_eq!(function.stocked(), (0, 1), "wiped, it is anybody's");
+}
+
+/// A state is made once and serves one execution after the other: what one opened is closed, what it took is given back.
+#[tokio::test]
+async fn a_state_whose_execution_ended_is_as_good_as_new() {
+    let (app, function) = pooled(LEAVES, PoolConfig::default());
+    for _ in 0..100 {
+        assert_eq!(found(&app, &app.context()).await, "");
+    }
+    let counts = function.clone().pool().unwrap();
+    assert_eq!((counts.created, function.stocked()), (1, (0, 1)));
+    // One that failed, or is large, is not worth it.
+    let script = "local kept return { main = function(how)
+        if how == 'raise' then error('no') end
+        if how == 'grow' then kept = {} for i = 1, 100000 do kept[i] = i end end
+        if how == 'spawn' then coroutine.spawn(function() require('time').sleep('1h') end) end
+        return 1
+    end }";
+    for (how, kept) in [("raise", 0), ("spawn", 0), ("grow", 1), ("return", 1)] {
+        let (app, function) = pooled(script, PoolConfig::default());
+        let _ = app.call_in(&app.context(), "test:f", &[how.into()]).await;
+        assert_eq!(function.stocked(), (0, kept), "{how}");
+        assert!(function.pool().unwrap().memory_bytes < 100_000, "{how}");
+    }
+    // Only those that are used by nobody else are wiped.
+    let never = PoolConfig {
+        reuse: Reuse::Never,
+        ..PoolConfig::default()
+    };
+    let (app, function) = pooled(LEAVES, never);
+    found(&app, &app.context()).await;
     assert_eq!(function.stocked(), (0, 0));
 }
 

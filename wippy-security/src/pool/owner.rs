@@ -11,6 +11,8 @@ pub(super) enum Owner {
     Actor(Arc<Actor>, Option<Arc<Scope>>),
     /// Anybody.
     Anybody,
+    /// Nobody any more: it is as if it had not been used.
+    Nobody,
 }
 
 impl Owner {
@@ -24,11 +26,11 @@ impl Owner {
 impl PartialEq for Owner {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Anybody, Self::Anybody) => true,
+            (Self::Anybody, Self::Anybody) | (Self::Nobody, Self::Nobody) => true,
             (Self::Actor(actor, scope), Self::Actor(other, other_scope)) => {
                 actor == other && same(scope.as_ref(), other_scope.as_ref())
             }
-            (Self::Anybody | Self::Actor(..), _) => false,
+            (Self::Anybody | Self::Nobody | Self::Actor(..), _) => false,
         }
     }
 }

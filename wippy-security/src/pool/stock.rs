@@ -74,6 +74,11 @@ impl<T> Stock<T> {
         }
     }
 
+    /// Whether it needs to know how many calls run.
+    pub(super) fn follows(&self) -> bool {
+        self.follows
+    }
+
     /// Whether there is ever an unused instance.
     pub(super) fn makes_ahead(&self) -> bool {
         self.follows || self.target.load(Ordering::Relaxed) > 0

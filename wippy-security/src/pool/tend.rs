@@ -12,6 +12,9 @@ use crate::CallError;
 /// How often a pool is looked after, unless somebody takes something first.
 const BEAT: Duration = Duration::from_millis(250);
 
+/// How often it is looked whether there are instances that nobody wants.
+const EXPIRY_BEAT: Duration = Duration::from_secs(5);
+
 /// Makes the instances of a pool.
 pub trait Maker<T>: Send + Sync + 'static {
     /// Whether one can be made before there is a call for it.
@@ -45,13 +48,31 @@ impl<T: Pooled> Pool<T> {
         self: &Arc<Self>,
         maker: &Arc<M>,
     ) -> Option<impl Future<Output = ()> + Send + 'static> {
-        let is_needed = self.has_stock() && !self.tended.swap(true, Ordering::SeqCst);
+        let is_needed = self.has_stock() && self.begin_tending();
         is_needed.then(|| tend(Arc::downgrade(self), Arc::downgrade(maker)))
+    }
+
+    /// What drops the wiped instances that nobody wants, as [`tend`](Self::tend).
+    pub fn expire(self: &Arc<Self>) -> Option<impl Future<Output = ()> + Send + use<T>> {
+        let pool = Arc::downgrade(self);
+        self.begin_tending().then(|| async move {
+            while let Some(pool) = pool.upgrade()
+                && pool.thin_out()
+            {
+                drop(pool);
+                tokio::time::sleep(EXPIRY_BEAT).await;
+            }
+        })
+    }
+
+    /// Whether nobody looks after the pool yet; from now on somebody does.
+    fn begin_tending(&self) -> bool {
+        !self.tended.load(Ordering::Relaxed) && !self.tended.swap(true, Ordering::SeqCst)
     }
 
     /// Drops what is not needed; false when there is nothing left to look after.
     fn thin_out(&self) -> bool {
-        let thin_out = || self.stock.tend(self.places.running.load(Ordering::SeqCst));
+        let thin_out = || self.stock.tend(self.places.taken());
         if thin_out() {
             return true;
         }

@@ -1,6 +1,6 @@
 //! The constants of the module.
 
-use mlua::{Lua, Table};
+use mlua::{Lua, Value as LuaValue};
 
 use crate::http::ERRORS;
 
@@ -58,11 +58,32 @@ const CONTENT: [(&str, &str); 7] = [
 
 const TRANSFER: [(&str, &str); 2] = [("CHUNKED", "chunked"), ("SSE", "sse")];
 
-pub(super) fn set(lua: &Lua, module: &Table) -> mlua::Result<()> {
-    let themselves = |names: &[&'static str]| lua.create_table_from(names.iter().map(|name| (*name, *name)));
-    module.raw_set("METHOD", themselves(&METHODS)?)?;
-    module.raw_set("STATUS", lua.create_table_from(STATUS)?)?;
-    module.raw_set("CONTENT", lua.create_table_from(CONTENT)?)?;
-    module.raw_set("TRANSFER", lua.create_table_from(TRANSFER)?)?;
-    module.raw_set("ERROR", themselves(&ERRORS)?)
+/// `http.METHOD`
+pub(super) fn method(lua: &Lua) -> mlua::Result<LuaValue> {
+    themselves(lua, &METHODS)
+}
+
+/// `http.STATUS`
+pub(super) fn status(lua: &Lua) -> mlua::Result<LuaValue> {
+    lua.create_table_from(STATUS).map(LuaValue::Table)
+}
+
+/// `http.CONTENT`
+pub(super) fn content(lua: &Lua) -> mlua::Result<LuaValue> {
+    lua.create_table_from(CONTENT).map(LuaValue::Table)
+}
+
+/// `http.TRANSFER`
+pub(super) fn transfer(lua: &Lua) -> mlua::Result<LuaValue> {
+    lua.create_table_from(TRANSFER).map(LuaValue::Table)
+}
+
+/// `http.ERROR`
+pub(super) fn error(lua: &Lua) -> mlua::Result<LuaValue> {
+    themselves(lua, &ERRORS)
+}
+
+fn themselves(lua: &Lua, names: &[&'static str]) -> mlua::Result<LuaValue> {
+    let table = lua.create_table_from(names.iter().map(|name| (*name, *name)))?;
+    Ok(LuaValue::Table(table))
 }
