@@ -1,8 +1,24 @@
-//! Methods that may wait, for userdata: mlua's own methods cannot suspend, so these are found by `__index`.
-//!
-//! A type's methods are made once for each state, in a table of the registry that no script can reach.
+//! Methods that may wait, for userdata: mlua's own methods cannot suspend, so these are [fields](made), made with the
+//! metatable of their type when a state has its first value of it; or, where making them takes more than the state, they
+//! are found by `__index` in a table of the registry that no script can reach.
 
 use mlua::{Function, IntoLua, Lua, Table, UserData, UserDataMethods, Value as LuaValue};
+
+/// A field that `make` makes in the state whose metatable gets it.
+pub(crate) fn made<M>(make: M) -> impl IntoLua + 'static
+where
+    M: FnOnce(&Lua) -> mlua::Result<Function> + 'static,
+{
+    Made(make)
+}
+
+struct Made<M>(M);
+
+impl<M: FnOnce(&Lua) -> mlua::Result<Function>> IntoLua for Made<M> {
+    fn into_lua(self, lua: &Lua) -> mlua::Result<LuaValue> {
+        (self.0)(lua).map(LuaValue::Function)
+    }
+}
 
 /// Where the methods of a type are kept.
 fn place(class: &str) -> String {

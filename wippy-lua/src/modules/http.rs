@@ -23,18 +23,8 @@ use crate::{
 /// # Errors
 /// When memory does not suffice.
 pub(crate) fn open(lua: &Lua) -> mlua::Result<Table> {
-    // The methods stay with the state, for whoever uses it next.
-    if lua.named_registry_value::<LuaValue>(REGISTERED)?.is_nil() {
-        request::register(lua)?;
-        response::register(lua)?;
-        form::register(lua)?;
-        lua.set_named_registry_value(REGISTERED, true)?;
-    }
     lazy_table(lua, &HTTP)
 }
-
-/// Where it is remembered that the methods are there.
-const REGISTERED: &str = "wippy.http";
 
 /// The fields of the module.
 static HTTP: Recipe = Recipe::new(&[
@@ -119,9 +109,4 @@ fn table<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         table.raw_set(lua.create_string(key)?, lua.create_string(value)?)?;
     }
     table.into_lua(lua)
-}
-
-/// Where a blocking method is kept: userdata of the binding can only have methods that do not wait.
-fn kept(class: &str, name: &str) -> String {
-    format!("wippy.http.{class}.{name}")
 }

@@ -56,11 +56,13 @@ impl<T: Pooled> Pool<T> {
     pub fn expire(self: &Arc<Self>) -> Option<impl Future<Output = ()> + Send + use<T>> {
         let pool = Arc::downgrade(self);
         self.begin_tending().then(|| async move {
-            while let Some(pool) = pool.upgrade()
-                && pool.thin_out()
-            {
-                drop(pool);
+            // Looking first would find nothing while the one that came back is used again.
+            loop {
                 tokio::time::sleep(EXPIRY_BEAT).await;
+                let is_needed = pool.upgrade().is_some_and(|pool| pool.thin_out());
+                if !is_needed {
+                    return;
+                }
             }
         })
     }

@@ -2,14 +2,15 @@
 
 use bytes::Bytes;
 use mlua::{
-    IntoLua, Lua, MetaMethod, Table, UserData, UserDataFields, UserDataMethods, UserDataRefMut,
+    Function, IntoLua, Lua, Table, UserData, UserDataFields, UserDataMethods, UserDataRefMut,
     Value as LuaValue,
 };
 use wippy_security::CallError;
 
-use super::{kept, read};
+use super::read;
 use crate::{
     http::{File, Form},
+    methods::made,
     suspend::suspending,
 };
 
@@ -41,15 +42,13 @@ struct Contents {
 impl UserData for Contents {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
         fields.add_meta_field("__name", "Stream");
+        fields.add_field("read", made(read_piece));
     }
 
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         methods.add_method_mut("close", |_, this, ()| {
             this.rest = None;
             Ok(true)
-        });
-        methods.add_meta_method(MetaMethod::Index, |lua, _, name: String| {
-            lua.named_registry_value::<LuaValue>(&kept("file", &name))
         });
     }
 }
@@ -72,18 +71,14 @@ impl Contents {
 }
 
 /// Makes the method that reads a file. It waits for nothing, but reads like that of a body.
-///
-/// # Errors
-/// When memory does not suffice.
-pub(super) fn register(lua: &Lua) -> mlua::Result<()> {
-    let read_piece = suspending(
+fn read_piece(lua: &Lua) -> mlua::Result<Function> {
+    suspending(
         lua,
         |_, (mut this, size): (UserDataRefMut<Contents>, Option<usize>)| {
             let piece = this.read(size.unwrap_or(64 << 10));
             Ok(std::future::ready(move |lua: &Lua| read(lua, piece)))
         },
-    )?;
-    lua.set_named_registry_value(&kept("file", "read"), read_piece)
+    )
 }
 
 /// The form as a table.

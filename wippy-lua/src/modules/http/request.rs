@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use mlua::{
-    IntoLuaMulti, Lua, MetaMethod, MultiValue, UserData, UserDataFields, UserDataMethods, UserDataRef,
-    Value as LuaValue,
-};
+use mlua::{Function, IntoLuaMulti, Lua, MultiValue, UserData, UserDataFields, UserDataMethods, UserDataRef};
 use wippy_security::CallError;
 use wippy_wit::json;
 
-use super::{form, kept, read, table};
+use super::{form, read, table};
 use crate::{
     http::{Exchange, Limits},
+    methods::made,
     suspend::suspending,
     values,
 };
@@ -38,6 +36,9 @@ struct BodyStream {
 impl UserData for RequestHandle {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
         fields.add_meta_field("__name", "Request");
+        fields.add_field("body", made(body));
+        fields.add_field("body_json", made(body_json));
+        fields.add_field("parse_multipart", made(parse_multipart));
     }
 
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
@@ -90,15 +91,13 @@ impl UserData for RequestHandle {
                 is_closed: false,
             })
         });
-        methods.add_meta_method(MetaMethod::Index, |lua, _, name: String| {
-            lua.named_registry_value::<LuaValue>(&kept("request", &name))
-        });
     }
 }
 
 impl UserData for BodyStream {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
         fields.add_meta_field("__name", "Stream");
+        fields.add_field("read", made(read_piece));
     }
 
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
@@ -106,36 +105,31 @@ impl UserData for BodyStream {
             this.is_closed = true;
             Ok(true)
         });
-        methods.add_meta_method(MetaMethod::Index, |lua, _, name: String| {
-            lua.named_registry_value::<LuaValue>(&kept("stream", &name))
-        });
     }
 }
 
-/// Makes the methods that wait.
-///
-/// # Errors
-/// When memory does not suffice.
-pub(super) fn register(lua: &Lua) -> mlua::Result<()> {
-    let body = suspending(lua, |_, this: UserDataRef<RequestHandle>| {
+fn body(lua: &Lua) -> mlua::Result<Function> {
+    suspending(lua, |_, this: UserDataRef<RequestHandle>| {
         let (exchange, limits) = this.parts();
         Ok(async move {
             let body = exchange.input.whole(limits).await;
             move |lua: &Lua| read(lua, body.map(Some))
         })
-    })?;
-    lua.set_named_registry_value(&kept("request", "body"), body)?;
+    })
+}
 
-    let body_json = suspending(lua, |_, this: UserDataRef<RequestHandle>| {
+fn body_json(lua: &Lua) -> mlua::Result<Function> {
+    suspending(lua, |_, this: UserDataRef<RequestHandle>| {
         let (exchange, limits) = this.parts();
         Ok(async move {
             let body = exchange.input.whole(limits).await;
             move |lua: &Lua| values::answer(lua, body.and_then(|body| parsed(&body)))
         })
-    })?;
-    lua.set_named_registry_value(&kept("request", "body_json"), body_json)?;
+    })
+}
 
-    let parse_multipart = suspending(
+fn parse_multipart(lua: &Lua) -> mlua::Result<Function> {
+    suspending(
         lua,
         |_, (this, max): (UserDataRef<RequestHandle>, Option<usize>)| {
             let (exchange, limits) = this.parts();
@@ -147,10 +141,11 @@ pub(super) fn register(lua: &Lua) -> mlua::Result<()> {
                 }
             })
         },
-    )?;
-    lua.set_named_registry_value(&kept("request", "parse_multipart"), parse_multipart)?;
+    )
+}
 
-    let read_piece = suspending(
+fn read_piece(lua: &Lua) -> mlua::Result<Function> {
+    suspending(
         lua,
         |_, (this, size): (UserDataRef<BodyStream>, Option<usize>)| {
             let (exchange, limits, is_closed) = (this.exchange.clone(), this.limits, this.is_closed);
@@ -163,8 +158,7 @@ pub(super) fn register(lua: &Lua) -> mlua::Result<()> {
                 move |lua: &Lua| -> mlua::Result<MultiValue> { read(lua, piece) }
             })
         },
-    )?;
-    lua.set_named_registry_value(&kept("stream", "read"), read_piece)
+    )
 }
 
 impl RequestHandle {

@@ -3,14 +3,14 @@
 use std::{fmt::Write as _, sync::Arc};
 
 use mlua::{
-    Function, IntoLua, IntoLuaMulti, Lua, LuaString, MetaMethod, Table, UserData, UserDataFields,
+    FromLuaMulti, Function, IntoLua, IntoLuaMulti, Lua, LuaString, Table, UserData, UserDataFields,
     UserDataMethods, UserDataRef, Value as LuaValue,
 };
 use wippy_security::CallError;
 use wippy_wit::json;
 
-use super::{kept, only_error};
-use crate::{errors, http::Exchange, raw, suspend::suspending};
+use super::only_error;
+use crate::{errors, http::Exchange, methods::made, raw, suspend::suspending};
 
 /// What `http.response()` answers.
 pub(super) struct ResponseHandle {
@@ -20,6 +20,31 @@ pub(super) struct ResponseHandle {
 impl UserData for ResponseHandle {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
         fields.add_meta_field("__name", "Response");
+        fields.add_field("flush", made(flush));
+        fields.add_field(
+            "write",
+            made(|lua| {
+                unhurried(lua, |lua, (this, bytes): (This, LuaString)| {
+                    answer(lua, this.exchange.output.write(&bytes.as_bytes()))
+                })
+            }),
+        );
+        fields.add_field(
+            "write_json",
+            made(|lua| {
+                unhurried(lua, |lua, (this, value): (This, LuaValue)| {
+                    answer(lua, write_json(lua, &this.exchange, &value))
+                })
+            }),
+        );
+        fields.add_field(
+            "write_event",
+            made(|lua| {
+                unhurried(lua, |lua, (this, event): (This, Table)| {
+                    answer(lua, write_event(lua, &this.exchange, &event))
+                })
+            }),
+        );
     }
 
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
@@ -56,9 +81,6 @@ impl UserData for ResponseHandle {
             };
             only_error(lua, outcome)
         });
-        methods.add_meta_method(MetaMethod::Index, |lua, _, name: String| {
-            lua.named_registry_value::<LuaValue>(&kept("response", &name))
-        });
     }
 }
 
@@ -71,42 +93,26 @@ return function(response, ...)
     return outcome
 end";
 
-/// Makes the methods that may wait.
-///
-/// # Errors
-/// When memory does not suffice.
-pub(super) fn register(lua: &Lua) -> mlua::Result<()> {
-    let flush = suspending(lua, |_, this: UserDataRef<ResponseHandle>| {
+type This = UserDataRef<ResponseHandle>;
+
+/// Makes the method that sends what is there.
+fn flush(lua: &Lua) -> mlua::Result<Function> {
+    suspending(lua, |_, this: This| {
         let exchange = this.exchange.clone();
         Ok(async move {
             let outcome = exchange.output.flush().await;
             move |lua: &Lua| only_error(lua, outcome)?.into_lua_multi(lua)
         })
-    })?;
-    for (name, push) in [
-        (
-            "write",
-            lua.create_function(|lua, (this, bytes): (UserDataRef<ResponseHandle>, LuaString)| {
-                answer(lua, this.exchange.output.write(&bytes.as_bytes()))
-            })?,
-        ),
-        (
-            "write_json",
-            lua.create_function(|lua, (this, value): (UserDataRef<ResponseHandle>, LuaValue)| {
-                answer(lua, write_json(lua, &this.exchange, &value))
-            })?,
-        ),
-        (
-            "write_event",
-            lua.create_function(|lua, (this, event): (UserDataRef<ResponseHandle>, Table)| {
-                answer(lua, write_event(lua, &this.exchange, &event))
-            })?,
-        ),
-    ] {
-        let method: Function = lua.load(UNHURRIED).set_name("=http").call((push, &flush))?;
-        lua.set_named_registry_value(&kept("response", name), method)?;
-    }
-    lua.set_named_registry_value(&kept("response", "flush"), flush)
+    })
+}
+
+/// Makes a method that mostly need not wait of `push`.
+fn unhurried<A: FromLuaMulti>(
+    lua: &Lua,
+    push: fn(&Lua, A) -> mlua::Result<LuaValue>,
+) -> mlua::Result<Function> {
+    let push = lua.create_function(push)?;
+    lua.load(UNHURRIED).set_name("=http").call((push, flush(lua)?))
 }
 
 fn answer(lua: &Lua, outcome: Result<bool, CallError>) -> mlua::Result<LuaValue> {
