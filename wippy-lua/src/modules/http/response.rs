@@ -107,7 +107,7 @@ fn flush(lua: &Lua) -> mlua::Result<Function> {
 }
 
 /// Makes a method that mostly need not wait of `push`.
-fn unhurried<A: FromLuaMulti>(
+fn unhurried<A: FromLuaMulti + 'static>(
     lua: &Lua,
     push: fn(&Lua, A) -> mlua::Result<LuaValue>,
 ) -> mlua::Result<Function> {
