@@ -234,9 +234,12 @@ impl Live {
         self.install_security(&linked, made.policies);
         self.rescale(&linked);
         let mut running = self.current().running.clone();
-        for (id, ready) in made.entries {
-            self.put(&mut running, &linked, id, ready);
-        }
+        let functions: Vec<_> = made
+            .entries
+            .into_iter()
+            .filter_map(|(id, ready)| self.put(&mut running, &linked, id, ready))
+            .collect();
+        self.dispatcher.insert_all(functions);
         let runs = |id: &EntryId| linked.get(id).is_some_and(stage::runs);
         for id in self.current().functions().filter(|id| !runs(id)) {
             self.dispatcher.remove(id);
@@ -306,7 +309,14 @@ impl Live {
         self.dispatcher.set_token_stores(stores);
     }
 
-    fn put(&self, running: &mut Running, linked: &Linked, id: EntryId, ready: Ready) {
+    /// Puts an entry where it is found; a function is answered, for the function table.
+    fn put(
+        &self,
+        running: &mut Running,
+        linked: &Linked,
+        id: EntryId,
+        ready: Ready,
+    ) -> Option<(EntryId, Arc<dyn Handler>)> {
         // An entry may have become something else.
         running.functions.remove(&id);
         running.scripts.remove(&id);
@@ -324,14 +334,13 @@ impl Live {
         };
         match ready {
             Ready::LuaFunction { function, handler } => {
-                if let Some(identity) = identity() {
-                    running.scripts.insert(id.clone(), function);
-                    self.insert(id, identity.around(handler));
-                }
+                let identity = identity()?;
+                running.scripts.insert(id.clone(), function);
+                return Some(self.watched(id, identity.around(handler)));
             }
             Ready::WasmFunction(function) => {
                 running.functions.insert(id.clone(), Arc::clone(&function));
-                self.insert(id, function);
+                return Some(self.watched(id, function));
             }
             Ready::LuaProcess(process) => {
                 if let Some(identity) = identity() {
@@ -344,10 +353,11 @@ impl Live {
                 running.processes.insert(id, Arc::new(Process::Wasm(process)));
             }
         }
+        None
     }
 
-    /// Puts a function into the table, traced and counted if anybody traces and counts.
-    fn insert(&self, id: EntryId, function: Arc<dyn Handler>) {
+    /// A function, traced and counted if anybody traces and counts.
+    fn watched(&self, id: EntryId, function: Arc<dyn Handler>) -> (EntryId, Arc<dyn Handler>) {
         let function = match self.dispatcher.tracer() {
             Some(_) => traced(id.clone(), function),
             None => function,
@@ -356,7 +366,7 @@ impl Live {
             Some(metrics) => metrics.calls(&id).around(function),
             None => function,
         };
-        self.dispatcher.insert(id, function);
+        (id, function)
     }
 
     /// Tells whoever listens what changed.

@@ -95,20 +95,32 @@ impl Dispatcher {
 
     /// Puts `handler` behind `id`. Calls in flight finish on what was there; later calls use the new one.
     pub fn insert(&self, id: EntryId, handler: Arc<dyn Handler>) {
+        self.insert_all([(id, handler)]);
+    }
+
+    /// The same for many, of which a caller may find some before the others.
+    pub fn insert_all(&self, handlers: impl IntoIterator<Item = (EntryId, Arc<dyn Handler>)>) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let table = self.table.load();
-        if let Some(function) = table.get(&id) {
-            function.replace(Some(Arc::new(handler)));
+        let mut added = Vec::new();
+        for (id, handler) in handlers {
+            match table.get(&id) {
+                Some(function) => function.replace(Some(Arc::new(handler))),
+                None => added.push((id, handler)),
+            }
+        }
+        if added.is_empty() {
             return;
         }
         let mut next = HashMap::clone(&table);
-        let handler = ArcSwapOption::new(Some(Arc::new(handler)));
-        let function = Function {
-            id: id.clone(),
-            handler,
-            generation: AtomicU64::new(0),
-        };
-        next.insert(id, Arc::new(function));
+        for (id, handler) in added {
+            let function = Function {
+                id: id.clone(),
+                handler: ArcSwapOption::new(Some(Arc::new(handler))),
+                generation: AtomicU64::new(0),
+            };
+            next.insert(id, Arc::new(function));
+        }
         self.table.store(Arc::new(next));
     }
 

@@ -204,6 +204,14 @@ impl<T: Pooled> Pool<T> {
         true
     }
 
+    fn take_wiped(&self) -> Option<Box<T>> {
+        if self.wipes() {
+            self.stock.take_used(&Owner::Nobody)
+        } else {
+            None
+        }
+    }
+
     /// Whether instances are used by others once they are wiped.
     fn wipes(&self) -> bool {
         T::CAN_BE_WIPED && self.config.reuse != Reuse::Never

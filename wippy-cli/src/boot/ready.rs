@@ -151,7 +151,8 @@ pub(crate) fn make_ready(
         .iter()
         .filter(|entry| which.includes(&entry.entry.id))
         .collect();
-    let outcomes = parallel::map("preparing", &wanted, |entry| {
+    let wanted = wasm::spread(wanted);
+    let outcomes = parallel::map("preparing", &wanted, |(_, entry)| {
         let (config, sources) = (&entry.config, &linked.sources);
         if let schema::Config::WasmFunction(function) = config {
             compiler.function(entry, function).map(Some)
@@ -166,7 +167,9 @@ pub(crate) fn make_ready(
         }
     });
     let mut entries = Vec::new();
-    for (entry, outcome) in wanted.iter().zip(outcomes) {
+    let mut outcomes: Vec<_> = wanted.iter().zip(outcomes).collect();
+    outcomes.sort_unstable_by_key(|((place, _), _)| *place);
+    for ((_, entry), outcome) in outcomes {
         match outcome {
             Ok(Some(ready)) => entries.push((entry.entry.id.clone(), ready)),
             Ok(None) => {}

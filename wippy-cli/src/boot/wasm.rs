@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     env, io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -165,6 +165,32 @@ impl<'a> Compiler<'a> {
     /// The entry's own limit, else the configuration's.
     fn limit(&self, own: Option<u64>, name: &str) -> Option<u64> {
         own.or_else(|| self.ground.settings.wasm.limits.get(name).copied())
+    }
+}
+
+/// Entries with their places, in an order in which those that are prepared at the same time have different binaries, as
+/// far as there are: whoever wants one that is being made has to wait for it.
+pub(super) fn spread(entries: Vec<&LinkedEntry>) -> Vec<(usize, &LinkedEntry)> {
+    let mut seen = HashSet::new();
+    let is_first = |entry: &LinkedEntry| match &entry.config {
+        schema::Config::WasmFunction(function) => seen.insert(binary_of(&function.guest)),
+        schema::Config::WasmProcess(process) => seen.insert(binary_of(&process.guest)),
+        _ => true,
+    };
+    let places = entries.into_iter().enumerate();
+    let (mut firsts, others): (Vec<_>, Vec<_>) = {
+        let mut is_first = is_first;
+        places.partition(|(_, entry)| is_first(entry))
+    };
+    firsts.extend(others);
+    firsts
+}
+
+/// What tells the code of guests apart before it is read.
+fn binary_of(guest: &Guest) -> (&str, &str) {
+    match &guest.code {
+        Code::Text(text) => ("", &text.text),
+        Code::Binary { fs, path, .. } => (fs.as_str(), path),
     }
 }
 

@@ -49,7 +49,7 @@ impl<T: Pooled> Pool<T> {
         maker: &Arc<M>,
     ) -> Option<impl Future<Output = ()> + Send + 'static> {
         let is_needed = self.has_stock() && self.begin_tending();
-        is_needed.then(|| tend(Arc::downgrade(self), Arc::downgrade(maker)))
+        is_needed.then_some(tend(Arc::downgrade(self), Arc::downgrade(maker)))
     }
 
     /// What drops the wiped instances that nobody wants, as [`tend`](Self::tend).

@@ -87,7 +87,9 @@ impl Processes {
 
     /// Takes the process entry `id` away. What runs already goes on.
     pub fn remove(&self, id: &EntryId) {
-        self.change(&self.programs, |programs| programs.remove(id));
+        if self.contains(id) {
+            self.change(&self.programs, |programs| programs.remove(id));
+        }
     }
 
     /// Whether there is a process entry `id`.
