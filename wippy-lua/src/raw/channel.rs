@@ -24,9 +24,10 @@ use wippy_security::Gauge;
 use self::state::{Cellular, Channel, DEADLOCK, FAILED, OUT_OF_MEMORY, Offer, Taken};
 use super::{
     bridge::push_bridge,
-    core::{Core, Parked, caught, core, raise},
+    core::{Core, Parked, caught, core, raise, raise_parked},
     lazy::{Field, Recipe},
-    object::push_parked,
+    message,
+    object::is_kind,
 };
 
 pub(crate) use self::state::{Delivery, Source};
@@ -181,19 +182,6 @@ unsafe fn channel_at<'a>(l: *mut lua_State, core: &Core, index: c_int) -> Option
     }
 }
 
-/// Whether a userdata with the metatable of that `address` stands at `index`.
-unsafe fn is_kind(l: *mut lua_State, index: c_int, address: *const c_void) -> bool {
-    // SAFETY: none of these raise.
-    unsafe {
-        if ffi::lua_type(l, index) != ffi::LUA_TUSERDATA || ffi::lua_getmetatable(l, index) == 0 {
-            return false;
-        }
-        let found = ffi::lua_topointer(l, -1);
-        ffi::lua_settop(l, -2);
-        ptr::eq(found, address)
-    }
-}
-
 /// What `body` does with a channel; nothing if the channel is busy, which takes a finalizer that uses it meanwhile.
 fn with<R>(channel: Option<&Cellular>, body: impl FnOnce(&mut Channel) -> R) -> Option<R> {
     let mut channel = channel?.try_borrow_mut().ok()?;
@@ -299,15 +287,6 @@ const RECEIVE_ONLY: &str = "nothing can be sent to this channel: its values come
 const CANNOT_WAIT: &str = "a channel cannot be waited for here: a function written in C is on the stack";
 const MEMORY: &str = "not enough memory for the value that was received";
 const DEADLOCKED: &str = "deadlock: every coroutine waits for a channel, and nothing can wake one";
-
-/// Raises the error that is parked in the core.
-unsafe fn raise_parked(l: *mut lua_State, core: &Core) -> c_int {
-    // SAFETY: as for any function that can raise.
-    unsafe {
-        push_parked(l, core);
-        ffi::lua_error(l)
-    }
-}
 
 /// Puts a copy of the value at `value` among those of the channel at `channel`.
 unsafe fn put(l: *mut lua_State, cell: Option<&Cellular>, channel: c_int, value: c_int) -> i64 {
@@ -418,6 +397,10 @@ unsafe fn push_taken(l: *mut lua_State, taken: Taken) {
             Taken::Build => {
                 push_bridge(l);
                 ffi::lua_call(l, 0, 1);
+                ffi::lua_pushboolean(l, 1);
+            }
+            Taken::Message => {
+                message::push_message(l, core(l));
                 ffi::lua_pushboolean(l, 1);
             }
             Taken::Closed | Taken::Nothing => {

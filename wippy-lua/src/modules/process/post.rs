@@ -7,15 +7,12 @@ use std::{
     task::{Context as Waking, Poll, Waker},
 };
 
-use mlua::{IntoLua, IntoLuaMulti, Lua, MultiValue};
+use mlua::{IntoLuaMulti, Lua, MultiValue};
 use wippy_security::{Letter, Mailbox};
 use wippy_wit::Value;
 
 use super::event;
-use crate::{
-    modules::message::Message,
-    raw::{Delivery, Source},
-};
+use crate::raw::{Delivery, Source};
 
 /// What a channel of a process gives.
 #[derive(Debug, Clone)]
@@ -210,9 +207,7 @@ impl Source for Delivered {
         };
         Poll::Ready(letter.map(|letter| match letter {
             Letter::Event(event, _place) => build(move |lua| event::table(lua, &event)?.into_lua_multi(lua)),
-            Letter::Message(message, _place) if self.form == Form::Messages => {
-                build(move |lua| Message::new(message).into_lua(lua)?.into_lua_multi(lua))
-            }
+            Letter::Message(message, _place) if self.form == Form::Messages => Delivery::Message(message),
             Letter::Message(message, _place) => {
                 self.rest = message.payloads.into_iter().map(settled).collect();
                 Delivery::Value(self.rest.pop_front().unwrap_or_default())
