@@ -58,6 +58,7 @@ pub(crate) use message::{
     transcode as payload_transcode, unmarshal as payload_unmarshal,
 };
 pub(crate) use object::{Metatables, foreign, integer_or_unsigned, unsigned, wrap_foreign};
+pub(crate) use schedule::Ready;
 pub(crate) use send::send;
 pub(crate) use stock::{BASE, mathematics, once, set_globals, set_string_metatable};
 pub(crate) use suspending::{Completion, Suspension, suspending_function};

@@ -115,6 +115,8 @@ pub(super) struct Channels {
     sources: Cell<isize>,
     /// A source on its way into a channel, out of reach of a `longjmp`.
     source: RefCell<Option<Box<dyn Source>>>,
+    /// The last wait that is over.
+    over: Cell<Option<Rc<Wait>>>,
     /// For a fair choice among cases that are ready.
     random: Cell<u64>,
     /// Counts what guests have not yet taken of what was sent to them.
@@ -125,6 +127,11 @@ impl Channels {
     /// Whether any channel has a source.
     pub(super) fn has_sources(&self) -> bool {
         self.sources.get() > 0
+    }
+
+    /// Keeps the memory of a wait that is over.
+    pub(super) fn keep(&self, wait: Rc<Wait>) {
+        self.over.set(Some(wait));
     }
 
     /// Counts a source that came or went.
@@ -303,11 +310,22 @@ unsafe fn put(l: *mut lua_State, cell: Option<&Cellular>, channel: c_int, value:
 
 /// The coroutine that runs, as one that waits. It is parked by [`suspend`].
 fn park(l: *mut lua_State, core: &Core) -> Rc<Wait> {
-    let wait = Rc::new(Wait {
+    let fresh = Wait {
         thread: l,
         task: core.current.get(),
         fired: Cell::new(false),
-    });
+    };
+    // A wait that is over lends its memory to the next one.
+    let wait = match core.channels.over.take() {
+        Some(mut over) => match Rc::get_mut(&mut over) {
+            Some(wait) => {
+                *wait = fresh;
+                over
+            }
+            None => Rc::new(fresh),
+        },
+        None => Rc::new(fresh),
+    };
     *core.handoff.borrow_mut() = Some(Parked::Wait(wait.clone()));
     wait
 }

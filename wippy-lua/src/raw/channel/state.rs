@@ -35,6 +35,10 @@ pub(crate) trait Source: Send {
     /// The next value; `None` when there will be none, which closes the channel.
     fn poll_next(&mut self, waking: &mut Waking<'_>) -> Poll<Option<Delivery>>;
 
+    /// Says what is due when it has something: whoever gives that to the driver need not wake the waker. Called once,
+    /// before it is asked for anything.
+    fn connected(&mut self, _pump: Ready) {}
+
     /// What it reads, if that can be passed along to be read by somebody else.
     fn stream(&self) -> Option<Arc<dyn Foreign>> {
         None
@@ -156,7 +160,8 @@ impl Channel {
     }
 
     /// Connects the channel to `source`.
-    pub(super) fn connect(&mut self, core: &Core, source: Box<dyn Source>, pump: usize) {
+    pub(super) fn connect(&mut self, core: &Core, mut source: Box<dyn Source>, pump: usize) {
+        source.connected(Ready::Pump(pump));
         let (flag, waker) = TaskWaker::new(Ready::Pump(pump), core.queue.clone());
         self.source = Some(Sourced { source, flag, waker });
         self.pump = Some(pump);
