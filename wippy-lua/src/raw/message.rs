@@ -1,9 +1,9 @@
 //! Messages and payloads as scripts see them: what one process told another, and values with their format.
 //!
-//! A script asks each message that it gets for three or four things. So both are userdata of our own, whose contents are
-//! their user values: a method is a function in C that hands one of them out. That way what they hold counts towards the
-//! state's memory and is collected with it, too. What has to be read or written as a text first, and complaints, are left
-//! to safe code.
+//! A script asks each message that it gets for three or four things. So both are userdata of our own, and what a method
+//! hands out lies in their user values, which count towards the state's memory and are collected with it. Only a table that
+//! a message carries stays outside until it is asked for: whoever asks gets a copy. What has to be read or written as a text
+//! first, and complaints, are left to safe code.
 
 use std::{
     any::Any,
@@ -140,6 +140,18 @@ enum Contents {
     Held,
 }
 
+impl Contents {
+    fn carried(&self) -> Carried {
+        match self {
+            Self::Nothing => Carried::Nothing,
+            Self::Nil | Self::Boolean(_) | Self::Integer(_) | Self::Float(_) | Self::Text(_) => {
+                Carried::Value
+            }
+            Self::Held => Carried::Held,
+        }
+    }
+}
+
 type Text = (*const c_char, usize);
 
 fn text(bytes: &[u8]) -> Text {
@@ -204,14 +216,7 @@ pub(super) unsafe fn push_message(l: *mut lua_State, core: &Core) {
             ffi::lua_setiuservalue(l, -2, TOPIC);
         }
         let contents = messages.contents(core);
-        ptr::write(
-            carried,
-            match contents {
-                Contents::Nothing => Carried::Nothing,
-                Contents::Held => Carried::Held,
-                _ => Carried::Value,
-            },
-        );
+        ptr::write(carried, contents.carried());
         match contents {
             Contents::Nothing | Contents::Nil => ffi::lua_pushnil(l),
             Contents::Boolean(value) => ffi::lua_pushboolean(l, c_int::from(value)),
