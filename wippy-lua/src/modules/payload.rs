@@ -76,8 +76,8 @@ pub(crate) fn settled(lua: &Lua, value: LuaValue) -> mlua::Result<LuaValue> {
     if format.is_plain() {
         return Ok(contents);
     }
-    let settled = stands_for(lua, format, &contents)
-        .map_err(|error| errors::raise(CallError::from(error).context("payload")))?;
+    let settled =
+        stands_for(lua, format, &contents).map_err(|error| errors::raise(error.context("payload")))?;
     raw::write_value(lua, &settled)
 }
 
