@@ -23,6 +23,7 @@ mod methods;
 mod modules;
 mod numbers;
 mod patterns;
+mod payload;
 mod permission;
 mod pool;
 mod process;

@@ -14,10 +14,10 @@ mod hash;
 mod http;
 mod http_client;
 mod io;
-mod json;
+pub(crate) mod json;
 mod ledger;
 mod logger;
-mod message;
+pub(crate) mod message;
 mod owned;
 pub(crate) mod payload;
 mod process;
@@ -29,7 +29,7 @@ mod text;
 mod time;
 mod timers;
 mod uuid;
-mod yaml;
+pub(crate) mod yaml;
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ use crate::{Terminal, World, errors, raw};
 pub(crate) use future::Tasks;
 pub use http_client::HttpClients;
 pub(crate) use ledger::Ledger;
-pub(crate) use process::{Post, Seat, Upgrade};
+pub(crate) use process::{Post, Seat, Upgrade, send_function};
 pub(crate) use time::local_timestamp;
 
 /// The names of the built-in modules, in order.

@@ -37,10 +37,12 @@ mod core;
 pub(crate) mod coroutine;
 pub(crate) mod guarded;
 mod lazy;
+mod message;
 mod object;
 mod preempt;
 mod reader;
 mod schedule;
+mod send;
 mod stock;
 mod suspending;
 mod vm;
@@ -50,7 +52,14 @@ pub(crate) use self::core::deadline_error;
 pub(crate) use call::{call_function, index_function, method_function};
 pub(crate) use channel::{CHANNEL, Delivery, Source, close_channel, sourced_channel};
 pub(crate) use lazy::{Field, Recipe, get_metatable, lazy_table, next, raw_get, raw_set, set_metatable};
+pub(crate) use message::{
+    Methods, data as payload_data, format as payload_format, from as message_from, payload,
+    payload_of as message_payload, payload_parts, payloads as message_payloads, topic as message_topic,
+    transcode as payload_transcode, unmarshal as payload_unmarshal,
+};
 pub(crate) use object::{Metatables, foreign, integer_or_unsigned, unsigned, wrap_foreign};
+pub(crate) use schedule::Ready;
+pub(crate) use send::send;
 pub(crate) use stock::{BASE, mathematics, once, set_globals, set_string_metatable};
 pub(crate) use suspending::{Completion, Suspension, suspending_function};
 pub(crate) use vm::{End, Kept, Vm, context, local, read_argument, read_value, write_value};

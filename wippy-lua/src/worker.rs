@@ -125,7 +125,8 @@ impl Worker {
     /// Makes it the state of a process.
     pub(crate) fn seat(&mut self, seat: &Arc<Seat>) {
         let post = seat.post.clone();
-        self.vm.set_background(Box::new(move |waking| post.sort(waking)));
+        self.vm
+            .set_background(Box::new(move |waking, due| post.sort(waking, due)));
         let _ = Local::of(self.vm.lua()).seat.set(seat.clone());
         self.seat = Some(seat.clone());
         self.is_settled = false;

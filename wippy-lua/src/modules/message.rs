@@ -1,46 +1,57 @@
-//! [`Message`]: what one process told another, as the script sees it.
+//! Messages: what one process told another, as the script sees it.
 
 use std::sync::Arc;
 
-use mlua::{UserData, UserDataMethods};
-use wippy_security::Message as Sent;
-use wippy_wit::Value;
+use mlua::{Error, Lua, MultiValue, Value as LuaValue, Variadic};
 
-use super::payload;
+use crate::raw::{self, Methods};
 
-/// A message from another process.
-pub(crate) struct Message {
-    from: Option<Arc<str>>,
-    topic: Arc<str>,
-    payloads: Vec<Value>,
+/// What scripts can ask a message.
+pub(crate) const METHODS: &Methods = &[
+    ("from", raw::message_from),
+    ("payload", raw::message_payload),
+    // A message may carry several values; this gives them all.
+    ("payloads", raw::message_payloads),
+    ("topic", raw::message_topic),
+];
+
+/// Makes the function that raises what was wrong with the first argument of a method: its name, the type that it expects
+/// to be named, if any, and the argument, if there was one.
+///
+/// # Errors
+/// When memory does not suffice.
+pub(crate) fn misuse(lua: &Lua) -> mlua::Result<LuaValue> {
+    type Misuse = (String, Option<String>, Variadic<LuaValue>);
+    let function = lua.create_function(
+        |_, (method, expected, given): Misuse| -> mlua::Result<MultiValue> {
+            let cause = match (expected, given.first()) {
+                (_, Some(LuaValue::UserData(_))) => Error::UserDataTypeMismatch,
+                (Some(_), None) => conversion("missing argument", None),
+                (Some(expected), Some(given)) => {
+                    let given = if given.is_integer() {
+                        "number"
+                    } else {
+                        given.type_name()
+                    };
+                    conversion(given, Some(format!("expected userdata of type '{expected}'")))
+                }
+                (None, given) => conversion(given.unwrap_or(&LuaValue::Nil).type_name(), None),
+            };
+            Err(Error::BadArgument {
+                to: Some(method),
+                pos: 1,
+                name: Some("self".to_owned()),
+                cause: Arc::new(cause),
+            })
+        },
+    )?;
+    Ok(LuaValue::Function(function))
 }
 
-impl Message {
-    pub(crate) fn new(sent: Sent) -> Self {
-        Self {
-            from: sent.from.map(|pid| pid.as_str().into()),
-            topic: sent.topic,
-            payloads: sent.payloads,
-        }
-    }
-}
-
-impl UserData for Message {
-    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        methods.add_method("topic", |lua, this, ()| lua.create_string(&*this.topic));
-        methods.add_method("from", |lua, this, ()| {
-            this.from
-                .as_deref()
-                .map(|from| lua.create_string(from))
-                .transpose()
-        });
-        methods.add_method("payload", |lua, this, ()| {
-            payload::of_value(lua, this.payloads.first().unwrap_or(&Value::Nil))
-        });
-        // A message may carry several values; this gives them all.
-        methods.add_method("payloads", |lua, this, ()| {
-            let payloads = this.payloads.iter().map(|value| payload::of_value(lua, value));
-            lua.create_sequence_from(payloads.collect::<mlua::Result<Vec<_>>>()?)
-        });
+fn conversion(from: &'static str, message: Option<String>) -> Error {
+    Error::FromLuaConversionError {
+        from,
+        to: "userdata".to_owned(),
+        message,
     }
 }

@@ -92,7 +92,7 @@ pub(crate) static PROCESS: Recipe = Recipe::new(&[
     ("monitor", Field::Made(|lua| control(lua, Processes::monitor))),
     ("pid", Field::Made(|lua| function(lua, pid))),
     ("registry", Field::Made(names::open)),
-    ("send", Field::Made(|lua| function(lua, send))),
+    ("send", Field::Function(raw::send)),
     ("set_options", Field::Made(|lua| function(lua, set_options))),
     (
         "spawn",
@@ -173,6 +173,14 @@ fn cancel(lua: &Lua, (destination, detail): (String, LuaValue)) -> mlua::Result<
     done(lua, |processes, context| {
         processes.cancel(context, &destination, grace, reason)
     })
+}
+
+/// Makes the function that is called instead of `process.send` when there is something to complain about, or to convert.
+///
+/// # Errors
+/// When memory does not suffice.
+pub(crate) fn send_function(lua: &Lua) -> mlua::Result<LuaValue> {
+    function(lua, send)
 }
 
 fn send(

@@ -24,9 +24,10 @@ use wippy_security::Gauge;
 use self::state::{Cellular, Channel, DEADLOCK, FAILED, OUT_OF_MEMORY, Offer, Taken};
 use super::{
     bridge::push_bridge,
-    core::{Core, Parked, caught, core, raise},
+    core::{Core, Parked, caught, core, raise, raise_parked},
     lazy::{Field, Recipe},
-    object::push_parked,
+    message,
+    object::is_kind,
 };
 
 pub(crate) use self::state::{Delivery, Source};
@@ -114,6 +115,8 @@ pub(super) struct Channels {
     sources: Cell<isize>,
     /// A source on its way into a channel, out of reach of a `longjmp`.
     source: RefCell<Option<Box<dyn Source>>>,
+    /// The last wait that is over.
+    over: Cell<Option<Rc<Wait>>>,
     /// For a fair choice among cases that are ready.
     random: Cell<u64>,
     /// Counts what guests have not yet taken of what was sent to them.
@@ -124,6 +127,11 @@ impl Channels {
     /// Whether any channel has a source.
     pub(super) fn has_sources(&self) -> bool {
         self.sources.get() > 0
+    }
+
+    /// Keeps the memory of a wait that is over.
+    pub(super) fn keep(&self, wait: Rc<Wait>) {
+        self.over.set(Some(wait));
     }
 
     /// Counts a source that came or went.
@@ -178,19 +186,6 @@ unsafe fn channel_at<'a>(l: *mut lua_State, core: &Core, index: c_int) -> Option
         } else {
             None
         }
-    }
-}
-
-/// Whether a userdata with the metatable of that `address` stands at `index`.
-unsafe fn is_kind(l: *mut lua_State, index: c_int, address: *const c_void) -> bool {
-    // SAFETY: none of these raise.
-    unsafe {
-        if ffi::lua_type(l, index) != ffi::LUA_TUSERDATA || ffi::lua_getmetatable(l, index) == 0 {
-            return false;
-        }
-        let found = ffi::lua_topointer(l, -1);
-        ffi::lua_settop(l, -2);
-        ptr::eq(found, address)
     }
 }
 
@@ -300,15 +295,6 @@ const CANNOT_WAIT: &str = "a channel cannot be waited for here: a function writt
 const MEMORY: &str = "not enough memory for the value that was received";
 const DEADLOCKED: &str = "deadlock: every coroutine waits for a channel, and nothing can wake one";
 
-/// Raises the error that is parked in the core.
-unsafe fn raise_parked(l: *mut lua_State, core: &Core) -> c_int {
-    // SAFETY: as for any function that can raise.
-    unsafe {
-        push_parked(l, core);
-        ffi::lua_error(l)
-    }
-}
-
 /// Puts a copy of the value at `value` among those of the channel at `channel`.
 unsafe fn put(l: *mut lua_State, cell: Option<&Cellular>, channel: c_int, value: c_int) -> i64 {
     // SAFETY: as for any function that can raise; the slot is only used once this returns.
@@ -324,11 +310,22 @@ unsafe fn put(l: *mut lua_State, cell: Option<&Cellular>, channel: c_int, value:
 
 /// The coroutine that runs, as one that waits. It is parked by [`suspend`].
 fn park(l: *mut lua_State, core: &Core) -> Rc<Wait> {
-    let wait = Rc::new(Wait {
+    let fresh = Wait {
         thread: l,
         task: core.current.get(),
         fired: Cell::new(false),
-    });
+    };
+    // A wait that is over lends its memory to the next one.
+    let wait = match core.channels.over.take() {
+        Some(mut over) => match Rc::get_mut(&mut over) {
+            Some(wait) => {
+                *wait = fresh;
+                over
+            }
+            None => Rc::new(fresh),
+        },
+        None => Rc::new(fresh),
+    };
     *core.handoff.borrow_mut() = Some(Parked::Wait(wait.clone()));
     wait
 }
@@ -418,6 +415,10 @@ unsafe fn push_taken(l: *mut lua_State, taken: Taken) {
             Taken::Build => {
                 push_bridge(l);
                 ffi::lua_call(l, 0, 1);
+                ffi::lua_pushboolean(l, 1);
+            }
+            Taken::Message => {
+                message::push_message(l, core(l));
                 ffi::lua_pushboolean(l, 1);
             }
             Taken::Closed | Taken::Nothing => {

@@ -21,6 +21,7 @@ use crate::local::Local;
 use super::{
     call::FramePointer,
     channel::{Channels, Wait},
+    message::Messages,
     object::{KnownMetatables, Metatables},
     schedule::{Queue, Ready},
     suspending::Exchange,
@@ -97,6 +98,8 @@ pub(super) struct Core {
     pub queue: Arc<Queue>,
     /// What is known of channels.
     pub channels: Channels,
+    /// What is known of messages and payloads.
+    pub messages: Messages,
     /// From a yielding C function to the driver, and back once it is finished.
     pub handoff: RefCell<Option<Parked>>,
     /// Where safe futures and their outcomes pass.
@@ -146,6 +149,7 @@ impl Core {
             woken: RefCell::default(),
             queue: Arc::default(),
             channels: Channels::default(),
+            messages: Messages::default(),
             handoff: RefCell::default(),
             exchange: Arc::default(),
             callees: RefCell::default(),
@@ -206,6 +210,18 @@ pub(super) unsafe fn raise(l: *mut lua_State, message: &'static str) -> c_int {
         ffi::luaL_where(l, 1);
         ffi::lua_pushlstring(l, message.as_ptr().cast(), message.len());
         ffi::lua_concat(l, 2);
+        ffi::lua_error(l)
+    }
+}
+
+/// Raises the error that is parked in the core.
+///
+/// # Safety
+/// As for [`raise`].
+pub(super) unsafe fn raise_parked(l: *mut lua_State, core: &Core) -> c_int {
+    // SAFETY: by the caller.
+    unsafe {
+        super::object::push_parked(l, core);
         ffi::lua_error(l)
     }
 }

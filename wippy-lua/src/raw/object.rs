@@ -130,6 +130,22 @@ pub(super) unsafe fn kind(l: *mut lua_State, index: c_int, core: &Core) -> Optio
     }
 }
 
+/// Whether a userdata with the metatable of that `address` stands at `index`.
+///
+/// # Safety
+/// `l` is a thread of the state with a free slot.
+pub(super) unsafe fn is_kind(l: *mut lua_State, index: c_int, address: *const c_void) -> bool {
+    // SAFETY: none of these raise.
+    unsafe {
+        if ffi::lua_type(l, index) != ffi::LUA_TUSERDATA || ffi::lua_getmetatable(l, index) == 0 {
+            return false;
+        }
+        let found = ffi::lua_topointer(l, -1);
+        ffi::lua_settop(l, -2);
+        ptr::eq(found, address)
+    }
+}
+
 /// Pushes the object that is parked in the core; nil if there is none.
 ///
 /// # Safety

@@ -36,6 +36,16 @@ struct State {
     parent: Option<Waker>,
 }
 
+impl State {
+    fn take(&mut self, ready: &mut VecDeque<Ready>) {
+        if ready.is_empty() {
+            mem::swap(ready, &mut self.ready);
+        } else {
+            ready.append(&mut self.ready);
+        }
+    }
+}
+
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -51,23 +61,24 @@ impl Queue {
         }
     }
 
-    /// The driver begins: until it ends, it looks here by itself.
-    pub(super) fn begin(&self, waker: &Waker) {
+    /// The driver begins: until it ends, it looks here by itself. Everything that has been woken moves to the end of
+    /// `ready`.
+    pub(super) fn begin(&self, waker: &Waker, ready: &mut VecDeque<Ready>) {
         let mut state = self.lock();
         state.polling = true;
+        state.take(ready);
         if state.parent.as_ref().is_none_or(|known| !known.will_wake(waker)) {
             state.parent = Some(waker.clone());
         }
     }
 
-    /// Moves everything that has been woken to the end of `ready`.
-    pub(super) fn take(&self, ready: &mut VecDeque<Ready>) {
+    /// Moves everything that has been woken to the end of `ready`. If that is nothing, the driver ends; answers whether
+    /// it goes on.
+    pub(super) fn take_or_end(&self, ready: &mut VecDeque<Ready>) -> bool {
         let mut state = self.lock();
-        if ready.is_empty() {
-            mem::swap(ready, &mut state.ready);
-        } else {
-            ready.append(&mut state.ready);
-        }
+        state.polling = !state.ready.is_empty();
+        state.take(ready);
+        state.polling
     }
 
     /// The driver ends; answers whether something has been woken that it has not taken.

@@ -54,7 +54,9 @@ pub(crate) struct Vm {
 unsafe impl Send for Vm {}
 
 /// What runs beside the coroutines of a state, whenever its waker is woken.
-pub(crate) type Background = Box<dyn FnMut(&mut Waking<'_>) + Send>;
+///
+/// What it finds to be due is given its turn right after it.
+pub(crate) type Background = Box<dyn FnMut(&mut Waking<'_>, &mut VecDeque<Ready>) + Send>;
 
 /// A coroutine that the driver runs.
 struct Task {
@@ -227,7 +229,7 @@ impl Vm {
         let _mark = stack::Mark::new();
         let is_alone = self.is_alone();
         if !is_alone {
-            self.core.queue.begin(waking.waker());
+            self.core.queue.begin(waking.waker(), &mut self.due);
         }
         let preempted = match self.turn_main(waking.waker()) {
             Turn::Ended(end) => return Poll::Ready(end),
@@ -243,7 +245,7 @@ impl Vm {
             return Poll::Pending;
         }
         if is_alone {
-            self.core.queue.begin(waking.waker());
+            self.core.queue.begin(waking.waker(), &mut self.due);
         }
         self.poll_others(waking, preempted)
     }
@@ -258,12 +260,13 @@ impl Vm {
 
     /// Gives everything that has been woken its turn, and the main coroutine another one if it was woken meanwhile.
     fn poll_others(&mut self, waking: &mut Waking<'_>, mut preempted: bool) -> Poll<End> {
+        let mut has_ended = false;
         for _ in 0..TURNS_MAX {
             self.adopt();
             self.due.append(&mut self.core.woken.borrow_mut());
             // Whoever used up its instructions goes on after others had their turn on the thread.
             if self.due.is_empty() && !preempted {
-                self.core.queue.take(&mut self.due);
+                has_ended = !self.core.queue.take_or_end(&mut self.due);
             }
             let Some(ready) = self.due.pop_front() else { break };
             match ready {
@@ -277,13 +280,13 @@ impl Vm {
                 Ready::Background => {
                     if let Some((background, flag, waker)) = &mut self.background {
                         flag.taken();
-                        background(&mut Waking::from_waker(waker));
+                        background(&mut Waking::from_waker(waker), &mut self.due);
                     }
                 }
             }
         }
         let is_due = !self.due.is_empty() || !self.core.woken.borrow().is_empty();
-        let is_due = self.core.queue.end() | is_due;
+        let is_due = (!has_ended && self.core.queue.end()) | is_due;
         if preempted {
             let_others(waking);
         } else if is_due || self.end_deadlock() {
@@ -557,8 +560,13 @@ fn turn(core: &Core, task: &mut Task, waker: &Waker) -> Turn {
         }
         // The outcome of a future is in the exchange; only a call's frame goes back by the handoff. Anything left there
         // would be taken for what the coroutine waits for when it gives up its turn next.
-        let done = task.parked.take();
-        *core.handoff.borrow_mut() = done.filter(|parked| matches!(parked, Parked::Call(_)));
+        *core.handoff.borrow_mut() = match task.parked.take() {
+            Some(Parked::Wait(wait)) => {
+                core.channels.keep(wait);
+                None
+            }
+            done => done.filter(|parked| matches!(parked, Parked::Call(_))),
+        };
     }
     let status = resume(core, task, waker);
     match status {

@@ -38,6 +38,31 @@ async fn payloads_change_their_format() {
 }
 
 #[tokio::test]
+async fn methods_of_payloads_say_whom_they_are_for() {
+    let expressions = r"
+        payload.new(1).data()
+        payload.new(1).data('x')
+        payload.new(1).unmarshal(channel.new())
+        payload.new(1).get_format()
+        payload.new(1).get_format(7)
+        payload.new(1).get_format(channel.new())
+        payload.new(1).transcode()
+        payload.new(1).transcode(channel.new(), payload.format.JSON)
+        payload.new(1).data(payload.new(2), 3)
+        payload.new(1):nothing()
+        payload.new(1).nothing, payload.new(1)[1]
+        getmetatable(payload.new(1))
+        (tostring(payload.new(1)):gsub('0x%x+', 'ADDRESS'))
+        pcall(function() payload.new(1).data = 1 end)
+        payload.new(1) == payload.new(1), rawequal(payload.new(1), payload.new(1))
+        payload.new('{'):data(), payload.new('{'):transcode(payload.format.BYTES):data()
+        payload.new(payload.new(1))
+        require('json').encode(payload.new(1))
+    ";
+    insta::assert_snapshot!(App::new().transcript("", expressions).await);
+}
+
+#[tokio::test]
 async fn a_payload_is_a_copy_that_counts_as_the_scripts_memory() {
     let body = "
         local t = { 1 }

@@ -120,6 +120,70 @@ async fn messages_arrive_in_the_inbox_and_by_topic() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn messages_are_given_as_they_were_sent() {
+    let log = notes(
+        &[],
+        r"names[process.pid()] = 'ME'
+        local inbox = process.inbox()
+        local function told(...)
+            assert(process.send(process.pid(), 'topic', ...))
+            return inbox:receive()
+        end
+        note('nothing', told():payload():data(), #told():payloads(), told(nil):payload():data(), #told(nil):payloads())
+        note('scalars', told(true):payload():data(), told(1.5):payload():data(), told('a\0b'):payload():data() == 'a\0b')
+        note('several', told(1, 'two', {3}):payload():data(), #told(1, 'two', {3}):payloads())
+        local long = ('x'):rep(100000)
+        note('long', told(long):payload():data() == long, told(long):payloads()[1]:data() == long)
+        local msg = told({ 1 })
+        msg:payload():data()[1] = 2
+        local kept = msg:payload()
+        kept:data()[2] = 2
+        note('copies', msg:payload():data()[1], #kept:data(), #msg:payload():data(), msg:payload() == msg:payload())
+        note('errors', told(errors.new({ message = 'no', kind = errors.CONFLICT })):payload():data():kind())
+        note('formats', told(payload.new(1)):payload():get_format(), told(payload.new(errors.new('x'))):payload():get_format())
+        note('strings', told(payload.new('x'):transcode(payload.format.BYTES)):payload():get_format())
+        local document = assert(payload.new('{'):transcode(payload.format.STRING))
+        note('text', told(document):payload():get_format(), told(document):payload():data())
+        for _, wrong in ipairs({ 'none', 7, channel.new(), payload.new(1) }) do
+            for _, method in ipairs({ 'from', 'topic', 'payload', 'payloads' }) do
+                local given = wrong ~= 'none' and wrong or nil
+                note(method, select(2, pcall(function() return msg[method](given) end)))
+            end
+        end
+        note(msg.nothing, msg[1], getmetatable(msg), (tostring(msg):gsub('0x%x+', 'ADDRESS')))
+        note(select(2, pcall(function() return msg:nothing() end)))
+        note(select(2, pcall(function() msg.topic = 1 end)))
+        local send = function(...) return select(2, pcall(process.send, ...)) end
+        note(send()) note(send(process.pid())) note(send(process.pid(), nil)) note(send({}, 'x')) note(send(process.pid(), {}))
+        note(send('\255', 'x')) note(send(process.pid(), '\255'))
+        note(send(7, 'x')) note(process.send(7, 'x'))
+        note(process.send(process.pid(), 7, 1), inbox:receive():topic())
+        note(send(process.pid(), 'x', 1, print)) note(send(process.pid(), 'x', { deep = { print } }))
+        note(send(process.pid(), 'x', channel.new()))
+        note(send(process.pid(), 'x', msg))
+        note(process.send('{test:host|0x99999}', 'x', 1))
+        note(process.send(process.pid(), '@x', 1)) note(send(process.pid(), '@x', print))
+        note(process.send('', 'x', 1))
+        local deep = {}
+        for _ = 1, 200 do deep = { deep } end
+        note(send(process.pid(), 'x', deep))
+        local whole = process.listen('whole', { message = true })
+        coroutine.spawn(function()
+            note('waits', process.send(process.pid(), 'whole', { 'w' }))
+            process.send(process.pid(), 'whole', 1, 2)
+        end)
+        note(whole:receive():payload():data()[1])
+        local chosen = channel.select{ whole:case_receive(), inbox:case_receive() }
+        note(chosen.channel == whole, chosen.ok, chosen.value:payloads()[2]:data())
+        process.send(process.pid(), 'whole', 'at once')
+        time.sleep('1ms')
+        chosen = channel.select{ whole:case_receive(), inbox:case_receive() }
+        note(chosen.value:from(), chosen.value:topic(), chosen.value:payload():data())",
+    );
+    insta::assert_snapshot!(log.await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_payload_is_sent_as_one_and_given_as_a_value() {
     let log = notes(
         &[(

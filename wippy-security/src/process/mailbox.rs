@@ -126,6 +126,17 @@ impl Inbox {
         Ok(self.waker.take())
     }
 
+    /// From now on `waker` is woken by the next letter. The former one is answered if that was another: it may own a task,
+    /// whose end must not find the lock taken.
+    fn wait(&mut self, waker: &Waker) -> Option<Waker> {
+        let is_known = self.waker.as_ref().is_some_and(|known| known.will_wake(waker));
+        if is_known {
+            None
+        } else {
+            self.waker.replace(waker.clone())
+        }
+    }
+
     fn pop(&mut self) -> Option<Letter> {
         let letter = self.letters.pop_front();
         if self.letters.is_empty() && self.letters.capacity() > KEPT_MAX {
@@ -142,17 +153,22 @@ impl Mailbox {
         if let Some(letter) = inbox.pop() {
             return Poll::Ready(letter);
         }
-        let is_known = inbox
-            .waker
-            .as_ref()
-            .is_some_and(|waker| waker.will_wake(waking.waker()));
-        if !is_known {
-            let former = inbox.waker.replace(waking.waker().clone());
-            // It may own a task, whose end must not find the lock taken.
-            drop(inbox);
-            drop(former);
-        }
+        let former = inbox.wait(waking.waker());
+        drop(inbox);
+        drop(former);
         Poll::Pending
+    }
+
+    /// Takes out everything that waits, oldest first, and has the waker woken by the next letter; only the last waker is.
+    /// `take` is called with the mailbox locked.
+    pub fn drain(&self, waking: &mut Waking<'_>, mut take: impl FnMut(Letter)) {
+        let mut inbox = lock(&self.0.inbox);
+        while let Some(letter) = inbox.pop() {
+            take(letter);
+        }
+        let former = inbox.wait(waking.waker());
+        drop(inbox);
+        drop(former);
     }
 
     /// The oldest letter, if there is one.

@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     fmt,
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, Hasher, RandomState},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -35,9 +35,9 @@ pub struct Processes {
     /// Serialises changes of the two.
     changing: Mutex<()>,
     /// What runs, by serial number.
-    running: Sharded<u64>,
+    running: Sharded<u64, Counted>,
     /// What runs, by the names that it was given.
-    names: Sharded<Arc<str>>,
+    names: Sharded<Arc<str>, RandomState>,
     started: AtomicU64,
     ended: AtomicU64,
     failed: AtomicU64,
@@ -305,30 +305,30 @@ fn taken(name: &str, holder: &Pid) -> CallError {
 }
 
 /// A map in parts, each with its own lock.
-struct Sharded<K> {
-    shards: [RwLock<HashMap<K, Arc<Record>>>; SHARDS],
-    hasher: RandomState,
+struct Sharded<K, S> {
+    shards: [RwLock<HashMap<K, Arc<Record>, S>>; SHARDS],
+    hasher: S,
 }
 
 const SHARDS: usize = 64;
 
-impl<K> Default for Sharded<K> {
+impl<K, S: Default> Default for Sharded<K, S> {
     fn default() -> Self {
         Self {
             shards: std::array::from_fn(|_| RwLock::default()),
-            hasher: RandomState::new(),
+            hasher: S::default(),
         }
     }
 }
 
-impl<K: std::hash::Hash + Eq> Sharded<K> {
-    fn shard<Q>(&self, key: &Q) -> &RwLock<HashMap<K, Arc<Record>>>
+impl<K: std::hash::Hash + Eq, S: BuildHasher> Sharded<K, S> {
+    fn shard<Q>(&self, key: &Q) -> &RwLock<HashMap<K, Arc<Record>, S>>
     where
         K: std::borrow::Borrow<Q>,
         Q: std::hash::Hash + Eq + ?Sized,
     {
-        // The remainder is below the number of shards, and fits.
-        let shard = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or(0);
+        // Bits that the maps make little use of. The remainder is below the number of shards, and fits.
+        let shard = usize::try_from((self.hasher.hash_one(key) >> 32) % SHARDS as u64).unwrap_or(0);
         self.shards
             .get(shard)
             .expect("a remainder is smaller than its divisor")
@@ -395,6 +395,39 @@ impl<K: std::hash::Hash + Eq> Sharded<K> {
         shards
             .map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner).len())
             .sum()
+    }
+}
+
+/// Hashes serial numbers. They are counted, so nobody can choose some that collide, and every message looks for one.
+#[derive(Default)]
+struct Counted;
+
+#[derive(Default)]
+struct CountedHasher(u64);
+
+impl BuildHasher for Counted {
+    type Hasher = CountedHasher;
+
+    fn build_hasher(&self) -> CountedHasher {
+        CountedHasher::default()
+    }
+}
+
+impl Hasher for CountedHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(self.0 ^ u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // Neighbours end up far from each other, by 2^64 over the golden ratio; maps look at both ends of it.
+        let product = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 = product ^ (product >> 32);
     }
 }
 

@@ -512,6 +512,8 @@ fn read_methods(folder: &Path, prefix: &str, found: &mut BTreeSet<String>) {
             .skip(1)
             .map(|text| ("", text.trim_start_matches('(')));
         let installed = text.split("methods::install(").skip(1).map(first_list);
+        let listed = text.split("METHODS: &Methods = &").skip(1).map(first_list);
+        let installed = installed.chain(listed);
         let installed = installed.flat_map(|list| list.split('(').skip(1).map(|text| ("", text)));
         for (_, text) in defined.chain(blocking).chain(installed) {
             let literal = text.trim_start().strip_prefix('"');

@@ -7,15 +7,12 @@ use std::{
     task::{Context as Waking, Poll, Waker},
 };
 
-use mlua::{IntoLua, IntoLuaMulti, Lua, MultiValue};
+use mlua::{IntoLuaMulti, Lua, MultiValue};
 use wippy_security::{Letter, Mailbox};
 use wippy_wit::Value;
 
 use super::event;
-use crate::{
-    modules::message::Message,
-    raw::{Delivery, Source},
-};
+use crate::raw::{Delivery, Ready, Source};
 
 /// What a channel of a process gives.
 #[derive(Debug, Clone)]
@@ -81,7 +78,18 @@ impl Sorted {
 struct Pile {
     /// With their numbers in the order of arrival.
     letters: VecDeque<(u64, Letter)>,
+    /// Whether the channel waits for one.
+    is_awaited: bool,
+    /// What is due then, and what wakes it.
+    pump: Option<Ready>,
     waker: Option<Waker>,
+}
+
+impl Pile {
+    /// Whether the channel waits, which it does no longer.
+    fn take_awaited(&mut self) -> bool {
+        mem::take(&mut self.is_awaited)
+    }
 }
 
 impl Post {
@@ -96,20 +104,18 @@ impl Post {
         self.sorted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sorts what has arrived, and has itself woken for what arrives later.
-    pub(crate) fn sort(&self, waking: &mut Waking<'_>) {
-        while let Poll::Ready(letter) = self.mailbox.poll_next(waking) {
-            let mut sorted = self.lock();
+    /// Sorts what has arrived, and has itself woken for what arrives later. The channels that waited for it are `due`.
+    pub(crate) fn sort(&self, waking: &mut Waking<'_>, due: &mut VecDeque<Ready>) {
+        let mut sorted = self.lock();
+        self.mailbox.drain(waking, |letter| {
             sorted.count += 1;
             let number = sorted.count;
             let pile = sorted.pile_of(&letter);
             pile.letters.push_back((number, letter));
-            let waker = pile.waker.take();
-            drop(sorted);
-            if let Some(waker) = waker {
-                waker.wake();
+            if pile.take_awaited() {
+                due.extend(pile.pump);
             }
-        }
+        });
     }
 
     /// From now on messages of `topic` wait apart from the others; those that wait in the inbox move. False when
@@ -125,7 +131,7 @@ impl Post {
         sorted.inbox.letters = others;
         let pile = Pile {
             letters: ours,
-            waker: None,
+            ..Pile::default()
         };
         sorted.listened.insert(topic.clone(), pile);
         true
@@ -143,7 +149,8 @@ impl Post {
             .letters
             .make_contiguous()
             .sort_unstable_by_key(|(number, _)| *number);
-        let waker = inbox.waker.take();
+        let is_awaited = inbox.take_awaited();
+        let waker = inbox.waker.clone().filter(|_| is_awaited);
         drop(sorted);
         if let Some(waker) = waker {
             waker.wake();
@@ -165,7 +172,7 @@ impl Post {
             .put_back(letters.into_iter().map(|(_, letter)| letter));
     }
 
-    fn poll_next(&self, topic: &Topic, waking: &Waking<'_>) -> Poll<Option<Letter>> {
+    fn poll_next(&self, topic: &Topic, pump: Option<Ready>, waking: &Waking<'_>) -> Poll<Option<Letter>> {
         let mut sorted = self.lock();
         let Some(pile) = sorted.pile(topic) else {
             return Poll::Ready(None);
@@ -173,7 +180,15 @@ impl Post {
         if let Some((_, letter)) = pile.letters.pop_front() {
             return Poll::Ready(Some(letter));
         }
-        let former = pile.waker.replace(waking.waker().clone());
+        pile.is_awaited = true;
+        pile.pump = pump;
+        let waker = waking.waker();
+        let is_known = pile.waker.as_ref().is_some_and(|known| known.will_wake(waker));
+        let former = if is_known {
+            None
+        } else {
+            pile.waker.replace(waker.clone())
+        };
         drop(sorted);
         drop(former);
         Poll::Pending
@@ -185,6 +200,7 @@ pub(super) struct Delivered {
     post: Arc<Post>,
     topic: Topic,
     form: Form,
+    pump: Option<Ready>,
     /// What is left of a message that carries several values.
     rest: VecDeque<Value>,
 }
@@ -195,24 +211,27 @@ impl Delivered {
             post,
             topic,
             form,
+            pump: None,
             rest: VecDeque::new(),
         }
     }
 }
 
 impl Source for Delivered {
+    fn connected(&mut self, pump: Ready) {
+        self.pump = Some(pump);
+    }
+
     fn poll_next(&mut self, waking: &mut Waking<'_>) -> Poll<Option<Delivery>> {
         if let Some(value) = self.rest.pop_front() {
             return Poll::Ready(Some(Delivery::Value(value)));
         }
-        let Poll::Ready(letter) = self.post.poll_next(&self.topic, waking) else {
+        let Poll::Ready(letter) = self.post.poll_next(&self.topic, self.pump, waking) else {
             return Poll::Pending;
         };
         Poll::Ready(letter.map(|letter| match letter {
             Letter::Event(event, _place) => build(move |lua| event::table(lua, &event)?.into_lua_multi(lua)),
-            Letter::Message(message, _place) if self.form == Form::Messages => {
-                build(move |lua| Message::new(message).into_lua(lua)?.into_lua_multi(lua))
-            }
+            Letter::Message(message, _place) if self.form == Form::Messages => Delivery::Message(message),
             Letter::Message(message, _place) => {
                 self.rest = message.payloads.into_iter().map(settled).collect();
                 Delivery::Value(self.rest.pop_front().unwrap_or_default())

@@ -5,9 +5,12 @@ use std::{ffi::c_int, mem, ptr};
 use mlua::ffi::{self, lua_State};
 
 use super::{
-    super::core::{Core, caught, core, raise},
-    BUSY, CANNOT_WAIT, CLOSED, Offer, RECEIVE_ONLY, Taken, case, channel_at, is_kind, park, push_taken, put,
-    raise_parked, suspend, with,
+    super::{
+        core::{Core, caught, core, raise, raise_parked},
+        object::is_kind,
+    },
+    BUSY, CANNOT_WAIT, CLOSED, Offer, RECEIVE_ONLY, Taken, case, channel_at, park, push_taken, put, suspend,
+    with,
 };
 
 /// What a case wants of its channel, which is its first user value; what is to be sent is the second.

@@ -13,12 +13,13 @@ use std::{
 };
 
 use mlua::ffi::{self, lua_State};
-use wippy_security::CallError;
+use wippy_security::{CallError, Message};
 use wippy_wit::{Foreign, Value};
 
 use super::{
     super::{
         core::{Core, park_error},
+        message,
         schedule::{Ready, TaskWaker},
         suspending::Completion,
         writer::push_value,
@@ -34,6 +35,10 @@ pub(crate) trait Source: Send {
     /// The next value; `None` when there will be none, which closes the channel.
     fn poll_next(&mut self, waking: &mut Waking<'_>) -> Poll<Option<Delivery>>;
 
+    /// Says what is due when it has something: whoever gives that to the driver need not wake the waker. Called once,
+    /// before it is asked for anything.
+    fn connected(&mut self, _pump: Ready) {}
+
     /// What it reads, if that can be passed along to be read by somebody else.
     fn stream(&self) -> Option<Arc<dyn Foreign>> {
         None
@@ -44,6 +49,8 @@ pub(crate) trait Source: Send {
 pub(crate) enum Delivery {
     /// Plain data.
     Value(Value),
+    /// What another process told this one.
+    Message(Message),
     /// Something with methods; the first of the values that are made is delivered.
     Build(Completion),
     /// There will be no further value, and this is why. Whoever waits for one raises it.
@@ -116,6 +123,8 @@ pub(super) enum Taken {
     Value,
     /// The value is to be made from what is in the exchange.
     Build,
+    /// The value is the message that is parked in the core.
+    Message,
     Closed,
     /// One has to wait.
     Nothing,
@@ -151,7 +160,8 @@ impl Channel {
     }
 
     /// Connects the channel to `source`.
-    pub(super) fn connect(&mut self, core: &Core, source: Box<dyn Source>, pump: usize) {
+    pub(super) fn connect(&mut self, core: &Core, mut source: Box<dyn Source>, pump: usize) {
+        source.connected(Ready::Pump(pump));
         let (flag, waker) = TaskWaker::new(Ready::Pump(pump), core.queue.clone());
         self.source = Some(Sourced { source, flag, waker });
         self.pump = Some(pump);
@@ -241,6 +251,10 @@ impl Channel {
                 } else {
                     Taken::OutOfMemory
                 }
+            }
+            Poll::Ready(Some(Delivery::Message(message))) => {
+                core.messages.park(Some(message));
+                Taken::Message
             }
             Poll::Ready(Some(Delivery::Build(completion))) => {
                 core.exchange.complete(Ok(completion));
@@ -417,7 +431,9 @@ impl Channel {
             };
             let (delivery, has_failed) = match delivery {
                 Delivery::Failed(error) => (Delivery::Value(Value::Foreign(Arc::new(error))), true),
-                delivery @ (Delivery::Value(_) | Delivery::Build(_)) => (delivery, false),
+                delivery @ (Delivery::Value(_) | Delivery::Message(_) | Delivery::Build(_)) => {
+                    (delivery, false)
+                }
             };
             let mut delivery = Some(delivery);
             let mut fits = true;
@@ -425,6 +441,8 @@ impl Channel {
                 fits = match delivery.take() {
                     // SAFETY: the thread is suspended and has room.
                     Some(Delivery::Value(value)) => unsafe { push_value(thread, &value).is_ok() },
+                    // SAFETY: the same.
+                    Some(Delivery::Message(message)) => unsafe { message::deliver(core, message, thread) },
                     Some(Delivery::Build(completion)) => build(completion, thread),
                     Some(Delivery::Failed(_)) | None => false,
                 };

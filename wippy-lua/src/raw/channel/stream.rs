@@ -16,10 +16,11 @@ use wippy_wit::{Error, Foreign, Reader as _, Value, WriteError};
 use super::{
     super::{
         core::{Core, caught, park_error},
+        object::is_kind,
         reader::LuaReader,
         schedule::{Ready, TaskWaker},
     },
-    channel_at, is_kind, register_pump,
+    channel_at, register_pump,
     state::{Channel, Delivery, Offer, Source},
     with,
 };
