@@ -102,10 +102,25 @@ fn failed(shown: &str, error: &io::Error) -> CallError {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             (ErrorKind::Unavailable, "there is no space left")
         }
+        _ if is_loop(error) => (
+            ErrorKind::Invalid,
+            "a link leads back to itself, or through too many others",
+        ),
         _ => (ErrorKind::Internal, "reading or writing failed"),
     };
     tracing::debug!(target: "wippy::fs", path = shown, %error, "a file operation failed");
     CallError::new(kind, format!("`{shown}`: {reason}"))
+}
+
+/// Whether following links came to no end. The standard library has no stable name for it.
+#[cfg(unix)]
+fn is_loop(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ELOOP)
+}
+
+#[cfg(not(unix))]
+fn is_loop(_error: &io::Error) -> bool {
+    false
 }
 
 impl Volume {

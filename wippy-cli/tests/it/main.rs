@@ -19,6 +19,7 @@ mod init;
 mod input;
 mod isolation;
 mod limits;
+mod links;
 mod live;
 mod mediation;
 mod members;

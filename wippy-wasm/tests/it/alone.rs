@@ -2,6 +2,8 @@
 
 use std::process::{Command, Stdio};
 
+use crate::heap;
+
 const MARK: &str = "WIPPY_TEST_ALONE";
 
 /// Whether this is a process that runs one test only.
@@ -39,6 +41,9 @@ pub fn in_own_process(name: &str) -> bool {
 /// What the process holds.
 #[derive(Debug, Clone, Copy)]
 pub struct Usage {
+    /// What is allocated.
+    pub heap_bytes: usize,
+    /// What of the machine's memory is taken: slots and code too, and what the allocator keeps.
     pub memory_bytes: usize,
     pub files: usize,
     pub threads: usize,
@@ -50,6 +55,7 @@ pub fn usage() -> Usage {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: usize = statm.split_whitespace().nth(1).unwrap().parse().unwrap();
     Usage {
+        heap_bytes: heap::held(),
         memory_bytes: pages * 4096,
         files: count("/proc/self/fd"),
         threads: count("/proc/self/task"),

@@ -3,8 +3,12 @@
 //! The rows are in [`rows`]. Each runs a hundred times in a process of its own, in which one well-behaved guest is
 //! called throughout; afterwards the process holds what it held before, and nothing outside of what the guests were
 //! given has changed.
+//!
+//! `WIPPY_HOSTILE_ROUNDS=100` takes more rounds, to see what grows and what only fills; the test prints what it holds
+//! after each.
 
 mod rows;
+mod slots;
 
 use std::{
     fmt::{self, Write as _},
@@ -22,27 +26,40 @@ use wippy_wit::Value;
 
 use self::rows::{How, Row, rows};
 use crate::{
-    alone::{in_own_process, usage},
+    alone::{Usage, in_own_process, usage},
     mounts::{self, Place},
     support::{Wants, call_named, engine, id, prepare},
 };
 
-/// How often each guest tries: so many rounds, so many times in each.
-const ROUNDS: usize = 10;
+/// How often each guest tries in each of the [`rounds`].
 const RUNS_A_ROUND: usize = 10;
+
+/// How many rounds there are.
+fn rounds() -> usize {
+    let rounds = std::env::var("WIPPY_HOSTILE_ROUNDS").ok();
+    rounds.map_or(10, |rounds| rounds.parse().unwrap())
+}
 
 /// How long the well-behaved guest is called alone in each round.
 const ALONE: Duration = Duration::from_millis(200);
 
-/// The well-behaved guest's calls may be so much slower beside the others. In the best of the rounds: a machine that
-/// has something else to do for a while is no failure, a guest that is starved every time is.
+/// The well-behaved guest's calls may be so much slower beside the others, in half of the rounds: a machine that has
+/// something else to do for a while is no failure, and calls alone that it was slow for are no excuse.
 const SLOWER_MAX: f64 = 3.0;
 
 /// What is quicker than this may be slower by any factor: that is the machine's doing.
-const QUICK: Duration = Duration::from_millis(1);
+const QUICK: Duration = Duration::from_micros(100);
 
 /// How long the runtime keeps a thread that has nothing to do.
 const KEEP_ALIVE: Duration = Duration::from_millis(100);
+
+/// What may be allocated after the rounds that was not before. One guest of them all that leaves a KiB
+/// behind each time is one too many.
+const HEAP_GROWN_MAX: usize = 64 << 10;
+
+/// What of the machine's memory may be taken after the rounds that was not before. More than what is allocated: how
+/// the allocator's free memory lies, and when it gives it back, is its own affair.
+const MEMORY_GROWN_MAX: usize = 4 << 20;
 
 #[test]
 fn the_table() {
@@ -73,8 +90,9 @@ async fn the_table_beside_others() {
     for row in &rows {
         outcomes.push(attempt(&context, row).await);
     }
-    let (mut held, mut rounds) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
+    slots::fill(&context).await;
+    let mut rounds = Vec::with_capacity(self::rounds());
+    for _ in 0..self::rounds() {
         let alone = Calls::during(&context, tokio::time::sleep(ALONE)).await;
         let beside = Calls::during(&context, async {
             for _ in 0..RUNS_A_ROUND {
@@ -83,20 +101,21 @@ async fn the_table_beside_others() {
                 }
             }
         });
-        rounds.push(Round {
-            alone,
-            beside: beside.await,
-        });
+        let beside = beside.await;
         server.settle().await;
         tokio::time::sleep(KEEP_ALIVE * 3).await;
-        held.push(usage());
+        let held = usage();
+        rounds.push(Round { alone, beside, held });
     }
 
-    println!("{} guests, {} times each", rows.len(), ROUNDS * RUNS_A_ROUND);
+    println!(
+        "{} guests, {} times each",
+        rows.len(),
+        rounds.len() * RUNS_A_ROUND
+    );
     for round in &rounds {
         println!("{round}");
     }
-    println!("held after each round: {held:?}");
     insta::assert_snapshot!(table(&rows, &outcomes));
     for (row, outcome) in rows.iter().zip(&outcomes) {
         let is_expected = row.says.is_empty() || row.says.iter().any(|says| outcome.contains(says));
@@ -107,14 +126,21 @@ async fn the_table_beside_others() {
         );
     }
     assert_eq!(outside(), before);
-    let slower = rounds.iter().map(Round::slower).fold(f64::INFINITY, f64::min);
-    assert!(slower <= SLOWER_MAX, "{slower:.1} times slower in the best round");
-    // The first round fills what the process keeps: warm slots, the allocator's arenas, interned names.
-    let (before, after) = (held[0], held[ROUNDS - 1]);
+    let mut slower: Vec<_> = rounds.iter().map(Round::slower).collect();
+    slower.sort_by(f64::total_cmp);
+    let slower = slower[slower.len() / 2];
+    assert!(
+        slower <= SLOWER_MAX,
+        "{slower:.1} times slower in half of the rounds"
+    );
+    // The first round fills what the process keeps: interned names, the allocator's arenas.
+    let (before, after) = (rounds.first().unwrap().held, rounds.last().unwrap().held);
     assert_eq!(after.files, before.files);
     assert!(after.threads <= before.threads + 2, "{before:?} {after:?}");
+    let grown = after.heap_bytes.saturating_sub(before.heap_bytes);
+    assert!(grown < HEAP_GROWN_MAX, "{grown} bytes more are allocated");
     let grown = after.memory_bytes.saturating_sub(before.memory_bytes);
-    assert!(grown < 32 << 20, "{grown} bytes more than before");
+    assert!(grown < MEMORY_GROWN_MAX, "{grown} bytes more than before");
 }
 
 /// The guest that makes links before the rows that follow them, and the one that renames while others look.
@@ -299,36 +325,45 @@ fn describe(error: &CallError) -> String {
     format!("{:12} {what:22} {}", error.kind().as_str(), error.message())
 }
 
-/// The well-behaved guest alone, and right after that beside the others.
+/// The well-behaved guest alone, and right after that beside the others; and what the process held then.
 struct Round {
     alone: Calls,
     beside: Calls,
+    held: Usage,
 }
 
 impl Round {
+    /// How much slower the calls were beside the others, where that says something.
     fn slower(&self) -> f64 {
-        let floor = self.alone.p99().max(QUICK);
-        self.beside.p99().as_secs_f64() / floor.as_secs_f64()
+        self.beside.slower_than(self.alone.p99.max(QUICK))
     }
 }
 
 impl fmt::Display for Round {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { alone, beside } = self;
+        let Self { alone, beside, held } = self;
         write!(
             f,
-            "well-behaved: {} calls alone, p99 {:?}; {} beside, p99 {:?}: {:.1} times",
-            alone.0.len(),
-            alone.p99(),
-            beside.0.len(),
-            beside.p99(),
-            self.slower(),
+            "well-behaved: {} calls alone, p99 {:?}; {} beside, p99 {:?}: {:.2} times; then {} KiB allocated, {} KiB taken, \
+             {} files, {} threads",
+            alone.count,
+            alone.p99,
+            beside.count,
+            beside.p99,
+            beside.slower_than(alone.p99),
+            held.heap_bytes >> 10,
+            held.memory_bytes >> 10,
+            held.files,
+            held.threads,
         )
     }
 }
 
-/// How long each call of the well-behaved guest took.
-struct Calls(Vec<Duration>);
+/// The calls of the well-behaved guest.
+struct Calls {
+    count: usize,
+    p99: Duration,
+}
 
 impl Calls {
     /// Calls it one time after the other for as long as `work` takes.
@@ -353,10 +388,13 @@ impl Calls {
         done.store(true, Ordering::Relaxed);
         let mut taken = calling.await.unwrap();
         taken.sort();
-        Self(taken)
+        Self {
+            count: taken.len(),
+            p99: taken[taken.len() * 99 / 100],
+        }
     }
 
-    fn p99(&self) -> Duration {
-        self.0[self.0.len() * 99 / 100]
+    fn slower_than(&self, floor: Duration) -> f64 {
+        self.p99.as_secs_f64() / floor.as_secs_f64()
     }
 }

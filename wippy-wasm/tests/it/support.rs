@@ -98,6 +98,16 @@ pub fn prepare_text_with(wat: &str, method: &str, imports: &[&str]) -> Result<Mo
 
 /// Prepares a module from text.
 pub fn prepare_text(wat: &str, wit: Option<&str>, method: &str) -> Result<Module, Vec<Error>> {
+    prepare_text_within(wat, wit, method, Limits::default())
+}
+
+/// Prepares a module from text, with limits.
+pub fn prepare_text_within(
+    wat: &str,
+    wit: Option<&str>,
+    method: &str,
+    limits: Limits,
+) -> Result<Module, Vec<Error>> {
     engine().prepare(Spec {
         id: id("text"),
         binary: Binary::Wat(wat),
@@ -105,7 +115,7 @@ pub fn prepare_text(wat: &str, wit: Option<&str>, method: &str) -> Result<Module
         method,
         imports: &[],
         wasi: WasiConfig::default(),
-        limits: Limits::default(),
+        limits,
     })
 }
 
