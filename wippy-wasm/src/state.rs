@@ -7,7 +7,10 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 use wippy_security::{CallError, Context, Function, Mailbox};
 
-use crate::{census::Census, deadline::Deadline, http::Http, limits::Meter, module::Module, output::Journal};
+use crate::{
+    census::Census, deadline::Deadline, error_contexts::ErrorContexts, http::Http, limits::Meter,
+    module::Module, output::Journal,
+};
 
 /// What the host keeps for one instance. Nothing in it outlives the instance.
 pub(crate) struct GuestState {
@@ -28,6 +31,8 @@ pub(crate) struct GuestState {
     pub(crate) pool: Option<usize>,
     /// Where the guest writes; only for entries that can.
     pub(crate) journal: Option<Arc<Journal>>,
+    /// What the guest has error contexts of, if it can have any.
+    pub(crate) error_contexts: Option<Arc<ErrorContexts>>,
     /// The most that one host call may make the host allocate.
     pub(crate) host_bytes: usize,
     /// Only made for entries that declare a WASI import.
@@ -62,6 +67,11 @@ impl GuestState {
             call_depth: limits.call_depth,
             pool: None,
             journal,
+            error_contexts: module
+                .component
+                .surface
+                .has_error_contexts
+                .then(|| ErrorContexts::new(limits)),
             host_bytes: limits.host_bytes,
             wasi: wasi.map(Box::new),
             http: http.map(Box::new),
