@@ -193,6 +193,10 @@ impl Foreign for CallError {
     fn as_any(&self) -> &dyn Any {
         self
     }
+
+    fn message(&self) -> Option<&str> {
+        Some(Self::message(self))
+    }
 }
 
 impl From<wippy_wit::Error> for CallError {

@@ -40,6 +40,7 @@ use std::{
     mem::MaybeUninit,
     pin::Pin,
     ptr,
+    sync::Arc,
     task::{self, Poll},
 };
 
@@ -54,11 +55,11 @@ use wippy_wit::{MAX_FLAT_PARAMS, Reader, Value, Writer};
 
 pub(crate) use self::place::{Place, Surroundings};
 use self::{
-    lift::{Lifter, lift_result},
+    lift::{Lifter, Lifting, lift_result},
     lower::{Lowerer, lower_arguments},
     phases::Phases,
 };
-use crate::{instance::Invocation, state::GuestState};
+use crate::{error_contexts::ErrorContexts, instance::Invocation, state::GuestState};
 
 /// A function of an instance, ready to be called.
 #[derive(Clone, Copy)]
@@ -99,7 +100,8 @@ pub(crate) fn call<'a>(
     arguments: &'a mut dyn Reader,
     result: &'a mut dyn Writer,
 ) -> Running<impl Future<Output = wasmtime::Result<Lifted>> + Send + 'a> {
-    Running::new(invocation, arguments, result, |params| {
+    let error_contexts = store.data().error_contexts.clone();
+    Running::new(invocation, error_contexts, arguments, result, |params| {
         export.0.call_async(store, params)
     })
 }
@@ -118,12 +120,9 @@ pub(crate) fn call_at_once(
         invocation,
         reader: erase_reader(arguments),
     };
-    run_at_once(
-        store,
-        export,
-        arguments,
-        &Job::new(invocation, erase_writer(result)),
-    )
+    let error_contexts = store.data().error_contexts.clone();
+    let job = Job::new(invocation, error_contexts, erase_writer(result));
+    run_at_once(store, export, arguments, &job)
 }
 
 fn run_at_once(
@@ -155,6 +154,7 @@ impl<F> Running<F> {
     #[inline]
     fn new<'a>(
         invocation: Invocation<'a>,
+        error_contexts: Option<Arc<ErrorContexts>>,
         arguments: &'a mut dyn Reader,
         result: &'a mut dyn Writer,
         start: impl FnOnce(Arguments) -> F,
@@ -164,7 +164,7 @@ impl<F> Running<F> {
             invocation,
             reader: erase_reader(arguments),
         };
-        let job = Job::new(invocation, erase_writer(result));
+        let job = Job::new(invocation, error_contexts, erase_writer(result));
         Self {
             future: start(params),
             job,
@@ -215,6 +215,8 @@ fn erase_writer(writer: &mut dyn Writer) -> *mut (dyn Writer + 'static) {
 /// What lifting needs to know and cannot be told through wasmtime.
 pub(crate) struct Job {
     invocation: Invocation<'static>,
+    /// Those of the instance, if it can have any.
+    error_contexts: Option<Arc<ErrorContexts>>,
     writer: *mut (dyn Writer + 'static),
     failed: Cell<Option<Value>>,
     /// Only for calls that are traced.
@@ -222,9 +224,14 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    fn new(invocation: Invocation<'static>, writer: *mut (dyn Writer + 'static)) -> Self {
+    fn new(
+        invocation: Invocation<'static>,
+        error_contexts: Option<Arc<ErrorContexts>>,
+        writer: *mut (dyn Writer + 'static),
+    ) -> Self {
         Self {
             invocation,
+            error_contexts,
             writer,
             failed: Cell::new(None),
             phases: invocation.trace.map(|_| Box::new(Phases::new())),
@@ -329,7 +336,7 @@ unsafe impl Lower for Arguments {
 /// Lifts a result for the call that is being polled.
 #[inline]
 fn with_job(
-    lift: impl FnOnce(&Invocation<'_>, &mut dyn Writer, &Cell<Option<Value>>) -> wasmtime::Result<()>,
+    lift: impl FnOnce(Lifting<'_>, &mut dyn Writer, &Cell<Option<Value>>) -> wasmtime::Result<()>,
 ) -> wasmtime::Result<()> {
     let job = JOB.get();
     if job.is_null() {
@@ -340,8 +347,12 @@ fn with_job(
         phases.ran();
     }
     // SAFETY: as above.
-    let (invocation, writer, failed) = unsafe { (&(*job).invocation, &mut *(*job).writer, &(*job).failed) };
-    lift(invocation, writer, failed)
+    let (job, writer) = unsafe { (&*job, &mut *(*job).writer) };
+    let lifting = Lifting {
+        invocation: &job.invocation,
+        error_contexts: job.error_contexts.as_deref(),
+    };
+    lift(lifting, writer, &job.failed)
 }
 
 /// The result of any function: it is in the job's writer.
@@ -369,9 +380,7 @@ unsafe impl Lift for Lifted {
         src: &[ValRaw; 1],
     ) -> wasmtime::Result<Self> {
         let [slot] = src;
-        with_job(|invocation, writer, failed| {
-            lift_result(Lifter::new(cx, invocation, ty), *slot, writer, failed)
-        })?;
+        with_job(|lifting, writer, failed| lift_result(Lifter::new(cx, lifting, ty), *slot, writer, failed))?;
         Ok(Self)
     }
 

@@ -262,6 +262,11 @@ fn walk(node: &Node, ty: InterfaceType, types: &ComponentTypes, map: &mut HashMa
             }
         }
         (Kind::List(element), InterfaceType::List(list)) => walk(element, types[list].element, types, map),
+        (Kind::Map(entry), InterfaceType::Map(map_type)) => {
+            let map_type = &types[map_type];
+            walk(&entry.key, map_type.key, types, map);
+            walk(&entry.value, map_type.value, types, map);
+        }
         (Kind::FixedList(element, _), InterfaceType::FixedLengthList(list)) => {
             walk(element, types[list].element, types, map);
         }

@@ -41,7 +41,11 @@ async fn call(
     arguments: &mut dyn Reader,
     result: &mut dyn Writer,
 ) -> (Arc<Session>, Result<(), CallFailure>) {
-    let session = Session::new(invocation.method, module.limits.host_bytes);
+    let session = Session::new(
+        invocation.method,
+        module.limits.host_bytes,
+        instance.error_contexts(),
+    );
     if let Err(failure) = instance.prepare(module, invocation, context, deadline, arguments) {
         return (session, Err(failure));
     }

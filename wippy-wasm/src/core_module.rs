@@ -147,7 +147,7 @@ fn check_exports(document: &Document, outline: &Outline) -> Result<(), Error> {
 fn needs_memory(node: &wippy_wit::Node) -> bool {
     use wippy_wit::Kind;
     match &node.kind {
-        Kind::String | Kind::Bytes | Kind::List(_) | Kind::Opaque(_) => true,
+        Kind::String | Kind::Bytes | Kind::List(_) | Kind::Map(_) => true,
         Kind::FixedList(node, _) | Kind::Option { some: node, .. } => needs_memory(node),
         Kind::Record(fields) | Kind::Tuple(fields) => fields.iter().any(|field| needs_memory(&field.node)),
         Kind::Result { ok, err, .. } => [ok, err].into_iter().flatten().any(|node| needs_memory(node)),

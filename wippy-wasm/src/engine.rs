@@ -21,6 +21,7 @@ use crate::{
     cache::Cache,
     census::Census,
     component::Component,
+    error_contexts,
     exports::Surface,
     hosts,
     http::Client,
@@ -238,13 +239,18 @@ impl Engine {
             }
             (Counting::Nothing, false) => (Purpose::Plain, &self.plain),
         };
+        let bytes = if surface.has_error_contexts {
+            Cow::Owned(error_contexts::substitute(bytes)?)
+        } else {
+            Cow::Borrowed(bytes)
+        };
         // Host functions may have to wait, so whoever imports any needs a stack of its own.
-        let bounded = if asynchronous || !surface.imports.is_empty() {
+        let bounded = if asynchronous || surface.has_error_contexts || !surface.imports.is_empty() {
             HashSet::new()
         } else {
-            bounded::functions(bytes)
+            bounded::functions(&bytes)
         };
-        let (code, origin) = self.code(engine, bytes)?;
+        let (code, origin) = self.code(engine, &bytes)?;
         Ok((Component::new(code, surface, purpose, &bounded)?, origin))
     }
 
@@ -374,6 +380,8 @@ fn engine_config(config: &EngineConfig, instances: u32, purpose: Purpose) -> Con
         .max_wasm_stack(config.stack_bytes)
         .async_stack_size(config.stack_bytes + (512 << 10))
         .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Disable)
+        .wasm_component_model_map(true)
+        .wasm_component_model_fixed_length_lists(true)
         .concurrency_support(asynchronous)
         .wasm_component_model_async(asynchronous);
     if purpose != Purpose::Counting && config.allocator == Allocator::Pooling {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use wippy_wit::{Signature, names};
 use wit_component::DecodedWasm;
-use wit_parser::{Resolve, WorldId, WorldItem, WorldKey};
+use wit_parser::{Resolve, TypeDefKind, WorldId, WorldItem, WorldKey};
 
-use crate::Error;
+use crate::{Error, error_contexts};
 
 /// A function that a component exports.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct Surface {
     pub exports: Vec<ExportedFunction>,
     /// The interfaces and functions that it imports.
     pub imports: Vec<String>,
+    /// Whether it has error contexts in its types, or the functions to use them by.
+    pub has_error_contexts: bool,
 }
 
 impl Surface {
@@ -47,7 +49,10 @@ impl Surface {
             message: error.root_cause().to_string(),
         })?;
         match &decoded {
-            DecodedWasm::Component(resolve, world) => Ok(Self::of_world(resolve, *world)),
+            DecodedWasm::Component(resolve, world) => Ok(Self {
+                has_error_contexts: names_error_context(resolve) || error_contexts::has_built_ins(component),
+                ..Self::of_world(resolve, *world)
+            }),
             DecodedWasm::WitPackage(..) => Err(Error::Invalid {
                 message: "it is a WIT package, not a component".into(),
             }),
@@ -151,6 +156,47 @@ impl Surface {
     /// The names of all exported functions, in full.
     pub fn paths(&self) -> Vec<String> {
         self.exports.iter().map(ExportedFunction::path).collect()
+    }
+}
+
+/// Whether any type or function has an error context in it.
+fn names_error_context(resolve: &Resolve) -> bool {
+    let in_worlds = resolve.worlds.iter().flat_map(|(_, world)| {
+        let items = world.imports.values().chain(world.exports.values());
+        items.filter_map(|item| match item {
+            WorldItem::Function(function) => Some(function),
+            WorldItem::Interface { .. } | WorldItem::Type { .. } => None,
+        })
+    });
+    let in_interfaces = resolve.interfaces.iter();
+    let functions = in_worlds.chain(in_interfaces.flat_map(|(_, interface)| interface.functions.values()));
+    let is_error_context = |ty: &wit_parser::Type| matches!(ty, wit_parser::Type::ErrorContext);
+    let mut in_functions = functions.flat_map(|function| {
+        let params = function.params.iter().map(|param| &param.ty);
+        params.chain(&function.result)
+    });
+    let mut types = resolve.types.iter();
+    in_functions.any(is_error_context) || types.any(|(_, ty)| parts(&ty.kind).any(is_error_context))
+}
+
+/// The types that a type is made of.
+fn parts(kind: &TypeDefKind) -> Box<dyn Iterator<Item = &wit_parser::Type> + '_> {
+    match kind {
+        TypeDefKind::Record(record) => Box::new(record.fields.iter().map(|field| &field.ty)),
+        TypeDefKind::Variant(variant) => Box::new(variant.cases.iter().filter_map(|case| case.ty.as_ref())),
+        TypeDefKind::Tuple(tuple) => Box::new(tuple.types.iter()),
+        TypeDefKind::Result(result) => Box::new(result.ok.iter().chain(&result.err)),
+        TypeDefKind::Map(key, value) => Box::new([key, value].into_iter()),
+        TypeDefKind::Option(ty)
+        | TypeDefKind::List(ty)
+        | TypeDefKind::FixedLengthList(ty, _)
+        | TypeDefKind::Type(ty) => Box::new(std::iter::once(ty)),
+        TypeDefKind::Future(ty) | TypeDefKind::Stream(ty) => Box::new(ty.iter()),
+        TypeDefKind::Flags(_)
+        | TypeDefKind::Enum(_)
+        | TypeDefKind::Handle(_)
+        | TypeDefKind::Resource
+        | TypeDefKind::Unknown => Box::new(std::iter::empty()),
     }
 }
 

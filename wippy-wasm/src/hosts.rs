@@ -15,7 +15,7 @@ mod wasi;
 
 use wasmtime::component::Linker;
 
-use crate::{Error, exports::Surface, state::GuestState};
+use crate::{Error, error_contexts, exports::Surface, state::GuestState};
 
 /// One word that an entry may put in its `imports`.
 struct Host {
@@ -218,6 +218,13 @@ pub(crate) fn grant(
     linker.allow_shadowing(true);
     for host in &hosts {
         (host.link)(&mut linker).map_err(|error| {
+            vec![Error::Link {
+                message: crate::engine::first_line(&error),
+            }]
+        })?;
+    }
+    if surface.has_error_contexts {
+        error_contexts::link(&mut linker).map_err(|error| {
             vec![Error::Link {
                 message: crate::engine::first_line(&error),
             }]

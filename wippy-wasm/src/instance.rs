@@ -14,6 +14,7 @@ use crate::{
     component::Method,
     concurrent,
     deadline::{self, Deadline},
+    error_contexts::ErrorContexts,
     http::Http,
     limits::Exceeded,
     module::Module,
@@ -176,6 +177,11 @@ impl Instance {
         outcome
             .map_err(|exceeded| trap::exceeded(exceeded, module.id.as_str(), "[resource-drop]"))?
             .map_err(|error| trap::classify(&error, module, "[resource-drop]"))
+    }
+
+    /// The error contexts that it has handles of, if it can have any.
+    pub(crate) fn error_contexts(&self) -> Option<Arc<ErrorContexts>> {
+        self.store.data().error_contexts.clone()
     }
 
     /// What its memories hold.
@@ -352,6 +358,15 @@ fn wrong_count(module: &Module, invocation: Invocation<'_>, given: usize) -> Cal
 /// one that the case, or a field `kind` or `code`, names, or else the one in front of the message: that is how guests
 /// hear of the failures of their own callees, so a kind survives any number of them.
 fn guest_error(module: &Module, payload: Value) -> CallError {
+    // An error context says one thing only.
+    if let Value::Foreign(error) = &payload
+        && let Some(message) = error.message()
+    {
+        return match leading_kind(message) {
+            Some((kind, rest)) => CallError::new(kind, rest.to_owned()),
+            None => CallError::new(ErrorKind::Unknown, message.to_owned()),
+        };
+    }
     let case = payload
         .as_str()
         .or_else(|| payload.get("tag").and_then(Value::as_str));

@@ -24,6 +24,7 @@ mod core_module;
 mod deadline;
 mod engine;
 mod error;
+mod error_contexts;
 mod exports;
 mod function;
 mod hosts;

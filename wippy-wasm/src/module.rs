@@ -150,9 +150,6 @@ fn supported(plan: &Plan) -> Result<(), Error> {
         let message = format!("`{}` {why}", plan.signature);
         Err(Error::Unsupported { message })
     };
-    if plan.nodes().any(Node::is_opaque) {
-        return unsupported("uses `error-context` or `map`, which the engine does not have");
-    }
     if plan.nodes().any(Node::has_streams) && plan.nodes().any(Node::has_resources) {
         return unsupported("has both streams and resources: an instance is kept by one or the other");
     }

@@ -384,8 +384,8 @@ fn first_handle(node: &Node, reader: &mut dyn Reader) -> Option<Arc<Keeper>> {
             })
             .find_map(|(key, node)| inside(reader, |reader| reader.enter_key(key), node)),
         Kind::Option { some, .. } => first_handle(some, reader),
-        // A handle inside a variant or a result is found by any of the keys it may stand under.
-        Kind::Result { .. } | Kind::Variant { .. } => any_handle(reader, 4),
+        // A handle inside a variant, a result or a map is found by any of the keys it may stand under.
+        Kind::Result { .. } | Kind::Variant { .. } | Kind::Map(_) => any_handle(reader, 4),
         _ => None,
     }
 }

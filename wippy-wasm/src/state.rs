@@ -7,7 +7,10 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 use wippy_security::{Binding, CallError, Context, Mailbox};
 
-use crate::{census::Census, deadline::Deadline, http::Http, limits::Meter, module::Module, output::Journal};
+use crate::{
+    census::Census, deadline::Deadline, error_contexts::ErrorContexts, http::Http, limits::Meter,
+    module::Module, output::Journal,
+};
 
 /// What the host keeps for one instance. Nothing in it outlives the instance.
 pub(crate) struct GuestState {
@@ -30,6 +33,8 @@ pub(crate) struct GuestState {
     pub(crate) is_outward: bool,
     /// Where the guest writes; only for entries that can.
     pub(crate) journal: Option<Arc<Journal>>,
+    /// What the guest has error contexts of, if it can have any.
+    pub(crate) error_contexts: Option<Arc<ErrorContexts>>,
     /// The most that one host call may make the host allocate.
     pub(crate) host_bytes: usize,
     /// Only made for entries that declare a WASI import.
@@ -65,6 +70,11 @@ impl GuestState {
             pool: None,
             is_outward: false,
             journal,
+            error_contexts: module
+                .component
+                .surface
+                .has_error_contexts
+                .then(|| ErrorContexts::new(limits)),
             host_bytes: limits.host_bytes,
             wasi: wasi.map(Box::new),
             http: http.map(Box::new),

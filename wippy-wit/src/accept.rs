@@ -8,7 +8,11 @@ use std::{
     sync::Arc,
 };
 
-use crate::{Case, Datum, Error, Field, Foreign, Key, Kind, Node, Reader, cursor::key_text, names};
+use crate::{
+    Case, Datum, Error, Field, Foreign, Key, Kind, Node, OptionForm, Reader, Value, ValueReader,
+    cursor::{Label, key_text},
+    names,
+};
 
 /// An integer type's range, for the checks and for the message.
 macro_rules! integers {
@@ -565,27 +569,44 @@ fn check_payload(reader: &mut dyn Reader, cases: &[Case], index: usize) -> Resul
     }
 }
 
-/// Reads an `option`: whether there is a value, which the cursor then stands on. Where the payload can itself be nil,
-/// the wrapper `{some = v}` is entered and [`Payload::Entered`] tells so.
+/// Reads an `option`: whether there is a value, which the cursor then stands on. Where it is in the wrapper `{some = v}`,
+/// that is entered and [`Payload::Entered`] tells so.
 ///
 /// # Errors
 /// When a wrapper is needed and something else stands there.
-pub fn option(reader: &mut dyn Reader, nested: bool) -> Result<Option<Payload>, Error> {
+pub fn option(reader: &mut dyn Reader, form: OptionForm) -> Result<Option<Payload>, Error> {
+    let wanted = match form {
+        OptionForm::Bare if reader.is_nil() => return Ok(None),
+        OptionForm::Bare => return Ok(Some(Payload::Absent)),
+        OptionForm::Wrapped => "option {some = ...} or nil",
+        OptionForm::Marked => "option {some = ...} or {none = true}",
+    };
     match reader.datum() {
-        Datum::Nil => Ok(None),
-        Datum::Table if nested => {
-            reader.enter_key(&well_known::SOME)?;
-            if matches!(reader.datum(), Datum::Nil) {
-                // `{some = nil}` is an empty table. Any other key shows that the wrapper was forgotten.
-                reader.leave();
-                only_key(reader, "option {some = ...} or nil", &well_known::SOME)?;
-                reader.enter_key(&well_known::SOME)?;
-            }
-            Ok(Some(Payload::Entered))
-        }
-        other if nested => Err(Error::expected("option {some = ...} or nil", other.type_name())),
-        _ => Ok(Some(Payload::Absent)),
+        // Some sources can have a nil anywhere.
+        Datum::Nil => return Ok(None),
+        Datum::Table => {}
+        other => return Err(Error::expected(wanted, other.type_name())),
     }
+    reader.enter_key(&well_known::SOME)?;
+    if !reader.is_nil() {
+        return Ok(Some(Payload::Entered));
+    }
+    reader.leave();
+    if form == OptionForm::Marked && is_marked_none(reader)? {
+        only_key(reader, wanted, &well_known::NONE)?;
+        return Ok(None);
+    }
+    // `{some = nil}` is an empty table. Any other key shows that the wrapper was forgotten.
+    only_key(reader, wanted, &well_known::SOME)?;
+    reader.enter_key(&well_known::SOME)?;
+    Ok(Some(Payload::Entered))
+}
+
+fn is_marked_none(reader: &mut dyn Reader) -> Result<bool, Error> {
+    reader.enter_key(&well_known::NONE)?;
+    let is_marked = matches!(reader.datum(), Datum::Boolean(true));
+    reader.leave();
+    Ok(is_marked)
 }
 
 /// Makes sure that the table under the cursor has no key but `key`.
@@ -750,6 +771,204 @@ pub fn flags(reader: &mut dyn Reader, flags: &[Field], mut set: impl FnMut(usize
     Ok(())
 }
 
+/// A walk over the entries of the `map` under the cursor, in no particular order.
+///
+/// For each of them: [`next`](Entries::next), read the key, [`enter_value`](Entries::enter_value), read the value,
+/// `leave`.
+#[derive(Debug)]
+pub struct Entries {
+    /// How many of the entries are elements of an array.
+    elements: usize,
+    next: usize,
+    position: u64,
+    place: Place,
+}
+
+/// Where an entry stands.
+#[derive(Debug)]
+enum Place {
+    /// Under this position of the array.
+    Element(usize),
+    /// Under this index, which is not in the array.
+    Index(usize),
+    Name(Label),
+}
+
+/// The key of an entry.
+#[derive(Debug)]
+pub enum EntryKey {
+    /// Under the cursor.
+    Here,
+    /// This: the cursor has not moved, or stands on the name that spells it.
+    Given(Value),
+}
+
+impl EntryKey {
+    /// Calls `read` with a cursor on the key.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub fn read<T, E>(
+        &self,
+        reader: &mut dyn Reader,
+        read: impl FnOnce(&mut dyn Reader) -> Result<T, E>,
+    ) -> Result<T, E> {
+        match self {
+            Self::Here => read(reader),
+            Self::Given(key) => read(&mut ValueReader::value(key)),
+        }
+    }
+}
+
+impl Entries {
+    /// A walk over the table under the cursor.
+    ///
+    /// # Errors
+    /// When it is no table.
+    pub fn new(reader: &mut dyn Reader) -> Result<Self, Error> {
+        match reader.datum() {
+            Datum::Table => Ok(Self {
+                elements: reader.len(),
+                next: 0,
+                position: 0,
+                place: Place::Element(0),
+            }),
+            other => Err(Error::expected("map", other.type_name())),
+        }
+    }
+
+    /// How many entries the table under the cursor has.
+    ///
+    /// # Errors
+    /// When it is no table.
+    pub fn count(reader: &mut dyn Reader) -> Result<usize, Error> {
+        let entries = Self::new(reader)?;
+        let (mut count, mut position) = (entries.elements, 0);
+        while reader.enter_pair(&mut position)? {
+            count += usize::from(!entries.is_element(&reader.datum()));
+            reader.leave();
+        }
+        Ok(count)
+    }
+
+    /// Goes to the next entry: its key, which is to be of the type `key`; none at the end.
+    ///
+    /// # Errors
+    /// When values are nested deeper than the source allows.
+    pub fn next(&mut self, reader: &mut dyn Reader, key: &Node) -> Result<Option<EntryKey>, Error> {
+        if self.next < self.elements {
+            self.place = Place::Element(self.next);
+            self.next += 1;
+            let index = i64::try_from(self.next).unwrap_or(i64::MAX);
+            return Ok(Some(EntryKey::Given(Value::Integer(index))));
+        }
+        while reader.enter_pair(&mut self.position)? {
+            let datum = reader.datum();
+            if self.is_element(&datum) {
+                reader.leave();
+                continue;
+            }
+            self.place = match datum {
+                Datum::Integer(index @ 1..) => {
+                    Place::Index(usize::try_from(index - 1).unwrap_or(usize::MAX - 1))
+                }
+                _ => Place::Name(Label::new(&datum)),
+            };
+            return Ok(Some(spelt(&datum, key).map_or(EntryKey::Here, EntryKey::Given)));
+        }
+        Ok(None)
+    }
+
+    /// From an entry's key to its value.
+    ///
+    /// # Errors
+    /// When values are nested deeper than the source allows.
+    pub fn enter_value(&self, reader: &mut dyn Reader) -> Result<(), Error> {
+        match self.place {
+            Place::Element(index) => reader.enter_index(index),
+            Place::Index(_) | Place::Name(_) => {
+                reader.enter_value();
+                Ok(())
+            }
+        }
+    }
+
+    /// An error in the entry's value, as seen from the map.
+    #[must_use]
+    pub fn at_value(&self, error: Error) -> Error {
+        match &self.place {
+            Place::Element(index) | Place::Index(index) => error.at_index(*index),
+            // A key is the caller's own, not a name of WIT's that is shown as Lua has it.
+            Place::Name(label) => error.at_field(label.as_str()),
+        }
+    }
+
+    /// An error in the entry's key, as seen from the map.
+    #[must_use]
+    pub fn at_key(&self, error: &Error) -> Error {
+        self.at_value(Error::new(format!("in the key: {}", error.problem())))
+    }
+
+    /// Whether a pair's key is the index of an element, which was visited as that.
+    fn is_element(&self, key: &Datum<'_>) -> bool {
+        let Datum::Integer(key) = *key else { return false };
+        usize::try_from(key).is_ok_and(|key| (1..=self.elements).contains(&key))
+    }
+}
+
+/// The key of type `key` that a name spells. Objects of JSON have nothing but names for keys.
+fn spelt(name: &Datum<'_>, key: &Node) -> Option<Value> {
+    let Datum::String(name) = name else { return None };
+    let name = std::str::from_utf8(name).ok()?;
+    match key.kind {
+        Kind::Bool => name.parse().ok().map(Value::Boolean),
+        Kind::U8 | Kind::U16 | Kind::U32 | Kind::U64 | Kind::S8 | Kind::S16 | Kind::S32 | Kind::S64 => {
+            // One spelling for each number, so that no two names are the same key.
+            let number: i128 = name
+                .parse()
+                .ok()
+                .filter(|number: &i128| number.to_string() == name)?;
+            let signed = i64::try_from(number).map(Value::Integer);
+            signed
+                .or_else(|_| u64::try_from(number).map(Value::Unsigned))
+                .ok()
+        }
+        _ => None,
+    }
+}
+
+/// What stands for an `error-context`.
+#[derive(Debug)]
+pub enum Failure {
+    /// An error.
+    Error(Arc<dyn Foreign>),
+    /// The text itself.
+    Text(String),
+}
+
+impl Failure {
+    /// What it says.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Error(error) => error.message().unwrap_or_default(),
+            Self::Text(text) => text,
+        }
+    }
+}
+
+/// Reads an `error-context`.
+///
+/// # Errors
+/// When it is neither an error nor a string.
+pub fn error_context(reader: &mut dyn Reader) -> Result<Failure, Error> {
+    let datum = reader.datum();
+    match datum {
+        Datum::Foreign(thing) if thing.message().is_some() => Ok(Failure::Error(thing.clone())),
+        Datum::String(bytes) => Ok(Failure::Text(text(bytes, "error or string")?.to_owned())),
+        other => Err(Error::expected("error or string", other.type_name())),
+    }
+}
+
 /// Reads the handle of a resource; whether it is one of `resource` is for the owner of the handles to say.
 ///
 /// # Errors
@@ -806,6 +1025,8 @@ pub mod well_known {
     pub static VALUE: LazyLock<Key> = LazyLock::new(|| Key::new("value"));
     /// `some`: the payload of an option whose payload can be nil.
     pub static SOME: LazyLock<Key> = LazyLock::new(|| Key::new("some"));
+    /// `none`: marks an option that is none where nil would leave no trace.
+    pub static NONE: LazyLock<Key> = LazyLock::new(|| Key::new("none"));
     /// `ok`: the payload of a result.
     pub static OK: LazyLock<Key> = LazyLock::new(|| Key::new("ok"));
     /// `err`: the payload of a result.

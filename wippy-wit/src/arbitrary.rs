@@ -9,43 +9,28 @@ use proptest::{
     collection::vec,
     prelude::{BoxedStrategy, Just, Strategy, any},
     prop_oneof,
+    sample::select,
     strategy::Union,
 };
 
-use crate::{Type, TypeCase, TypeField, Value, types::Name};
+use crate::{Table, Type, TypeCase, TypeField, Value, types::Name};
 
 /// How deep [`ty`] nests types.
 const DEPTH: u32 = 5;
 
-/// Any type that every engine carries. Named types have names that are unique within the type.
+/// Any type of which there are plain values. Named types have names that are unique within the type.
 pub fn ty() -> BoxedStrategy<Type> {
-    tree(false)
-}
-
-/// As [`ty`], with lists of a fixed length among them.
-pub fn ty_with_fixed_lists() -> BoxedStrategy<Type> {
-    tree(true)
-}
-
-/// A type and a value of it, in canonical form.
-pub fn ty_and_value() -> BoxedStrategy<(Type, Value)> {
-    ty_with_fixed_lists()
-        .prop_flat_map(|ty| (Just(ty.clone()), value_of(&ty)))
-        .boxed()
-}
-
-fn tree(fixed_lists: bool) -> BoxedStrategy<Type> {
     leaf()
-        .prop_recursive(DEPTH, 24, 4, move |inner| {
+        .prop_recursive(DEPTH, 24, 4, |inner| {
             let arc = inner.clone().prop_map(Arc::new).boxed();
             let list = arc.clone().prop_map(Type::List);
-            let fixed = (arc.clone(), 1_u32..4).prop_map(move |(element, len)| {
-                if fixed_lists { Type::FixedList(element, len) } else { Type::List(element) }
-            });
+            let fixed = (arc.clone(), 1_u32..4).prop_map(|(element, len)| Type::FixedList(element, len));
+            let map = (key().prop_map(Arc::new), arc.clone()).prop_map(|(key, value)| Type::Map(key, value));
             let payload = maybe(inner.clone());
             prop_oneof![
                 2 => list,
                 1 => fixed,
+                1 => map,
                 2 => arc.clone().prop_map(Type::Option),
                 1 => (maybe(arc.clone()), maybe(arc)).prop_map(|(ok, err)| Type::Result { ok, err }),
                 1 => vec(inner.clone(), 1..5).prop_map(|types| Type::Tuple(types.into())),
@@ -57,25 +42,40 @@ fn tree(fixed_lists: bool) -> BoxedStrategy<Type> {
         .boxed()
 }
 
+/// A type and a value of it, in canonical form.
+pub fn ty_and_value() -> BoxedStrategy<(Type, Value)> {
+    ty().prop_flat_map(|ty| (Just(ty.clone()), value_of(&ty))).boxed()
+}
+
 fn maybe<T: Clone + std::fmt::Debug + 'static>(some: BoxedStrategy<T>) -> BoxedStrategy<Option<T>> {
     prop_oneof![1 => Just(None), 3 => some.prop_map(Some)].boxed()
 }
 
-fn leaf() -> impl Strategy<Value = Type> {
-    let numbers = vec![
-        Just(Type::U8),
-        Just(Type::U16),
-        Just(Type::U32),
-        Just(Type::U64),
-        Just(Type::S8),
-        Just(Type::S16),
-        Just(Type::S32),
-        Just(Type::S64),
-        Just(Type::F32),
-        Just(Type::F64),
-    ];
+const INTEGERS: [Type; 8] = [
+    Type::U8,
+    Type::U16,
+    Type::U32,
+    Type::U64,
+    Type::S8,
+    Type::S16,
+    Type::S32,
+    Type::S64,
+];
+
+/// The types that the keys of a map may have.
+fn key() -> impl Strategy<Value = Type> {
     prop_oneof![
-        4 => Union::new(numbers),
+        2 => select(INTEGERS.to_vec()),
+        1 => Just(Type::Bool),
+        1 => Just(Type::Char),
+        3 => Just(Type::String),
+    ]
+}
+
+fn leaf() -> impl Strategy<Value = Type> {
+    prop_oneof![
+        3 => select(INTEGERS.to_vec()),
+        1 => select(vec![Type::F32, Type::F64]),
         1 => Just(Type::Bool),
         1 => Just(Type::Char),
         2 => Just(Type::String),
@@ -188,6 +188,7 @@ fn unique(ty: &Type, count: &mut usize) -> Type {
         },
         Type::List(element) => Type::List(unique(element, count).into()),
         Type::FixedList(element, len) => Type::FixedList(unique(element, count).into(), *len),
+        Type::Map(key, value) => Type::Map(key.clone(), unique(value, count).into()),
         Type::Option(some) => Type::Option(unique(some, count).into()),
         Type::Tuple(types) => Type::Tuple(types.iter().map(|ty| unique(ty, count)).collect()),
         Type::Result { ok, err } => {
@@ -252,13 +253,7 @@ pub fn value_of(ty: &Type) -> BoxedStrategy<Value> {
         }
         Type::Option(some) => {
             let nested = some.is_nilable();
-            let wrap = move |value| {
-                if nested {
-                    table(vec![("some".into(), value)])
-                } else {
-                    value
-                }
-            };
+            let wrap = move |value| if nested { wrapped(value) } else { value };
             prop_oneof![1 => Just(Value::Nil), 2 => value_of(some).prop_map(wrap)].boxed()
         }
         Type::Result { ok, err } => {
@@ -304,13 +299,38 @@ pub fn value_of(ty: &Type) -> BoxedStrategy<Value> {
             let len = flags_len(ty);
             vec(any::<bool>(), len).prop_map(make).boxed()
         }
-        Type::Own(_)
-        | Type::Borrow(_)
-        | Type::ErrorContext
-        | Type::Map(..)
-        | Type::Future(_)
-        | Type::Stream(_) => Just(Value::Nil).boxed(),
+        Type::Map(key, value) => {
+            let value = if let Type::Option(some) = &**value {
+                let none = Value::record([("none", Value::Boolean(true))]);
+                prop_oneof![1 => Just(none), 2 => value_of(some).prop_map(wrapped)].boxed()
+            } else {
+                value_of(value)
+            };
+            vec((value_of(key), value), 0..4).prop_map(map).boxed()
+        }
+        Type::Own(_) | Type::Borrow(_) | Type::ErrorContext | Type::Future(_) | Type::Stream(_) => {
+            Just(Value::Nil).boxed()
+        }
     }
+}
+
+/// `{some = v}`.
+fn wrapped(value: Value) -> Value {
+    table(vec![("some".into(), value)])
+}
+
+/// A map of the entries, the first of those that have the same key.
+fn map(entries: Vec<(Value, Value)>) -> Value {
+    let mut pairs: Vec<(Value, Value)> = Vec::new();
+    for (key, value) in entries {
+        if pairs.iter().all(|(other, _)| *other != key) {
+            pairs.push((key, value));
+        }
+    }
+    Value::Table(Box::new(Table {
+        array: Vec::new(),
+        pairs,
+    }))
 }
 
 fn flags_len(ty: &Type) -> usize {

@@ -6,7 +6,7 @@
 use std::{
     any::Any,
     collections::HashMap,
-    fmt,
+    fmt::{self, Write as _},
     sync::{Arc, OnceLock, RwLock},
 };
 
@@ -81,6 +81,11 @@ pub trait Foreign: Any + Send + Sync + fmt::Debug {
 
     /// For downcasts to the concrete type.
     fn as_any(&self) -> &dyn Any;
+
+    /// What it says, if it is an error.
+    fn message(&self) -> Option<&str> {
+        None
+    }
 
     /// The value that it stands for, if it is nothing but a form of one: whoever wants a value takes that.
     fn value(&self) -> Option<&Value> {
@@ -293,38 +298,59 @@ fn copy_pairs(
 }
 
 /// The beginning of a key, kept for an error's path without owning anything: see [`Writer::scope`].
-#[derive(Clone, Copy)]
-struct Label {
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Label {
     bytes: [u8; 48],
     len: usize,
 }
 
 impl Label {
-    fn new(datum: &Datum<'_>) -> Self {
+    pub(crate) fn new(datum: &Datum<'_>) -> Self {
         let mut label = Self {
             bytes: [0; 48],
             len: 0,
         };
-        let text = match datum {
-            Datum::String(text) => text,
-            other => other.type_name().as_bytes(),
+        // What does not fit is left out, which the error of a full label says and nobody needs to hear.
+        let _ = match datum {
+            Datum::String(bytes) => bytes.utf8_chunks().try_for_each(|chunk| {
+                label.write_str(chunk.valid())?;
+                if chunk.invalid().is_empty() {
+                    Ok(())
+                } else {
+                    label.write_char(char::REPLACEMENT_CHARACTER)
+                }
+            }),
+            Datum::Integer(value) => write!(label, "{value}"),
+            Datum::Unsigned(value) => write!(label, "{value}"),
+            Datum::Float(value) => write!(label, "{value}"),
+            Datum::Boolean(value) => write!(label, "{value}"),
+            other => label.write_str(other.type_name()),
         };
-        for (slot, byte) in label
-            .bytes
-            .iter_mut()
-            .zip(text.iter().take_while(|byte| byte.is_ascii()))
-        {
-            *slot = *byte;
-            label.len += 1;
-        }
         label
     }
 
-    fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         self.bytes
             .get(..self.len)
             .and_then(|bytes| std::str::from_utf8(bytes).ok())
             .unwrap_or_default()
+    }
+}
+
+impl fmt::Write for Label {
+    /// Writes as many whole characters as there is room for.
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.bytes.get_mut(self.len..).unwrap_or_default();
+        let fits = text.floor_char_boundary(room.len());
+        for (slot, byte) in room.iter_mut().zip(text.bytes().take(fits)) {
+            *slot = byte;
+        }
+        self.len += fits;
+        if fits == text.len() {
+            Ok(())
+        } else {
+            Err(fmt::Error)
+        }
     }
 }
 

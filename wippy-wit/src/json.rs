@@ -5,7 +5,9 @@
 
 use serde_json::{Map, Number, Value as Json};
 
-use crate::{Case, Error, Field, Kind, Node, Table, Type, Value, ValueReader, typed, value::DEPTH_MAX};
+use crate::{
+    Case, Entry, Error, Field, Kind, Node, OptionForm, Table, Value, ValueReader, typed, value::DEPTH_MAX,
+};
 
 /// The dynamic value of a JSON document.
 ///
@@ -130,13 +132,14 @@ fn utf8(bytes: &[u8]) -> Result<&str, Error> {
 /// | `result` | `{"ok": …}` or `{"err": …}`, `true` for a missing payload |
 /// | `variant` | `{"tag": "case", "value": …}` |
 /// | `flags` | object, `{"read": true}` |
-/// | `map` | object if the keys are names or numbers, else an array of pairs |
+/// | `map` | object, whose names spell the keys; `{"some": …}` or `{"none": true}` where values are options |
+/// | `error-context` | its text |
 ///
-/// Strings were preferred over null for the floats that JSON lacks: null is what none looks like. Apart from those, and
-/// from maps whose keys are no strings, every form reads back as the same value.
+/// Strings were preferred over null for the floats that JSON lacks: null is what none looks like. Apart from those,
+/// every form reads back as the same value.
 ///
 /// # Errors
-/// When it is no value of the type, or holds a handle, a channel or an error.
+/// When it is no value of the type, or holds a handle or a channel.
 pub fn from_typed(node: &Node, value: &Value) -> Result<Json, Error> {
     typed_json(node, &typed::value(node, &mut ValueReader::value(value))?)
 }
@@ -144,6 +147,7 @@ pub fn from_typed(node: &Node, value: &Value) -> Result<Json, Error> {
 /// The JSON of a canonical value.
 fn typed_json(node: &Node, value: &Value) -> Result<Json, Error> {
     Ok(match (&node.kind, value) {
+        (Kind::ErrorContext, Value::Foreign(error)) => Json::from(error.message().unwrap_or_default()),
         (_, Value::Foreign(_)) => return from_value(value),
         (Kind::F32, Value::Float(value)) => float_json(shortest(*value)),
         (Kind::F64, Value::Float(value)) => float_json(*value),
@@ -160,22 +164,18 @@ fn typed_json(node: &Node, value: &Value) -> Result<Json, Error> {
         (Kind::Record(fields), Value::Table(_)) => record_json(fields, value)?,
         (Kind::Flags { .. }, Value::Table(table)) => Json::Object(object(table)?),
         (Kind::Option { .. }, Value::Nil) => Json::Null,
-        (
-            Kind::Option {
-                some, nested: true, ..
-            },
-            _,
-        ) => field_json("some", Some(some), value)?,
-        (Kind::Option { some, .. }, _) => typed_json(some, value)?,
+        (Kind::Option { some, form, .. }, _) => match form {
+            OptionForm::Bare => typed_json(some, value)?,
+            OptionForm::Marked if value.get("none").is_some() => field_json("none", None, value)?,
+            OptionForm::Wrapped | OptionForm::Marked => field_json("some", Some(some), value)?,
+        },
         (Kind::Result { ok, err, .. }, _) => {
             let is_err = value.get("err").is_some() || value.get("tag").is_some();
             let (name, side) = if is_err { ("err", err) } else { ("ok", ok) };
             field_json(name, side.as_deref(), value)?
         }
         (Kind::Variant { cases, .. }, _) => variant_json(cases, value)?,
-        (Kind::Opaque(Type::Map(key, element)), Value::Table(table)) => {
-            map_json(&Node::new(key), &Node::new(element), table)?
-        }
+        (Kind::Map(entry), Value::Table(table)) => map_json(entry, table)?,
         _ => from_value(value)?,
     })
 }
@@ -246,27 +246,20 @@ fn variant_json(cases: &[Case], value: &Value) -> Result<Json, Error> {
     Ok(Json::Object(object))
 }
 
-fn map_json(key: &Node, element: &Node, table: &Table) -> Result<Json, Error> {
-    let mut pairs = Vec::with_capacity(table.pairs.len());
-    for (name, value) in &table.pairs {
-        pairs.push((typed_json(key, name)?, typed_json(element, value)?));
+fn map_json(entry: &Entry, table: &Table) -> Result<Json, Error> {
+    let mut object = Map::new();
+    for (key, value) in &table.pairs {
+        let name = match key {
+            Value::String(bytes) => utf8(bytes)?.to_owned(),
+            Value::Boolean(key) => key.to_string(),
+            Value::Integer(key) => key.to_string(),
+            Value::Unsigned(key) => key.to_string(),
+            other => return Err(Error::expected("a key", other.datum().type_name())),
+        };
+        let part = typed_json(&entry.value, value).map_err(|error| error.at_field(&name))?;
+        object.insert(name, part);
     }
-    let name = |key: &Json| match key {
-        Json::String(name) => Some(name.clone()),
-        Json::Number(number) => Some(number.to_string()),
-        Json::Bool(_) | Json::Null | Json::Array(_) | Json::Object(_) => None,
-    };
-    let named: Option<Map<_, _>> = pairs
-        .iter()
-        .map(|(key, value)| Some((name(key)?, value.clone())))
-        .collect();
-    Ok(named.map_or_else(
-        || {
-            pairs
-                .into_iter()
-                .map(|(key, value)| Json::from(vec![key, value]))
-                .collect()
-        },
-        Json::Object,
-    ))
+    // Tables have no order of their own; the text should be the same each time.
+    object.sort_keys();
+    Ok(Json::Object(object))
 }

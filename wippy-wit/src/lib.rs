@@ -19,7 +19,9 @@
 //! | `variant` | `{tag = "case", value = v}`, `{case = v}` or `"case"` |
 //! | `enum` | string |
 //! | `flags` | `{read = true}` or an array of names |
+//! | `map<k, v>` | table; where `v` is an option, its values are `{some = v}` or `{none = true}` |
 //! | `stream<t>`, `future<t>` | channel; for `stream<u8>` also a string |
+//! | `error-context` | error, or a string |
 //!
 //! This crate is pure: no files, no clock, no network, and no panic on any input.
 //!
@@ -54,7 +56,9 @@ pub mod wave;
 pub use cursor::{Datum, Foreign, Key, Reader, ScopeBody, WriteError, Writer, copy};
 pub use document::Document;
 pub use error::{Error, Segment};
-pub use plan::{Case, CoreType, Field, Kind, MAX_FLAT_PARAMS, MAX_FLAT_RESULTS, Node, Param, Plan};
+pub use plan::{
+    Case, CoreType, Entry, Field, Kind, MAX_FLAT_PARAMS, MAX_FLAT_RESULTS, Node, OptionForm, Param, Plan,
+};
 pub use signature::{Signature, SignatureError};
 pub use types::{Type, TypeCase, TypeField};
 pub use value::{DEPTH_MAX, Table, Value, ValueReader, ValueWriter};

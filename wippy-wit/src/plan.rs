@@ -65,11 +65,10 @@ pub enum Kind {
     Record(Box<[Field]>),
     /// A tuple's elements; their keys are unused.
     Tuple(Box<[Field]>),
-    /// `nested` when nil is a form of the payload too, so that `some` needs a wrapper.
     Option {
         some: Box<Node>,
         offset: u32,
-        nested: bool,
+        form: OptionForm,
     },
     Result {
         ok: Option<Box<Node>>,
@@ -95,8 +94,35 @@ pub enum Kind {
     Stream(Option<Arc<Node>>),
     /// `future<t>`: one value that comes later.
     Future(Option<Arc<Node>>),
-    /// A type that cannot be called with (error contexts, maps).
-    Opaque(Type),
+    /// A map: in memory a list of its entries.
+    Map(Box<Entry>),
+    ErrorContext,
+}
+
+/// How an option that is some is told from none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OptionForm {
+    /// By not being nil.
+    Bare,
+    /// Its payload can be nil itself: `{some = v}`, or nil.
+    Wrapped,
+    /// Nil would leave no trace where it stands: `{some = v}`, or `{none = true}`.
+    Marked,
+}
+
+/// An entry of a map.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The type of the keys: booleans, integers, characters or strings.
+    pub key: Node,
+    /// The type of the values.
+    pub value: Node,
+    /// Bytes from the start of an entry to its value.
+    pub value_offset: u32,
+    /// Bytes that an entry takes in memory.
+    pub size: u32,
+    /// The alignment of an entry.
+    pub align: u32,
 }
 
 /// A field of a record or an element of a tuple.
@@ -240,10 +266,13 @@ impl Node {
             Type::Option(t) => {
                 let some = Box::new(Self::new(t));
                 let (offset, size, align, flat) = payload(1, [&*some]);
-                let nested = some.nilable;
-                let allocates = nested || some.allocates;
+                let (form, allocates) = if some.nilable {
+                    (OptionForm::Wrapped, true)
+                } else {
+                    (OptionForm::Bare, some.allocates)
+                };
                 Self {
-                    kind: Kind::Option { some, offset, nested },
+                    kind: Kind::Option { some, offset, form },
                     size,
                     align,
                     flat,
@@ -294,20 +323,20 @@ impl Node {
             Type::Future(t) => Self::later(Kind::Future, t.as_deref()),
             Type::ErrorContext => Self {
                 allocates: true,
-                ..Self::scalar(Kind::Opaque(ty.clone()), 4)
+                ..Self::scalar(Kind::ErrorContext, 4)
             },
-            Type::Map(..) => Self::pointer(Kind::Opaque(ty.clone())),
+            Type::Map(key, value) => Self::pointer(Kind::Map(Box::new(Entry::new(key, value)))),
         }
     }
 
-    /// Whether a value of this type, or a part of it, is of a type that cannot be called with.
-    pub fn is_opaque(&self) -> bool {
-        self.holds(&|kind| matches!(kind, Kind::Opaque(_)))
+    /// Whether a value of this type holds error contexts, or will, in values that come later.
+    pub fn has_error_contexts(&self) -> bool {
+        self.holds(&|kind| matches!(kind, Kind::ErrorContext))
     }
 
-    /// Whether a value of this type, or a part of it, is in memory of its own: a string or a list.
+    /// Whether a value of this type, or a part of it, is in memory of its own: a string, a list or a map.
     pub fn has_sequences(&self) -> bool {
-        self.holds(&|kind| matches!(kind, Kind::String | Kind::Bytes | Kind::List(_) | Kind::Opaque(_)))
+        self.holds(&|kind| matches!(kind, Kind::String | Kind::Bytes | Kind::List(_) | Kind::Map(_)))
     }
 
     /// Whether a value of this type holds handles of resources, or will, in values that come later.
@@ -328,6 +357,7 @@ impl Node {
                 Kind::List(node) | Kind::FixedList(node, _) | Kind::Option { some: node, .. } => within(node),
                 Kind::Stream(node) | Kind::Future(node) => node.as_deref().is_some_and(within),
                 Kind::Record(fields) | Kind::Tuple(fields) => fields.iter().any(|field| within(&field.node)),
+                Kind::Map(entry) => within(&entry.key) || within(&entry.value),
                 Kind::Result { ok, err, .. } => [ok, err].into_iter().flatten().any(|node| within(node)),
                 Kind::Variant { cases, .. } => {
                     cases.iter().filter_map(|case| case.payload.as_ref()).any(within)
@@ -438,6 +468,26 @@ impl Node {
             flat,
             nilable: false,
             allocates: true,
+        }
+    }
+}
+
+impl Entry {
+    fn new(key: &Type, value: &Type) -> Self {
+        let (key, mut value) = (Node::new(key), Node::new(value));
+        if let Kind::Option { form, .. } = &mut value.kind {
+            *form = OptionForm::Marked;
+            value.nilable = false;
+            value.allocates = true;
+        }
+        let value_offset = align_to(key.size, value.align);
+        let align = key.align.max(value.align);
+        Self {
+            size: align_to(value_offset.saturating_add(value.size), align),
+            value_offset,
+            align,
+            key,
+            value,
         }
     }
 }

@@ -4,8 +4,8 @@
 //! stands on. Text and JSON are made from it, and tests compare the faster ways through guest memory with it.
 
 use crate::{
-    Case, Datum, Error, Field, Kind, Node, Reader, Type, Value, ValueReader, Writer,
-    accept::{self, Flow, Payload, well_known},
+    Case, Datum, Entry, Error, Field, Kind, Node, OptionForm, Reader, Table, Value, Writer,
+    accept::{self, Entries, Failure, Flow, Payload, well_known},
     names,
 };
 
@@ -51,7 +51,7 @@ pub fn value(node: &Node, reader: &mut dyn Reader) -> Result<Value, Error> {
         }
         Kind::Record(fields) => record(fields, reader)?,
         Kind::Tuple(fields) => tuple(fields, reader)?,
-        Kind::Option { some, nested, .. } => option(some, *nested, reader)?,
+        Kind::Option { some, form, .. } => option(some, *form, reader)?,
         Kind::Result { ok, err, .. } => result(ok.as_deref(), err.as_deref(), reader)?,
         Kind::Variant { cases, .. } => variant(cases, reader)?,
         Kind::Enum { cases, .. } => {
@@ -73,7 +73,11 @@ pub fn value(node: &Node, reader: &mut dyn Reader) -> Result<Value, Error> {
             Flow::Channel(channel) => Value::Foreign(channel),
             Flow::Bytes(bytes) => Value::String(bytes),
         },
-        Kind::Opaque(ty) => opaque(ty, reader)?,
+        Kind::Map(entry) => map(entry, reader)?,
+        Kind::ErrorContext => match accept::error_context(reader)? {
+            Failure::Error(error) => Value::Foreign(error),
+            Failure::Text(text) => Value::from(text),
+        },
     })
 }
 
@@ -158,9 +162,12 @@ fn table<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
     Value::record(fields.into_iter().filter(|(_, part)| !part.is_nil()))
 }
 
-fn option(some: &Node, nested: bool, reader: &mut dyn Reader) -> Result<Value, Error> {
-    let Some(payload) = accept::option(reader, nested)? else {
-        return Ok(Value::Nil);
+fn option(some: &Node, form: OptionForm, reader: &mut dyn Reader) -> Result<Value, Error> {
+    let Some(payload) = accept::option(reader, form)? else {
+        return Ok(match form {
+            OptionForm::Bare | OptionForm::Wrapped => Value::Nil,
+            OptionForm::Marked => table([(well_known::NONE.name(), Value::Boolean(true))]),
+        });
     };
     if payload == Payload::Absent {
         return value(some, reader);
@@ -204,53 +211,18 @@ fn variant(cases: &[Case], reader: &mut dyn Reader) -> Result<Value, Error> {
     Ok(table([tag, (well_known::VALUE.name(), payload)]))
 }
 
-/// The types that have no plan: what a message or a text can carry of them.
-fn opaque(ty: &Type, reader: &mut dyn Reader) -> Result<Value, Error> {
-    if let Type::Map(key, element) = ty {
-        return map(&Node::new(key), &Node::new(element), reader);
-    }
-    match reader.datum() {
-        Datum::Foreign(thing) => Ok(Value::Foreign(thing.clone())),
-        Datum::String(text) => Ok(Value::string(text)),
-        other => Err(Error::expected("error or string", other.type_name())),
-    }
-}
-
-fn map(key: &Node, element: &Node, reader: &mut dyn Reader) -> Result<Value, Error> {
-    match reader.datum() {
-        Datum::Table => {}
-        other => return Err(Error::expected("map", other.type_name())),
-    }
+fn map(entry: &Entry, reader: &mut dyn Reader) -> Result<Value, Error> {
+    let mut entries = Entries::new(reader)?;
     let mut pairs = Vec::new();
-    let len = reader.len();
-    for index in 0..len {
-        let name = Value::Integer(i64::try_from(index + 1).unwrap_or(i64::MAX));
-        let name = value(key, &mut ValueReader::value(&name)).map_err(|error| error.at_index(index))?;
-        reader.enter_index(index)?;
-        pairs.push((
-            name,
-            value(element, reader).map_err(|error| error.at_index(index))?,
-        ));
+    while let Some(key) = entries.next(reader, &entry.key)? {
+        let key = key.read(reader, |reader| value(&entry.key, reader));
+        let key = key.map_err(|error| entries.at_key(&error))?;
+        entries.enter_value(reader)?;
+        let part = value(&entry.value, reader).map_err(|error| entries.at_value(error))?;
         reader.leave();
+        pairs.push((key, part));
     }
-    let mut position = 0;
-    while reader.enter_pair(&mut position)? {
-        let datum = reader.datum();
-        let in_array = matches!(datum, Datum::Integer(key) if usize::try_from(key).is_ok_and(|key| (1..=len).contains(&key)));
-        if in_array {
-            reader.leave();
-            continue;
-        }
-        let label = crate::cursor::key_text(&datum);
-        let name = value(key, reader).map_err(|error| error.at_field(&label))?;
-        reader.enter_value();
-        pairs.push((
-            name,
-            value(element, reader).map_err(|error| error.at_field(&label))?,
-        ));
-        reader.leave();
-    }
-    Ok(Value::Table(Box::new(crate::Table {
+    Ok(Value::Table(Box::new(Table {
         array: Vec::new(),
         pairs,
     })))

@@ -79,7 +79,7 @@ impl Type {
     /// Whether a value of this type can only live in an engine with asynchronous components.
     pub fn is_async(&self) -> bool {
         match self {
-            Self::Future(_) | Self::Stream(_) | Self::ErrorContext => true,
+            Self::Future(_) | Self::Stream(_) => true,
             Self::List(t) | Self::FixedList(t, _) | Self::Option(t) => t.is_async(),
             Self::Tuple(types) => types.iter().any(Self::is_async),
             Self::Result { ok, err } => [ok, err].into_iter().flatten().any(|t| t.is_async()),
@@ -122,7 +122,17 @@ impl Type {
             | Self::Flags { name, .. }
             | Self::Own(name)
             | Self::Borrow(name) => pascal(name),
-            Self::Map(k, v) => format!("{{[{}]: {}}}", k.to_lua(), v.to_lua()),
+            Self::Map(k, v) => match &**v {
+                // A nil in a table is no entry.
+                Self::Option(some) => {
+                    format!(
+                        "{{[{}]: {{some: {}}} | {{none: true}}}}",
+                        k.to_lua(),
+                        some.to_lua()
+                    )
+                }
+                v => format!("{{[{}]: {}}}", k.to_lua(), v.to_lua()),
+            },
             Self::Future(t) | Self::Stream(t) => t
                 .as_ref()
                 .map_or_else(|| "channel".to_owned(), |t| format!("channel<{}>", t.to_lua())),

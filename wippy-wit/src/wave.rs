@@ -1,17 +1,20 @@
 //! The text form of values: [WAVE], and what people may type instead of it.
 //!
 //! [`print()`] reads through the rules of [`accept`](crate::accept), [`parse`] gives the forms that a lift gives, so the
-//! two are inverse to each other. WAVE has one NaN, and no form for handles, channels, errors and maps.
+//! two are inverse to each other. WAVE has one NaN, and no form for handles and channels. An error is its text, and a map
+//! the list of its entries: `[("a", 1), ("b", 2)]`.
 //!
 //! [WAVE]: https://github.com/bytecodealliance/wasm-tools/tree/main/crates/wasm-wave
+
+use std::cmp::Ordering;
 
 use wasm_wave::{
     parser::ParserError,
     value::{Type as WaveType, Value as WaveValue},
-    wasm::{WasmValue, WasmValueError},
+    wasm::{WasmType, WasmValue, WasmValueError},
 };
 
-use crate::{Error, Node, Reader, Type, Value, ValueReader, accept, json, typed};
+use crate::{Error, Node, Reader, Table, Type, Value, ValueReader, accept, json, typed};
 
 /// The value that a text stands for.
 ///
@@ -46,8 +49,8 @@ pub fn print(ty: &Type, reader: &mut dyn Reader) -> Result<String, Error> {
 
 /// The value of an argument on a command line.
 ///
-/// - A `string` is taken as it stands, without quotes or escapes; so are the bytes of a `list<u8>`, unless they read as
-///   a list of numbers, and the character of a `char`.
+/// - A `string` is taken as it stands, without quotes or escapes; so are the text of an `error-context`, the bytes of a
+///   `list<u8>`, unless they read as a list of numbers, and the character of a `char`.
 /// - Numbers, booleans and the cases of enums are given plainly.
 /// - An `option` is given as its value, or as `none`; `some(…)` says otherwise.
 /// - Everything else is JSON, or else WAVE: `{"x": 1}` or `{x: 1}`.
@@ -57,7 +60,7 @@ pub fn print(ty: &Type, reader: &mut dyn Reader) -> Result<String, Error> {
 pub fn parse_argument(ty: &Type, text: &str) -> Result<Value, Error> {
     let trimmed = text.trim();
     match ty {
-        Type::String => Ok(Value::string(text)),
+        Type::String | Type::ErrorContext => Ok(Value::string(text)),
         Type::Char if text.chars().nth(1).is_none() => conform(ty, &Value::string(text)),
         Type::U8 | Type::U16 | Type::U32 | Type::U64 | Type::S8 | Type::S16 | Type::S32 | Type::S64 => {
             integer(ty, trimmed)
@@ -175,7 +178,12 @@ fn wave_type(ty: &Type) -> Result<WaveType, Error> {
         Type::F32 => WaveType::F32,
         Type::F64 => WaveType::F64,
         Type::Char => WaveType::CHAR,
-        Type::String => WaveType::STRING,
+        Type::String | Type::ErrorContext => WaveType::STRING,
+        // WAVE has no maps of its own: their entries, as the canonical ABI has them.
+        Type::Map(key, element) => WaveType::list(empty(
+            WaveType::tuple([wave_type(key)?, wave_type(element)?]),
+            "an entry",
+        )?),
         Type::List(element) | Type::FixedList(element, _) => WaveType::list(wave_type(element)?),
         Type::Tuple(types) => empty(
             WaveType::tuple(types.iter().map(wave_type).collect::<Result<Vec<_>, _>>()?),
@@ -212,7 +220,7 @@ fn wave_type(ty: &Type) -> Result<WaveType, Error> {
         Type::Own(name) | Type::Borrow(name) => {
             return Err(Error::new(format!("resource {name} has no text form")));
         }
-        Type::ErrorContext | Type::Map(..) | Type::Future(_) | Type::Stream(_) => {
+        Type::Future(_) | Type::Stream(_) => {
             return Err(Error::new(format!("{ty} has no text form")));
         }
     })
@@ -233,7 +241,18 @@ fn from_wave(ty: &Type, value: &WaveValue) -> Value {
         Type::F32 => Value::Float(value.unwrap_f32().into()),
         Type::F64 => Value::Float(value.unwrap_f64()),
         Type::Char => Value::string(value.unwrap_char().encode_utf8(&mut [0; 4])),
-        Type::String => Value::string(value.unwrap_string().as_bytes()),
+        Type::String | Type::ErrorContext => Value::string(value.unwrap_string().as_bytes()),
+        Type::Map(key, element) => {
+            let entry = |entry: std::borrow::Cow<'_, WaveValue>| {
+                let mut parts = entry.unwrap_tuple();
+                let (name, part) = (parts.next()?, parts.next()?);
+                Some((from_wave(key, &name), entry_from_wave(element, &part)))
+            };
+            Value::Table(Box::new(Table {
+                array: Vec::new(),
+                pairs: value.unwrap_list().filter_map(entry).collect(),
+            }))
+        }
         Type::List(element) | Type::FixedList(element, _) => {
             Value::array(value.unwrap_list().map(|value| from_wave(element, &value)))
         }
@@ -284,19 +303,23 @@ fn from_wave(ty: &Type, value: &WaveValue) -> Value {
                 .map(|name| (name.as_bytes().to_vec(), Value::Boolean(true))),
         ),
         // These have no WAVE type, so there is no value of them either.
-        Type::Own(_)
-        | Type::Borrow(_)
-        | Type::ErrorContext
-        | Type::Map(..)
-        | Type::Future(_)
-        | Type::Stream(_) => Value::Nil,
+        Type::Own(_) | Type::Borrow(_) | Type::Future(_) | Type::Stream(_) => Value::Nil,
+    }
+}
+
+/// The value of an entry of a map, where an option says which it is.
+fn entry_from_wave(ty: &Type, value: &WaveValue) -> Value {
+    let Type::Option(some) = ty else {
+        return from_wave(ty, value);
+    };
+    match value.unwrap_option() {
+        None => Value::record([("none", Value::Boolean(true))]),
+        Some(value) => Value::record([("some", from_wave(some, &value))]),
     }
 }
 
 /// A canonical value as WAVE has it.
 fn to_wave(ty: &Type, wave: &WaveType, value: &Value) -> Result<WaveValue, Error> {
-    use wasm_wave::wasm::WasmType as _;
-
     let mut reader = ValueReader::value(value);
     let reader = &mut reader;
     let made = match ty {
@@ -313,6 +336,15 @@ fn to_wave(ty: &Type, wave: &WaveType, value: &Value) -> Result<WaveValue, Error
         Type::F64 => Ok(WaveValue::make_f64(accept::float(reader)?)),
         Type::Char => Ok(WaveValue::make_char(accept::character(reader)?)),
         Type::String => Ok(WaveValue::make_string(accept::string(&value.datum())?.into())),
+        Type::ErrorContext => {
+            let failure = accept::error_context(reader)?;
+            Ok(WaveValue::make_string(failure.message().into()))
+        }
+        Type::Map(key, element) => {
+            let inner = wave.list_element_type().unwrap_or(WaveType::BOOL);
+            let entries = map_to_wave(key, element, &inner, value)?;
+            WaveValue::make_list(wave, entries)
+        }
         Type::List(element) | Type::FixedList(element, _) => {
             let inner = wave.list_element_type().unwrap_or(WaveType::BOOL);
             let elements: Vec<WaveValue> = match value {
@@ -381,16 +413,59 @@ fn to_wave(ty: &Type, wave: &WaveType, value: &Value) -> Result<WaveValue, Error
             let set = flags.iter().filter(|flag| value.get(flag).is_some());
             WaveValue::make_flags(wave, set.map(|flag| &**flag))
         }
-        Type::Own(_)
-        | Type::Borrow(_)
-        | Type::ErrorContext
-        | Type::Map(..)
-        | Type::Future(_)
-        | Type::Stream(_) => {
+        Type::Own(_) | Type::Borrow(_) | Type::Future(_) | Type::Stream(_) => {
             return Err(Error::new(format!("{ty} has no text form")));
         }
     };
     made.map_err(|error| value_error(&error))
+}
+
+/// The entries of a canonical map, in the order of their keys.
+fn map_to_wave(key: &Type, element: &Type, wave: &WaveType, value: &Value) -> Result<Vec<WaveValue>, Error> {
+    let parts: Vec<WaveType> = wave.tuple_element_types().collect();
+    let [key_wave, element_wave] = &*parts else {
+        return Err(Error::new("the entries of a map are pairs"));
+    };
+    let pairs = match value {
+        Value::Table(table) => &*table.pairs,
+        _ => &[],
+    };
+    let mut pairs: Vec<&(Value, Value)> = pairs.iter().collect();
+    pairs.sort_by(|(a, _), (b, _)| order_of_keys(a, b));
+    let entry = |(name, part): &(Value, Value)| {
+        let part = entry_to_wave(element, element_wave, part).map_err(|error| {
+            let label = crate::cursor::key_text(&name.datum());
+            error.at_field(&label)
+        })?;
+        let entry = [to_wave(key, key_wave, name)?, part];
+        WaveValue::make_tuple(wave, entry).map_err(|error| value_error(&error))
+    };
+    pairs.into_iter().map(entry).collect()
+}
+
+/// Tables have no order of their own; the text should be the same each time.
+fn order_of_keys(a: &Value, b: &Value) -> Ordering {
+    let number = |value: &Value| match value {
+        Value::Boolean(value) => Some(i128::from(*value)),
+        Value::Integer(value) => Some((*value).into()),
+        Value::Unsigned(value) => Some((*value).into()),
+        _ => None,
+    };
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    (number(a), text(a)).cmp(&(number(b), text(b)))
+}
+
+/// The value of an entry of a map, where an option says which it is.
+fn entry_to_wave(ty: &Type, wave: &WaveType, value: &Value) -> Result<WaveValue, Error> {
+    let Type::Option(some) = ty else {
+        return to_wave(ty, wave, value);
+    };
+    let inner = wave.option_some_type().unwrap_or(WaveType::BOOL);
+    let payload = match value.get("none") {
+        Some(_) => None,
+        None => Some(to_wave(some, &inner, part(value, "some"))?),
+    };
+    WaveValue::make_option(wave, payload).map_err(|error| value_error(&error))
 }
 
 fn array(value: &Value) -> &[Value] {

@@ -172,16 +172,17 @@ impl<'a> Compiler<'a> {
 /// far as there are: whoever wants one that is being made has to wait for it.
 pub(super) fn spread(entries: Vec<&LinkedEntry>) -> Vec<(usize, &LinkedEntry)> {
     let mut seen = HashSet::new();
-    let is_first = |entry: &LinkedEntry| match &entry.config {
-        schema::Config::WasmFunction(function) => seen.insert(binary_of(&function.guest)),
-        schema::Config::WasmProcess(process) => seen.insert(binary_of(&process.guest)),
-        _ => true,
-    };
-    let places = entries.into_iter().enumerate();
-    let (mut firsts, others): (Vec<_>, Vec<_>) = {
-        let mut is_first = is_first;
-        places.partition(|(_, entry)| is_first(entry))
-    };
+    let (mut firsts, mut others) = (Vec::with_capacity(entries.len()), Vec::new());
+    for (place, entry) in entries.into_iter().enumerate() {
+        let guest = match &entry.config {
+            schema::Config::WasmFunction(function) => Some(&function.guest),
+            schema::Config::WasmProcess(process) => Some(&process.guest),
+            _ => None,
+        };
+        let is_first = guest.is_none_or(|guest| seen.insert(binary_of(guest)));
+        let list = if is_first { &mut firsts } else { &mut others };
+        list.push((place, entry));
+    }
     firsts.extend(others);
     firsts
 }

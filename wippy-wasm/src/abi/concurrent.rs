@@ -54,9 +54,14 @@ where
 {
     // SAFETY: the types are dynamic, as for `Export`; the plan says how many values there are.
     let function = unsafe { TypedFunc::<Arguments, R>::new_unchecked(export.function()) };
-    Running::new(invocation, arguments, result, |params| async move {
-        function.call_async(store, params).await.map(|_| Lifted)
-    })
+    let error_contexts = store.data().error_contexts.clone();
+    Running::new(
+        invocation,
+        error_contexts,
+        arguments,
+        result,
+        |params| async move { function.call_async(store, params).await.map(|_| Lifted) },
+    )
 }
 
 /// A result in `N` core values.
@@ -88,8 +93,8 @@ unsafe impl<const N: usize> Lift for Direct<N> {
         ty: InterfaceType,
         src: &[ValRaw; N],
     ) -> wasmtime::Result<Self> {
-        with_job(|invocation, writer, failed| {
-            lift_returned(Lifter::new(cx, invocation, ty), Place::Flat(src), writer, failed)
+        with_job(|lifting, writer, failed| {
+            lift_returned(Lifter::new(cx, lifting, ty), Place::Flat(src), writer, failed)
         })?;
         Ok(Self)
     }
@@ -141,10 +146,10 @@ unsafe impl Lift for Indirect {
 
 /// Lifts the result that begins where `place`, an empty part of memory, is.
 fn lift_indirect(cx: &mut LiftContext<'_>, ty: InterfaceType, place: &[u8]) -> wasmtime::Result<()> {
-    with_job(|invocation, writer, failed| {
-        let lifter = Lifter::new(cx, invocation, ty);
+    with_job(|lifting, writer, failed| {
+        let lifter = Lifter::new(cx, lifting, ty);
         let offset = lifter.offset_of(place);
-        if let Some(node) = &invocation.method.plan().result {
+        if let Some(node) = &lifting.invocation.method.plan().result {
             lifter.check(offset, node)?;
         }
         lift_returned(lifter, Place::Memory(offset), writer, failed)

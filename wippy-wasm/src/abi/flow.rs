@@ -16,7 +16,7 @@ use wippy_security::{Inlet, Stream};
 use wippy_wit::{Error, Foreign, Kind, Node, Value, ValueReader, ValueWriter, accept::Flow};
 
 use super::{
-    lift::{Lifter, lift_item},
+    lift::{Lifter, Lifting, lift_item},
     lower::{self, Lowerer},
 };
 use crate::{
@@ -240,7 +240,11 @@ unsafe impl Lift for Item {
             receiver: None,
             trace: None,
         };
-        let lifter = Lifter::new(cx, &invocation, ty);
+        let lifting = Lifting {
+            invocation: &invocation,
+            error_contexts: session.error_contexts(),
+        };
+        let lifter = Lifter::new(cx, lifting, ty);
         let offset = lifter
             .offset_of(place)
             .saturating_add(before.saturating_mul(node.size as usize));

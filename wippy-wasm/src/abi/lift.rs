@@ -9,10 +9,11 @@ use wasmtime::{
         Lift as _, ResourceAny,
     },
 };
-use wippy_wit::{Case, Field, Kind, Node, Value, ValueWriter, Writer, accept::well_known};
+use wippy_security::{CallError, ErrorKind};
+use wippy_wit::{Case, Entry, Field, Kind, Node, OptionForm, Value, ValueWriter, Writer, accept::well_known};
 
 use super::{UTF16_TAG, flow, out_of_bounds};
-use crate::{instance::Invocation, limits::TooMuch, resource::Resource};
+use crate::{error_contexts::ErrorContexts, instance::Invocation, limits::TooMuch, resource::Resource};
 
 /// Where a value is that the guest gives.
 #[derive(Clone, Copy)]
@@ -171,16 +172,21 @@ pub(super) struct Lifter<'a, 'b> {
     memory: &'b [u8],
     encoding: StringEncoding,
     invocation: &'a Invocation<'a>,
+    error_contexts: Option<&'a ErrorContexts>,
     /// The engine's type of the result list.
     ty: InterfaceType,
 }
 
+/// What something is lifted for.
+#[derive(Clone, Copy)]
+pub(super) struct Lifting<'a> {
+    pub(super) invocation: &'a Invocation<'a>,
+    /// Those of the instance, if it can have any.
+    pub(super) error_contexts: Option<&'a ErrorContexts>,
+}
+
 impl<'a, 'b> Lifter<'a, 'b> {
-    pub(super) fn new(
-        cx: &'a mut LiftContext<'b>,
-        invocation: &'a Invocation<'a>,
-        ty: InterfaceType,
-    ) -> Self {
+    pub(super) fn new(cx: &'a mut LiftContext<'b>, lifting: Lifting<'a>, ty: InterfaceType) -> Self {
         use wasmtime::component::__internal::wasmtime_environ::component::CanonicalOptionsDataModel;
         let options = cx.options();
         let encoding = options.string_encoding;
@@ -193,7 +199,8 @@ impl<'a, 'b> Lifter<'a, 'b> {
             cx,
             memory,
             encoding,
-            invocation,
+            invocation: lifting.invocation,
+            error_contexts: lifting.error_contexts,
             ty,
         }
     }
@@ -225,6 +232,18 @@ impl<'a, 'b> Lifter<'a, 'b> {
             .ok_or(Trouble::Unsupported)?;
         let stream = flow::lift(self.cx, ty, &node.kind, index).map_err(|_| Trouble::BadHandle)?;
         writer.foreign(stream);
+        Ok(())
+    }
+
+    /// Writes an error that says what the guest's error context says. The guest keeps its handle.
+    fn error_context(&mut self, handle: u32, writer: &mut dyn Writer) -> Result<(), Trouble> {
+        let error_contexts = self.error_contexts.ok_or(Trouble::Unsupported)?;
+        let message = error_contexts.message(handle).ok_or(Trouble::BadHandle)?;
+        self.charge(message.len().saturating_add(ERROR_COST), 1)?;
+        let error = Arc::new(CallError::new(ErrorKind::Unknown, message.to_string()));
+        // Nothing but the error may be left when the writer leaves by a jump.
+        drop(message);
+        writer.foreign(error);
         Ok(())
     }
 
@@ -321,7 +340,7 @@ fn lift_flat(
         Kind::F64 => writer.float(f64::from_bits(first.get_f64())),
         Kind::Char => write_char(first.get_u32(), writer)?,
         Kind::Enum { cases, .. } => write_case(first.get_u32(), cases, writer)?,
-        Kind::String | Kind::Bytes | Kind::List(_) => {
+        Kind::String | Kind::Bytes | Kind::List(_) | Kind::Map(_) => {
             let length = payload.first().map_or(0, ValRaw::get_u32);
             load_sequence(lifter, node, first.get_u32(), length, writer)?;
         }
@@ -356,9 +375,9 @@ fn lift_flat(
             }
             write_length(element.nilable, length, writer);
         }
-        Kind::Option { some, nested, .. } => match first.get_u32() {
-            0 => writer.nil(),
-            1 => wrapped(*nested, writer, |writer| {
+        Kind::Option { some, form, .. } => match first.get_u32() {
+            0 => write_none(*form, writer)?,
+            1 => wrapped(*form, writer, |writer| {
                 lift_flat(lifter, some, &mut payload, writer)
             })?,
             tag => return Err(Trouble::BadDiscriminant(tag)),
@@ -384,7 +403,8 @@ fn lift_flat(
         }
         Kind::Own(_) => lifter.resource(node, first.get_u32(), writer)?,
         Kind::Stream(_) | Kind::Future(_) => lifter.flow(node, first.get_u32(), writer)?,
-        Kind::Borrow(_) | Kind::Opaque(_) => return Err(Trouble::Unsupported),
+        Kind::ErrorContext => lifter.error_context(first.get_u32(), writer)?,
+        Kind::Borrow(_) => return Err(Trouble::Unsupported),
     }
     Ok(())
 }
@@ -410,7 +430,7 @@ fn load(
         Kind::F64 => writer.float(f64::from_le_bytes(lifter.read(offset)?)),
         Kind::Char => write_char(lifter.u32(offset)?, writer)?,
         Kind::Enum { cases, tag } => write_case(lifter.tag(offset, *tag)?, cases, writer)?,
-        Kind::String | Kind::Bytes | Kind::List(_) => {
+        Kind::String | Kind::Bytes | Kind::List(_) | Kind::Map(_) => {
             let (pointer, length) = (lifter.u32(offset)?, lifter.u32(offset + 4)?);
             load_sequence(lifter, node, pointer, length, writer)?;
         }
@@ -437,10 +457,10 @@ fn load(
         Kind::Option {
             some,
             offset: payload_at,
-            nested,
+            form,
         } => match lifter.byte(offset)? {
-            0 => writer.nil(),
-            1 => wrapped(*nested, writer, |writer| {
+            0 => write_none(*form, writer)?,
+            1 => wrapped(*form, writer, |writer| {
                 load(lifter, some, offset + *payload_at as usize, writer)
             })?,
             tag => return Err(Trouble::BadDiscriminant(tag.into())),
@@ -485,7 +505,11 @@ fn load(
             let index = lifter.u32(offset)?;
             lifter.flow(node, index, writer)?;
         }
-        Kind::Borrow(_) | Kind::Opaque(_) => return Err(Trouble::Unsupported),
+        Kind::ErrorContext => {
+            let handle = lifter.u32(offset)?;
+            lifter.error_context(handle, writer)?;
+        }
+        Kind::Borrow(_) => return Err(Trouble::Unsupported),
     }
     Ok(())
 }
@@ -517,6 +541,17 @@ fn load_sequence(
             lifter.charge(length, ELEMENT_COST)?;
             load_elements(lifter, element, offset, length, writer)?;
         }
+        Kind::Map(entry) => {
+            let size = length
+                .checked_mul(entry.size as usize)
+                .ok_or(Trouble::OutOfBounds)?;
+            if !offset.is_multiple_of(entry.align as usize) {
+                return Err(Trouble::Unaligned);
+            }
+            lifter.bytes(offset, size)?;
+            lifter.charge(length, ENTRY_COST)?;
+            load_entries(lifter, entry, offset, length, writer)?;
+        }
         _ => return Err(Trouble::Unsupported),
     }
     Ok(())
@@ -524,6 +559,10 @@ fn load_sequence(
 
 /// What one element of a list is taken to cost the receiving side, in bytes.
 const ELEMENT_COST: usize = 16;
+/// What one entry of a map is.
+const ENTRY_COST: usize = 40;
+/// What an error is, without its text.
+const ERROR_COST: usize = 128;
 
 fn load_string(
     lifter: &mut Lifter<'_, '_>,
@@ -591,6 +630,24 @@ fn load_elements(
     Ok(())
 }
 
+/// Where the guest gives a key twice, the last of its values stays.
+fn load_entries(
+    lifter: &mut Lifter<'_, '_>,
+    entry: &Entry,
+    base: usize,
+    length: usize,
+    writer: &mut dyn Writer,
+) -> Result<(), Trouble> {
+    writer.table(0, length)?;
+    for index in 0..length {
+        let place = base + index * entry.size as usize;
+        load(lifter, &entry.key, place, writer)?;
+        load(lifter, &entry.value, place + entry.value_offset as usize, writer)?;
+        writer.set_pair();
+    }
+    Ok(())
+}
+
 /// Arrays whose elements can be nil carry their length in `n`, as `table.pack` does.
 fn write_length(nilable: bool, length: usize, writer: &mut dyn Writer) {
     if nilable {
@@ -599,12 +656,24 @@ fn write_length(nilable: bool, length: usize, writer: &mut dyn Writer) {
     }
 }
 
+fn write_none(form: OptionForm, writer: &mut dyn Writer) -> Result<(), Trouble> {
+    match form {
+        OptionForm::Bare | OptionForm::Wrapped => writer.nil(),
+        OptionForm::Marked => {
+            writer.table(0, 1)?;
+            writer.boolean(true);
+            writer.set_key(&well_known::NONE);
+        }
+    }
+    Ok(())
+}
+
 fn wrapped(
-    nested: bool,
+    form: OptionForm,
     writer: &mut dyn Writer,
     payload: impl FnOnce(&mut dyn Writer) -> Result<(), Trouble>,
 ) -> Result<(), Trouble> {
-    if !nested {
+    if form == OptionForm::Bare {
         return payload(writer);
     }
     writer.table(0, 1)?;

@@ -1,6 +1,6 @@
 //! Into the guest: arguments from a cursor to core values and guest memory.
 
-use std::mem::MaybeUninit;
+use std::{any::Any, mem::MaybeUninit};
 
 use wasmtime::{
     ValRaw,
@@ -10,12 +10,12 @@ use wasmtime::{
     },
 };
 use wippy_wit::{
-    Case, Error, Field, Kind, MAX_FLAT_PARAMS, Node, Reader,
-    accept::{self, Payload},
+    Case, Entry, Error, Field, Kind, MAX_FLAT_PARAMS, Node, OptionForm, Reader,
+    accept::{self, Entries, Payload},
 };
 
 use super::{UTF16_TAG, flow, out_of_bounds};
-use crate::{instance::Invocation, resource::Resource};
+use crate::{instance::Invocation, resource::Resource, state::GuestState};
 
 /// Guest memory while arguments are put into it.
 pub(super) struct Lowerer<'a, 'b, T: 'static> {
@@ -61,6 +61,17 @@ impl<T> Lowerer<'_, '_, T> {
             .of(node, roots, self.cx.types, self.ty)
             .ok_or_else(|| unsupported(node))?;
         flow::lower(self.cx, ty, &node.kind, given)
+    }
+
+    /// A handle of the guest's own for what the error or the string under the cursor says.
+    fn error_context(&mut self, reader: &mut dyn Reader) -> wasmtime::Result<u32> {
+        let failure = accept::error_context(reader)?;
+        let state: &dyn Any = self.cx.store.data();
+        let state = state.downcast_ref::<GuestState>();
+        let error_contexts = state.and_then(|state| state.error_contexts.as_deref());
+        let error_contexts =
+            error_contexts.ok_or_else(|| wasmtime::format_err!("the instance has no error contexts"))?;
+        Ok(error_contexts.insert(failure.message())?)
     }
 
     fn lower_handle(&mut self, node: &Node, handle: ResourceAny) -> wasmtime::Result<u32> {
@@ -164,7 +175,7 @@ fn lower_flat<T>(
         Kind::F64 => *first = ValRaw::f64(accept::float(reader)?.to_bits()),
         Kind::Char => *first = ValRaw::u32(accept::character(reader)?.into()),
         Kind::Enum { cases, .. } => *first = ValRaw::u32(index_u32(accept::enumeration(reader, cases)?)),
-        Kind::String | Kind::Bytes | Kind::List(_) => {
+        Kind::String | Kind::Bytes | Kind::List(_) | Kind::Map(_) => {
             let (pointer, length) = lower_sequence(cx, node, reader)?;
             *first = ValRaw::u32(pointer);
             if let Some(second) = rest.first_mut() {
@@ -202,11 +213,11 @@ fn lower_flat<T>(
                 reader.leave();
             }
         }
-        Kind::Option { some, nested, .. } => {
-            if let Some(payload) = accept::option(reader, *nested)? {
+        Kind::Option { some, form, .. } => {
+            if let Some(payload) = accept::option(reader, *form)? {
                 *first = ValRaw::u32(1);
                 lower_payload_flat(cx, some, payload, reader, rest)
-                    .map_err(|error| at(error, |error| some_step(error, *nested)))?;
+                    .map_err(|error| at(error, |error| some_step(error, *form)))?;
             }
         }
         Kind::Result { ok, err, .. } => {
@@ -241,7 +252,7 @@ fn lower_flat<T>(
         }
         Kind::Own(_) | Kind::Borrow(_) => *first = ValRaw::u32(cx.resource(node, reader)?),
         Kind::Stream(_) | Kind::Future(_) => *first = ValRaw::u32(cx.flow(node, reader)?),
-        Kind::Opaque(_) => return Err(unsupported(node)),
+        Kind::ErrorContext => *first = ValRaw::u32(cx.error_context(reader)?),
     }
     Ok(())
 }
@@ -272,8 +283,11 @@ fn side_name(is_ok: bool) -> &'static str {
 }
 
 /// Only options that need a wrapper are a step of the path.
-fn some_step(error: Error, nested: bool) -> Error {
-    if nested { error.at_field("some") } else { error }
+fn some_step(error: Error, form: OptionForm) -> Error {
+    match form {
+        OptionForm::Bare => error,
+        OptionForm::Wrapped | OptionForm::Marked => error.at_field("some"),
+    }
 }
 
 fn lower_fields<T>(
@@ -334,7 +348,7 @@ pub(super) fn store<T>(
         Kind::F64 => put(cx, offset, accept::float(reader)?.to_le_bytes())?,
         Kind::Char => put(cx, offset, u32::from(accept::character(reader)?).to_le_bytes())?,
         Kind::Enum { cases, tag } => put_tag(cx, offset, *tag, accept::enumeration(reader, cases)?)?,
-        Kind::String | Kind::Bytes | Kind::List(_) => {
+        Kind::String | Kind::Bytes | Kind::List(_) | Kind::Map(_) => {
             let (pointer, length) = lower_sequence(cx, node, reader)?;
             put(cx, offset, pointer.to_le_bytes())?;
             put(cx, offset + 4, length.to_le_bytes())?;
@@ -364,13 +378,13 @@ pub(super) fn store<T>(
         Kind::Option {
             some,
             offset: payload_at,
-            nested,
-        } => match accept::option(reader, *nested)? {
+            form,
+        } => match accept::option(reader, *form)? {
             None => put(cx, offset, [0])?,
             Some(payload) => {
                 put(cx, offset, [1])?;
                 store_payload(cx, some, payload, reader, offset + *payload_at as usize)
-                    .map_err(|error| at(error, |error| some_step(error, *nested)))?;
+                    .map_err(|error| at(error, |error| some_step(error, *form)))?;
             }
         },
         Kind::Result {
@@ -424,7 +438,10 @@ pub(super) fn store<T>(
             let handle = cx.flow(node, reader)?;
             put(cx, offset, handle.to_le_bytes())?;
         }
-        Kind::Opaque(_) => return Err(unsupported(node)),
+        Kind::ErrorContext => {
+            let handle = cx.error_context(reader)?;
+            put(cx, offset, handle.to_le_bytes())?;
+        }
     }
     Ok(())
 }
@@ -459,7 +476,7 @@ fn store_elements<T>(
     Ok(())
 }
 
-/// Puts a string, bytes or a list into memory of the guest's own and gives its pointer and length.
+/// Puts a string, bytes, a list or a map into memory of the guest's own and gives its pointer and length.
 fn lower_sequence<T>(
     cx: &mut Lowerer<'_, '_, T>,
     node: &Node,
@@ -489,6 +506,7 @@ fn lower_sequence<T>(
             let length = accept::list(reader, element)?;
             lower_list(cx, element, length, reader)
         }
+        Kind::Map(entry) => lower_map(cx, entry, reader),
         _ => Err(unsupported(node)),
     }
 }
@@ -499,12 +517,42 @@ fn lower_list<T>(
     length: usize,
     reader: &mut dyn Reader,
 ) -> wasmtime::Result<(u32, u32)> {
-    let size = length
-        .checked_mul(element.size as usize)
-        .filter(|size| *size < SEQUENCE_BYTES_MAX);
-    let size = size.ok_or_else(|| Error::new(format!("a list of {length} elements is too large")))?;
+    let size = sequence_size(length, element.size)
+        .ok_or_else(|| Error::new(format!("a list of {length} elements is too large")))?;
     let base = cx.realloc(element.align, size)?;
     store_elements(cx, element, reader, base, length)?;
+    Ok((index_u32(base), index_u32(length)))
+}
+
+/// The bytes of `length` elements of `size` each, unless they are more than the canonical ABI allows.
+fn sequence_size(length: usize, size: u32) -> Option<usize> {
+    let size = length.checked_mul(size as usize)?;
+    (size < SEQUENCE_BYTES_MAX).then_some(size)
+}
+
+fn lower_map<T>(
+    cx: &mut Lowerer<'_, '_, T>,
+    entry: &Entry,
+    reader: &mut dyn Reader,
+) -> wasmtime::Result<(u32, u32)> {
+    let length = Entries::count(reader)?;
+    let size = sequence_size(length, entry.size)
+        .ok_or_else(|| Error::new(format!("a map of {length} entries is too large")))?;
+    let base = cx.realloc(entry.align, size)?;
+    let mut entries = Entries::new(reader)?;
+    // Nothing runs meanwhile that could change the table, so there are as many as were counted.
+    for index in 0..length {
+        let place = base + index * entry.size as usize;
+        let Some(key) = entries.next(reader, &entry.key)? else {
+            return Err(Error::new("the map changed while it was read").into());
+        };
+        key.read(reader, |reader| store(cx, &entry.key, reader, place))
+            .map_err(|error| at(error, |error| entries.at_key(&error)))?;
+        entries.enter_value(reader)?;
+        store(cx, &entry.value, reader, place + entry.value_offset as usize)
+            .map_err(|error| at(error, |error| entries.at_value(error)))?;
+        reader.leave();
+    }
     Ok((index_u32(base), index_u32(length)))
 }
 
@@ -608,7 +656,6 @@ fn index_u32(index: usize) -> u32 {
 fn unsupported(node: &Node) -> wasmtime::Error {
     let what = match &node.kind {
         Kind::Own(name) | Kind::Borrow(name) => format!("resource `{name}`"),
-        Kind::Opaque(ty) => ty.to_string(),
         _ => "this type".to_owned(),
     };
     Error::new(format!("values of type {what} cannot cross this call")).into()

@@ -120,7 +120,9 @@ impl<S: Surroundings> Place<S> {
             trace,
         });
         let reader = erase_reader(arguments);
-        let job = Job::new(invocation, erase_writer(result));
+        // SAFETY: it is owned, and nothing is in the room.
+        let error_contexts = unsafe { inner.instance.as_ref() }.error_contexts();
+        let job = Job::new(invocation, error_contexts, erase_writer(result));
         let arguments = Arguments { invocation, reader };
         if invocation.method.ends_at_once() {
             inner.short = Some((arguments, job));

@@ -11,7 +11,7 @@ use std::{
 
 use wippy_security::{CallError, Fate, Gauge, Inlet, Outlet, StreamWatch, stream};
 
-use crate::{abi::flow::Lifted, component::Method, limits::Exceeded};
+use crate::{abi::flow::Lifted, component::Method, error_contexts::ErrorContexts, limits::Exceeded};
 
 /// The streams of one call: what the guest gave away, and what waits in it.
 pub(crate) struct Session {
@@ -19,6 +19,7 @@ pub(crate) struct Session {
     gauge: Gauge,
     /// The most bytes that may wait in all of its streams together.
     bytes_max: usize,
+    error_contexts: Option<Arc<ErrorContexts>>,
     state: Mutex<State>,
 }
 
@@ -47,18 +48,28 @@ thread_local! {
 }
 
 impl Session {
-    /// For a call of `method`, in whose streams at most `bytes_max` bytes may wait.
-    pub(crate) fn new(method: &Arc<Method>, bytes_max: usize) -> Arc<Self> {
+    /// For a call of `method`, in whose streams at most `bytes_max` bytes may wait, in an instance with `error_contexts`.
+    pub(crate) fn new(
+        method: &Arc<Method>,
+        bytes_max: usize,
+        error_contexts: Option<Arc<ErrorContexts>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             method: method.clone(),
             gauge: Gauge::default(),
             bytes_max,
+            error_contexts,
             state: Mutex::default(),
         })
     }
 
     pub(crate) fn method(&self) -> &Arc<Method> {
         &self.method
+    }
+
+    /// The error contexts of the instance, if it can have any.
+    pub(crate) fn error_contexts(&self) -> Option<&ErrorContexts> {
+        self.error_contexts.as_deref()
     }
 
     /// The session of the call that is being polled.

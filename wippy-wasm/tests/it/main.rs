@@ -14,6 +14,7 @@ mod bindings;
 mod bounded;
 mod cache;
 mod calls;
+mod error_contexts;
 mod heap;
 mod hostile;
 mod http_client;

@@ -369,10 +369,42 @@ fn other_types() {
     "ab" -> "ab"
     1 -- expected error or string, got integer
     "#);
-    insta::assert_snapshot!(outcomes("map<string, u8>", &["{\"a\": 1}", "{\"a\": 256}", "[1]", "1"]), @r#"
-    {"a": 1} -> {"a":1}
-    {"a": 256} -- .a: expected u8 (0..255), got 256
-    [1] -- [1]: expected string, got integer
+}
+
+#[test]
+fn maps() {
+    insta::assert_snapshot!(outcomes("map<string, u8>", &["{\"a-b\": 1}", "{\"a-b\": 256}", "{\"7\": null}", "[1]", "1"]), @r#"
+    {"a-b": 1} -> {"a-b":1}
+    {"a-b": 256} -- ["a-b"]: expected u8 (0..255), got 256
+    {"7": null} -- ["7"]: expected u8, got nil
+    [1] -- [1]: in the key: expected string, got integer
     1 -- expected map, got integer
+    "#);
+    insta::assert_snapshot!(outcomes("map<u8, string>", &["[\"a\"]", "{\"7\": \"a\", \"8\": \"b\"}", "{\"07\": \"a\"}", "{\"256\": \"a\"}", "{\"7\": 1}", "{\"x\": \"a\"}"]), @r#"
+    ["a"] -> {"1":"a"}
+    {"7": "a", "8": "b"} -> {"7":"a","8":"b"}
+    {"07": "a"} -- ["07"]: in the key: expected u8, got string
+    {"256": "a"} -- ["256"]: in the key: expected u8 (0..255), got 256
+    {"7": 1} -- ["7"]: expected string, got integer
+    {"x": "a"} -- .x: in the key: expected u8, got string
+    "#);
+    insta::assert_snapshot!(outcomes("map<bool, u8>", &["{}", "[1]", "{\"yes\": 1}"]), @r#"
+    {} -> []
+    [1] -- [1]: in the key: expected boolean, got integer
+    {"yes": 1} -- .yes: in the key: expected boolean, got string
+    "#);
+    insta::assert_snapshot!(outcomes("map<char, u8>", &["{\"é\": 1}", "{\"ab\": 1}"]), @r#"
+    {"é": 1} -> {"é":1}
+    {"ab": 1} -- .ab: in the key: expected char (a string of one Unicode scalar value), got 2 characters
+    "#);
+    insta::assert_snapshot!(outcomes("map<string, option<u8>>", &["{\"a\": {\"some\": 1}, \"b\": {\"none\": true}, \"c\": null}", "{\"a\": 1}", "{\"a\": {}}", "{\"a\": {\"none\": true, \"x\": 1}}"]), @r#"
+    {"a": {"some": 1}, "b": {"none": true}, "c": null} -> {"a":{"some":1},"b":{"none":true},"c":{"none":true}}
+    {"a": 1} -- .a: expected option {some = ...} or {none = true}, got integer
+    {"a": {}} -- .a.some: expected u8, got nil
+    {"a": {"none": true, "x": 1}} -- .a: expected option {some = ...} or {none = true}, got a table with the key `x`
+    "#);
+    insta::assert_snapshot!(outcomes("map<string, option<option<u8>>>", &["{\"a\": {\"some\": 1}, \"b\": {}, \"c\": {\"none\": true}}", "{\"a\": {\"some\": {\"some\": 1}}}"]), @r#"
+    {"a": {"some": 1}, "b": {}, "c": {"none": true}} -> {"a":{"some":1},"b":[],"c":{"none":true}}
+    {"a": {"some": {"some": 1}}} -- .a.some: expected u8, got table
     "#);
 }

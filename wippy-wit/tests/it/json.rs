@@ -1,6 +1,8 @@
 //! JSON with a type in hand, and without.
 
-use wippy_wit::{Node, Value, json};
+use std::{any::Any, sync::Arc};
+
+use wippy_wit::{Foreign, Node, Value, json};
 
 use crate::{dynamic, ty, ty_with};
 
@@ -15,6 +17,24 @@ fn typed(text: &str, value: &Value) -> String {
     match json::from_typed(&Node::new(&ty_with(DEFINITIONS, text)), value) {
         Ok(json) => json.to_string(),
         Err(error) => format!("error: {error}"),
+    }
+}
+
+/// An error.
+#[derive(Debug)]
+struct Broken;
+
+impl Foreign for Broken {
+    fn type_name(&self) -> &'static str {
+        "error"
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn message(&self) -> Option<&str> {
+        Some("it broke")
     }
 }
 
@@ -54,6 +74,21 @@ fn the_type_decides_the_form() {
     );
     assert_eq!(typed("map<string, u8>", &dynamic("{\"a\": 1}")), r#"{"a":1}"#);
     assert_eq!(typed("map<u8, string>", &dynamic("[\"a\"]")), r#"{"1":"a"}"#);
+    assert_eq!(
+        typed(
+            "map<bool, option<u8>>",
+            &dynamic(r#"{"true": {"some": 1}, "false": null}"#)
+        ),
+        r#"{"false":{"none":true},"true":{"some":1}}"#
+    );
+    assert_eq!(typed("error-context", &Value::from("it broke")), r#""it broke""#);
+    assert_eq!(
+        typed(
+            "list<error-context>",
+            &Value::array([Value::Foreign(Arc::new(Broken))])
+        ),
+        r#"["it broke"]"#
+    );
     assert_eq!(
         typed(
             "list<user>",

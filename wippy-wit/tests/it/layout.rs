@@ -1,17 +1,17 @@
 //! Layouts agree with those of the component model's own tools.
 
 use proptest::prelude::*;
-use wippy_wit::{Document, Field, Kind, Node, Plan, Type, arbitrary};
+use wippy_wit::{Document, Field, Kind, Node, OptionForm, Plan, Type, arbitrary};
 use wit_parser::{
     FunctionKind, Resolve, SizeAlign, TypeDefKind, WorldItem,
     abi::{FlatTypes, WasmType},
 };
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(crate::cases(2000))]
 
     #[test]
-    fn sizes_offsets_and_flat_counts(ty in arbitrary::ty_with_fixed_lists()) {
+    fn sizes_offsets_and_flat_counts(ty in arbitrary::ty()) {
         let text = arbitrary::document(&ty);
         let document = Document::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
         let plan = Plan::new(document.functions[0].clone());
@@ -25,12 +25,18 @@ proptest! {
         prop_assert!(matches!(function.kind, FunctionKind::Freestanding));
         check(resolve, &sizes, &function.params[0].ty, &plan.params[0].node);
         check(resolve, &sizes, &function.result.unwrap(), &Node::new(&ty));
+        prop_assert!(!plan.params[0].node.has_error_contexts());
         prop_assert_eq!(&document.functions[0].params[0].1, &ty);
     }
 }
 
 /// Compares everything about one type and its parts.
 fn check(resolve: &Resolve, sizes: &SizeAlign, ty: &wit_parser::Type, node: &Node) {
+    check_part(resolve, sizes, ty, node, false);
+}
+
+/// The same, for a type that is perhaps that of the values of a map.
+fn check_part(resolve: &Resolve, sizes: &SizeAlign, ty: &wit_parser::Type, node: &Node, is_entry: bool) {
     assert_eq!(sizes.size(ty).size_wasm32(), node.size as usize, "{node:?}");
     assert_eq!(sizes.align(ty).align_wasm32(), node.align as usize, "{node:?}");
     assert_eq!(flat_count(resolve, ty), node.flat, "{node:?}");
@@ -51,19 +57,34 @@ fn check(resolve: &Resolve, sizes: &SizeAlign, ty: &wit_parser::Type, node: &Nod
         | (TypeDefKind::FixedLengthList(element, _), Kind::FixedList(node, _)) => {
             check(resolve, sizes, element, node);
         }
+        (TypeDefKind::Map(key, value), Kind::Map(entry)) => {
+            let offsets = sizes.field_offsets([key, value]);
+            let offsets: Vec<_> = offsets.iter().map(|(offset, _)| offset.size_wasm32()).collect();
+            assert_eq!(offsets, [0, entry.value_offset as usize]);
+            let whole = sizes.record([key, value]);
+            assert_eq!(whole.size.size_wasm32(), entry.size as usize);
+            assert_eq!(whole.align.align_wasm32(), entry.align as usize);
+            check(resolve, sizes, key, &entry.key);
+            check_part(resolve, sizes, value, &entry.value, true);
+        }
         (TypeDefKind::List(element), Kind::Bytes) => assert_eq!(*element, wit_parser::Type::U8),
         (
             TypeDefKind::Option(some),
             Kind::Option {
                 some: node,
                 offset,
-                nested,
+                form,
             },
         ) => {
             let expected = sizes
                 .payload_offset(wit_parser::Int::U8, [Some(some)])
                 .size_wasm32();
-            assert_eq!((expected, *nested), (*offset as usize, node.nilable));
+            assert_eq!(expected, *offset as usize);
+            match form {
+                OptionForm::Bare => assert!(!node.nilable),
+                OptionForm::Wrapped => assert!(node.nilable),
+                OptionForm::Marked => assert!(is_entry),
+            }
             check(resolve, sizes, some, node);
         }
         (TypeDefKind::Result(result), Kind::Result { ok, err, offset }) => {

@@ -18,7 +18,19 @@ mod round_trip;
 mod signature;
 mod wave;
 
+use proptest::prelude::ProptestConfig;
 use wippy_wit::{Error, Node, Signature, Type, Value, ValueReader, typed};
+
+/// A property is tried with so many random values; with a thousandth of them in the interpreter, which is that much slower.
+fn cases(cases: u32) -> ProptestConfig {
+    let mut config = ProptestConfig::with_cases(cases);
+    if cfg!(miri) {
+        config.cases = cases / 1000;
+        // It would look for a file to note what failed in.
+        config.failure_persistence = None;
+    }
+    config
+}
 
 /// The type that `text` writes, of which the named parts are defined in `definitions`.
 fn ty_with(definitions: &str, text: &str) -> Type {

@@ -10,7 +10,7 @@ use wippy_wit::{
 use crate::conform;
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(10_000))]
+    #![proptest_config(crate::cases(10_000))]
 
     #[test]
     fn canonical_values_stay_as_they_are((ty, value) in arbitrary::ty_and_value()) {
@@ -43,7 +43,7 @@ proptest! {
     }
 
     #[test]
-    fn any_value_is_either_refused_or_understood(ty in arbitrary::ty_with_fixed_lists(), value in any_value()) {
+    fn any_value_is_either_refused_or_understood(ty in arbitrary::ty(), value in any_value()) {
         if let Ok(canonical) = conform(&ty, &value) {
             prop_assert_eq!(conform(&ty, &canonical), Ok(canonical.clone()));
             json::from_typed(&Node::new(&ty), &canonical).unwrap();
@@ -53,7 +53,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3_000))]
+    #![proptest_config(crate::cases(3_000))]
 
     #[test]
     fn wave_reads_what_it_prints((ty, value) in arbitrary::ty_and_value()) {
@@ -83,7 +83,7 @@ proptest! {
     }
 
     #[test]
-    fn text_never_panics(ty in arbitrary::ty_with_fixed_lists(), text in vec(
+    fn text_never_panics(ty in arbitrary::ty(), text in vec(
         prop_oneof![prop::sample::select(b"{}[]()\"'\\:,%-.0189eEnu+ab \n".as_slice()).prop_map(char::from), any::<char>()],
         0..24,
     )) {
@@ -95,7 +95,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(10_000))]
+    #![proptest_config(crate::cases(10_000))]
 
     #[test]
     fn documents_never_panic(words in vec(prop::sample::select(WORDS), 0..24), blank in any::<bool>()) {
@@ -209,6 +209,19 @@ fn each_place(ty: &Type, value: &mut Value, path: &str, visit: &mut impl FnMut(&
                 }
             }
         }
+        Type::Map(_, element) => {
+            for (key, value) in pairs(value) {
+                let path = format!("{path}{}", step(key));
+                let Type::Option(some) = &**element else {
+                    each_place(element, value, &path, visit);
+                    continue;
+                };
+                if let Some(part) = part(value, "some") {
+                    each_place(some, part, &format!("{path}.some"), visit);
+                }
+                visit(value, &path);
+            }
+        }
         Type::Option(some) if some.is_nilable() => {
             if let Some(part) = part(value, "some") {
                 each_place(some, part, &named("some"), visit);
@@ -235,6 +248,26 @@ fn each_place(ty: &Type, value: &mut Value, path: &str, visit: &mut impl FnMut(&
         _ => {}
     }
     visit(value, path);
+}
+
+/// How a path names the value under `key` of a map.
+fn step(key: &Value) -> String {
+    let error = match key {
+        Value::Integer(index @ 1..) => Error::new("").at_index(usize::try_from(index - 1).unwrap()),
+        Value::Integer(key) => Error::new("").at_field(&key.to_string()),
+        Value::Unsigned(key) => Error::new("").at_field(&key.to_string()),
+        Value::Boolean(key) => Error::new("").at_field(&key.to_string()),
+        key => Error::new("").at_field(key.as_str().unwrap()),
+    };
+    error.to_string().strip_suffix(": ").unwrap().to_owned()
+}
+
+fn pairs(value: &mut Value) -> &mut [(Value, Value)] {
+    if let Value::Table(table) = value {
+        &mut table.pairs
+    } else {
+        &mut []
+    }
 }
 
 fn array(value: &mut Value) -> &mut [Value] {
@@ -290,6 +323,23 @@ fn other_form(ty: &Type, value: &Value) -> Value {
                 .collect();
             Value::array(trimmed(array))
         }
+        (Type::Map(key, element), Value::Table(table)) => {
+            let pairs = table.pairs.iter().map(|(name, part)| {
+                let part = match &**element {
+                    Type::Option(_) if part.get("none").is_some() => Value::Nil,
+                    Type::Option(some) => {
+                        let payload = part.get("some").unwrap_or(&Value::Nil);
+                        Value::record([("some", other_form(some, payload))])
+                    }
+                    element => other_form(element, part),
+                };
+                (other_key(key, name), part)
+            });
+            Value::Table(Box::new(Table {
+                array: Vec::new(),
+                pairs: pairs.collect(),
+            }))
+        }
         (Type::Record { fields, .. }, _) => {
             let parts = fields.iter().map(|field| {
                 (
@@ -334,6 +384,17 @@ fn other_form(ty: &Type, value: &Value) -> Value {
             Value::array(set.map(|flag| Value::from(&*names::snake(flag))))
         }
         _ => value.clone(),
+    }
+}
+
+/// A key as a float, or as a name that spells it.
+fn other_key(ty: &Type, key: &Value) -> Value {
+    match key {
+        Value::Integer(number) if number % 2 == 0 => other_form(ty, key),
+        Value::Integer(number) => Value::from(number.to_string()),
+        Value::Unsigned(number) => Value::from(number.to_string()),
+        Value::Boolean(value) => Value::from(value.to_string()),
+        name => name.clone(),
     }
 }
 

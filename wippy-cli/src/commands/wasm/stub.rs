@@ -65,7 +65,14 @@ fn form(ty: &Type, classes: &mut BTreeMap<String, String>) -> String {
         }
         Type::FixedList(element, _) => format!("{}[]", parenthesised(&form(element, classes))),
         Type::Option(some) => format!("{}?", parenthesised(&form(some, classes))),
-        Type::Map(key, value) => format!("table<{}, {}>", form(key, classes), form(value, classes)),
+        Type::Map(key, value) => {
+            let value = if let Type::Option(some) = &**value {
+                format!("{{some: {}}}|{{none: true}}", form(some, classes))
+            } else {
+                form(value, classes)
+            };
+            format!("table<{}, {value}>", form(key, classes))
+        }
         Type::Tuple(types) => {
             let each: Vec<String> = types.iter().map(|ty| form(ty, classes)).collect();
             format!("[{}]", each.join(", "))

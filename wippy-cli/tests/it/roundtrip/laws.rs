@@ -67,6 +67,8 @@ pub(crate) fn with_flags_that_fit(ty: &Type) -> Type {
             flags: flags.iter().take(32).cloned().collect(),
         },
         Type::List(element) => Type::List(inner(element)),
+        Type::FixedList(element, length) => Type::FixedList(inner(element), *length),
+        Type::Map(key, value) => Type::Map(key.clone(), inner(value)),
         Type::Option(some) => Type::Option(inner(some)),
         Type::Tuple(types) => Type::Tuple(types.iter().map(with_flags_that_fit).collect()),
         Type::Result { ok, err } => Type::Result {
@@ -162,7 +164,7 @@ fn comes_back(rig: &Rig, ty: &Type, value: &Value) {
 }
 
 /// The same value in other forms that the mapping accepts: `snake_case`, floats for integers, arrays for bytes, the
-/// short form of variants, arrays of flags.
+/// short form of variants, arrays of flags, names that spell keys.
 fn other_form(ty: &Type, value: &Value) -> Value {
     static NIL: Value = Value::Nil;
     let part = |name: &str, ty: &Type| other_form(ty, value.get(name).unwrap_or(&NIL));
@@ -172,14 +174,33 @@ fn other_form(ty: &Type, value: &Value) -> Value {
         (Type::List(element), Value::String(bytes)) if **element == Type::U8 => {
             Value::array(bytes.iter().map(|byte| Value::Integer((*byte).into())))
         }
-        (Type::List(element), Value::Table(table)) => Value::Table(Box::new(Table {
-            array: table
-                .array
-                .iter()
-                .map(|value| other_form(element, value))
-                .collect(),
-            pairs: table.pairs.clone(),
-        })),
+        (Type::Map(key, element), Value::Table(table)) => {
+            let pairs = table.pairs.iter().map(|(name, value)| {
+                let value = match &**element {
+                    Type::Option(_) if value.get("none").is_some() => value.clone(),
+                    Type::Option(some) => {
+                        let some = other_form(some, value.get("some").unwrap_or(&NIL));
+                        Value::record(Some(("some", some)).filter(|(_, some)| !some.is_nil()))
+                    }
+                    element => other_form(element, value),
+                };
+                (other_key(key, name), value)
+            });
+            Value::Table(Box::new(Table {
+                array: Vec::new(),
+                pairs: pairs.collect(),
+            }))
+        }
+        (Type::List(element) | Type::FixedList(element, _), Value::Table(table)) => {
+            Value::Table(Box::new(Table {
+                array: table
+                    .array
+                    .iter()
+                    .map(|value| other_form(element, value))
+                    .collect(),
+                pairs: table.pairs.clone(),
+            }))
+        }
         (Type::Tuple(types), Value::Table(table)) => {
             let parts = types.iter().zip(&table.array);
             let mut array: Vec<Value> = parts.map(|(ty, value)| other_form(ty, value)).collect();
@@ -222,6 +243,17 @@ fn other_form(ty: &Type, value: &Value) -> Value {
     }
 }
 
+/// A key as a float, or as a name that spells it.
+fn other_key(ty: &Type, key: &Value) -> Value {
+    match key {
+        Value::Integer(number) if number % 2 == 0 => other_form(ty, key),
+        Value::Integer(number) => Value::from(number.to_string()),
+        Value::Unsigned(number) => Value::from(number.to_string()),
+        Value::Boolean(value) => Value::from(value.to_string()),
+        name => name.clone(),
+    }
+}
+
 /// A table is its pairs, and a nil is no pair: which elements stand in an array is for Lua to say.
 fn as_lua_has_it(value: &Value) -> Value {
     let Value::Table(table) = value else {
@@ -244,7 +276,13 @@ struct Theirs {
 
 impl Theirs {
     fn new(component: &[u8]) -> Self {
-        static ENGINE: LazyLock<wasmtime::Engine> = LazyLock::new(wasmtime::Engine::default);
+        static ENGINE: LazyLock<wasmtime::Engine> = LazyLock::new(|| {
+            let mut config = wasmtime::Config::new();
+            config
+                .wasm_component_model_map(true)
+                .wasm_component_model_fixed_length_lists(true);
+            wasmtime::Engine::new(&config).unwrap()
+        });
         Self {
             component: Component::new(&ENGINE, component).unwrap(),
             linker: Linker::new(&ENGINE),
@@ -330,6 +368,26 @@ fn to_val(ty: &Type, value: &Value) -> Val {
                 .map(|value| to_val(element, value))
                 .collect(),
         }),
+        Type::FixedList(element, _) => {
+            let elements = elements(value).iter();
+            Val::FixedLengthList(elements.map(|value| to_val(element, value)).collect())
+        }
+        Type::Map(key, element) => {
+            let Value::Table(table) = value else {
+                panic!("{value:?} is no table")
+            };
+            let value = |value: &Value| match &**element {
+                Type::Option(_) if value.get("none").is_some() => Val::Option(None),
+                Type::Option(some) => Val::Option(boxed(some, value.get("some").unwrap_or(&NIL))),
+                element => to_val(element, value),
+            };
+            let entries = table.pairs.iter();
+            Val::Map(
+                entries
+                    .map(|(name, part)| (to_val(key, name), value(part)))
+                    .collect(),
+            )
+        }
         Type::Tuple(types) => {
             let parts = types.iter().zip(elements(value));
             Val::Tuple(parts.map(|(ty, value)| to_val(ty, value)).collect())
@@ -448,7 +506,7 @@ fn each_place(ty: &Type, value: &mut Value, path: &str, visit: &mut impl FnMut(&
         format!("{path}{}", step.trim_end_matches(": "))
     };
     match ty {
-        Type::List(inner) => {
+        Type::List(inner) | Type::FixedList(inner, _) => {
             for (index, element) in array(value).iter_mut().enumerate() {
                 each_place(inner, element, &format!("{path}[{}]", index + 1), visit);
             }
@@ -463,6 +521,19 @@ fn each_place(ty: &Type, value: &mut Value, path: &str, visit: &mut impl FnMut(&
                 if let Some(part) = part(value, &field.name) {
                     each_place(&field.ty, part, &named(&names::snake(&field.name)), visit);
                 }
+            }
+        }
+        Type::Map(_, element) => {
+            for (key, value) in pairs(value) {
+                let path = format!("{path}{}", step(key));
+                let Type::Option(some) = &**element else {
+                    each_place(element, value, &path, visit);
+                    continue;
+                };
+                if let Some(part) = part(value, "some") {
+                    each_place(some, part, &format!("{path}.some"), visit);
+                }
+                visit(element, value, &path);
             }
         }
         Type::Option(some) if some.is_nilable() => {
@@ -488,6 +559,25 @@ fn each_place(ty: &Type, value: &mut Value, path: &str, visit: &mut impl FnMut(&
         _ => {}
     }
     visit(ty, value, path);
+}
+
+/// How a path names the value under `key` of a map.
+fn step(key: &Value) -> String {
+    let error = match key {
+        Value::Integer(index @ 1..) => Error::new("").at_index(usize::try_from(index - 1).unwrap()),
+        Value::Integer(key) => Error::new("").at_field(&key.to_string()),
+        Value::Unsigned(key) => Error::new("").at_field(&key.to_string()),
+        Value::Boolean(key) => Error::new("").at_field(&key.to_string()),
+        key => Error::new("").at_field(&text(key)),
+    };
+    error.to_string().strip_suffix(": ").unwrap().to_owned()
+}
+
+fn pairs(value: &mut Value) -> &mut [(Value, Value)] {
+    match value {
+        Value::Table(table) => &mut table.pairs,
+        _ => &mut [],
+    }
 }
 
 fn array(value: &mut Value) -> &mut [Value] {
