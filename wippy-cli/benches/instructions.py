@@ -65,8 +65,10 @@ def costs(program, name, loops):
                 # The next line is what the callee took, which is counted there.
                 skip = True
             elif line[:1].isdigit() or line[:1] in "+-*":
-                if not skip:
-                    found[current] += int(line.split()[1])
+                columns = line.split()
+                # A line that cost nothing has no second column.
+                if not skip and len(columns) > 1:
+                    found[current] += int(columns[1])
                 skip = False
         return found
 

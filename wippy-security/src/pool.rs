@@ -183,11 +183,7 @@ impl<T: Pooled> Pool<T> {
         self.owner(context)
             .and_then(|owner| self.stock.take_used(&owner))
             .or_else(|| self.stock.take_unused())
-            .or_else(|| {
-                self.wipes()
-                    .then(|| self.stock.take_used(&Owner::Nobody))
-                    .flatten()
-            })
+            .or_else(|| self.take_wiped())
     }
 
     /// Takes an instance whose execution has ended. Wiped, it waits for another one; whether it does.

@@ -174,10 +174,12 @@ pub(super) fn spread(entries: Vec<&LinkedEntry>) -> Vec<(usize, &LinkedEntry)> {
     let mut seen = HashSet::new();
     let (mut firsts, mut others) = (Vec::with_capacity(entries.len()), Vec::new());
     for (place, entry) in entries.into_iter().enumerate() {
-        let guest = match &entry.config {
-            schema::Config::WasmFunction(function) => Some(&function.guest),
-            schema::Config::WasmProcess(process) => Some(&process.guest),
-            _ => None,
+        let guest = if let schema::Config::WasmFunction(function) = &entry.config {
+            Some(&function.guest)
+        } else if let schema::Config::WasmProcess(process) = &entry.config {
+            Some(&process.guest)
+        } else {
+            None
         };
         let is_first = guest.is_none_or(|guest| seen.insert(binary_of(guest)));
         let list = if is_first { &mut firsts } else { &mut others };

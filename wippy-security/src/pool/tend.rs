@@ -55,7 +55,7 @@ impl<T: Pooled> Pool<T> {
     /// What drops the wiped instances that nobody wants, as [`tend`](Self::tend).
     pub fn expire(self: &Arc<Self>) -> Option<impl Future<Output = ()> + Send + use<T>> {
         let pool = Arc::downgrade(self);
-        self.begin_tending().then(|| async move {
+        self.begin_tending().then_some(async move {
             // Looking first would find nothing while the one that came back is used again.
             loop {
                 tokio::time::sleep(EXPIRY_BEAT).await;
