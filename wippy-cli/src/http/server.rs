@@ -431,7 +431,10 @@ impl HttpServer {
         if http_body::Body::size_hint(&body).lower() > BODY_MAX {
             return answer::body_error(wippy_lua::http::BodyError::TooLarge, call_id);
         }
-        let mut context = (self.config.context)().with_call_id(Arc::clone(call_id));
+        // What one request leaves with a function is for none that comes later.
+        let mut context = (self.config.context)()
+            .with_own_execution()
+            .with_call_id(Arc::clone(call_id));
         if let Some(write) = self
             .config
             .service

@@ -6,6 +6,7 @@ mod hostile;
 mod hostile_guests;
 mod hostile_http2;
 mod idle;
+mod kept;
 mod live;
 mod log;
 mod mapped;
