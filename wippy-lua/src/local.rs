@@ -7,6 +7,7 @@ use mlua::Lua;
 use crate::{
     modules::{Console, Environment, Ledger, Seat, Tasks},
     raw,
+    require::Loader,
     worker::Program,
 };
 
@@ -21,6 +22,8 @@ pub(crate) struct Local {
     pub(crate) ledger: Ledger,
     /// What it has as a process.
     pub(crate) seat: OnceLock<Arc<Seat>>,
+    /// What its `require`s gave so far, once there is one.
+    pub(crate) loader: OnceLock<Arc<Loader>>,
 }
 
 impl Local {
@@ -31,6 +34,7 @@ impl Local {
             console,
             tasks: Tasks::default(),
             seat: OnceLock::new(),
+            loader: OnceLock::new(),
         })
     }
 

@@ -33,7 +33,7 @@ pub(crate) mod yaml;
 
 use std::sync::Arc;
 
-use mlua::{Lua, Value as LuaValue};
+use mlua::{Lua, Table, Value as LuaValue};
 use wippy_registry::EntryId;
 
 use crate::{Terminal, World, errors, raw};
@@ -96,7 +96,18 @@ pub(crate) struct Console {
 /// # Errors
 /// When memory does not suffice, or the module has nothing to work with here.
 pub(crate) fn open(lua: &Lua, name: &str, environment: &Environment) -> mlua::Result<LuaValue> {
-    let module = match name {
+    let module = raw::copied(lua, name, || make(lua, name, environment));
+    module.map(LuaValue::Table)
+}
+
+/// Whether what the module `name` gives may hold something outside of the state that is to be given up when nobody needs
+/// it any more: files, connections, subscriptions.
+pub(crate) fn holds(name: &str) -> bool {
+    matches!(name, "events" | "fs" | "http_client")
+}
+
+fn make(lua: &Lua, name: &str, environment: &Environment) -> mlua::Result<Table> {
+    match name {
         "base64" => base64::open(lua),
         "crypto" => crypto::open(lua),
         "ctx" => ctx::open(lua),
@@ -118,8 +129,7 @@ pub(crate) fn open(lua: &Lua, name: &str, environment: &Environment) -> mlua::Re
         "uuid" => uuid::open(lua),
         "yaml" => yaml::open(lua),
         _ => Err(mlua::Error::runtime(format!("there is no module `{name}`"))),
-    };
-    module.map(LuaValue::Table)
+    }
 }
 
 /// Makes the global `name`, which is one that is not Lua's own.
@@ -129,8 +139,8 @@ pub(crate) fn open(lua: &Lua, name: &str, environment: &Environment) -> mlua::Re
 pub(crate) fn global(lua: &Lua, name: &str, environment: &Environment) -> mlua::Result<LuaValue> {
     match name {
         "channel" => raw::lazy_table(lua, &raw::CHANNEL).map(LuaValue::Table),
-        "errors" => errors::open(lua).map(LuaValue::Table),
-        "payload" => payload::open(lua).map(LuaValue::Table),
+        "errors" => raw::copied(lua, name, || errors::open(lua)).map(LuaValue::Table),
+        "payload" => raw::copied(lua, name, || payload::open(lua)).map(LuaValue::Table),
         "print" => io::print(lua, environment).map(LuaValue::Function),
         "process" => raw::lazy_table(lua, &process::PROCESS).map(LuaValue::Table),
         _ => Ok(LuaValue::Nil),

@@ -41,6 +41,7 @@ mod message;
 mod object;
 mod preempt;
 mod reader;
+mod renew;
 mod schedule;
 mod send;
 mod stock;
@@ -58,6 +59,7 @@ pub(crate) use message::{
     transcode as payload_transcode, unmarshal as payload_unmarshal,
 };
 pub(crate) use object::{Metatables, foreign, integer_or_unsigned, unsigned, wrap_foreign};
+pub(crate) use renew::{copied, has_foreign, kept_function, renew};
 pub(crate) use schedule::Ready;
 pub(crate) use send::send;
 pub(crate) use stock::{BASE, mathematics, once, set_globals, set_string_metatable};

@@ -12,7 +12,7 @@ use crate::{
     Error, Library, MODULES,
     local::Local,
     modules::{self, Environment},
-    sandbox,
+    raw, sandbox,
     worker::Program,
 };
 
@@ -36,7 +36,7 @@ fn is_module(name: &str) -> bool {
 }
 
 /// What all `require`s of a state share.
-struct Loader {
+pub(crate) struct Loader {
     environment: Environment,
     program: Arc<Program>,
     /// Modules by name and libraries by id.
@@ -86,11 +86,14 @@ impl Declared {
 /// When memory does not suffice.
 pub(crate) fn of_entry(lua: &Lua) -> mlua::Result<LuaValue> {
     let local = Local::of(lua);
-    let loader = Arc::new(Loader {
-        environment: local.environment(),
-        program: local.program.clone(),
-        loaded: Mutex::default(),
+    let loader = local.loader.get_or_init(|| {
+        Arc::new(Loader {
+            environment: local.environment(),
+            program: local.program.clone(),
+            loaded: Mutex::default(),
+        })
     });
+    let loader = Arc::clone(loader);
     function(lua, loader, Declared::Entry(local.program.clone())).map(LuaValue::Function)
 }
 
@@ -171,13 +174,21 @@ fn load_library(lua: &Lua, loader: &Arc<Loader>, library: &Arc<Library>) -> mlua
 /// Runs a library's chunk with globals of its own.
 fn run_library(lua: &Lua, loader: &Arc<Loader>, library: &Arc<Library>) -> mlua::Result<LuaValue> {
     let globals = sandbox::globals(lua)?;
-    let declared = Declared::Library(library.clone());
+    let require = raw::kept_function(lua, &format!("require {}", library.id), None, || {
+        function(lua, loader.clone(), Declared::Library(library.clone()))
+    })?;
     // Set before anybody looks, so that it does not become that of the entry.
-    globals.set("require", function(lua, loader.clone(), declared)?)?;
+    globals.set("require", require)?;
     loader.program.library(lua, &library.id, &globals)?.call(())
 }
 
 impl Loader {
+    /// Forgets what was loaded: the next execution loads it anew. Whether any of it may [hold](modules::holds) something.
+    pub(crate) fn clear(&self) -> bool {
+        let loaded = std::mem::take(&mut *self.loaded.lock().unwrap_or_else(PoisonError::into_inner));
+        loaded.keys().any(|name| modules::holds(name))
+    }
+
     fn get(&self, name: &str) -> Option<Loaded> {
         self.loaded
             .lock()

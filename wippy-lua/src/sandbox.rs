@@ -2,7 +2,7 @@
 //!
 //! All of that is there, but made only when a script looks at it: an idle process is as small as what it uses.
 
-use std::sync::Arc;
+use std::{ffi::CStr, sync::Arc};
 
 use mlua::{Lua, LuaOptions, StdLib, Table, Value as LuaValue, Variadic};
 
@@ -11,7 +11,7 @@ use crate::{
     local::Local,
     modules::{self, Console},
     numbers,
-    raw::{self, BASE, Field, Metatables, Recipe, Vm, lazy_table},
+    raw::{self, BASE, Field, Kept, Metatables, Recipe, Vm, lazy_table},
     require,
     worker::Program,
 };
@@ -38,13 +38,13 @@ static GLOBALS: Recipe = Recipe::new(&[
     ("pairs", Field::Stock(BASE)),
     ("payload", Field::Made(|lua| shared(lua, "payload"))),
     ("pcall", Field::Stock(BASE)),
-    ("print", Field::Made(|lua| shared(lua, "print"))),
+    ("print", Field::Kept(|lua| shared(lua, "print"))),
     ("process", Field::Made(|lua| shared(lua, "process"))),
     ("rawequal", Field::Stock(BASE)),
     ("rawget", Field::Function(raw::raw_get)),
     ("rawlen", Field::Stock(BASE)),
     ("rawset", Field::Function(raw::raw_set)),
-    ("require", Field::Made(require::of_entry)),
+    ("require", Field::Kept(require::of_entry)),
     ("select", Field::Stock(BASE)),
     ("setmetatable", Field::Function(raw::set_metatable)),
     ("string", Field::Made(|lua| library(lua, "string", &STRING))),
@@ -71,7 +71,7 @@ static COROUTINE: Recipe = Recipe::new(&[
 
 static DEBUG: Recipe = Recipe::new(&[(
     "traceback",
-    Field::Made(|lua| {
+    Field::Kept(|lua| {
         let function =
             lua.create_function(|lua, arguments: Variadic<LuaValue>| traceback(lua, &arguments))?;
         Ok(LuaValue::Function(function))
@@ -83,7 +83,7 @@ static MATH: Recipe = Recipe::new(&[
     ("acos", Field::Stock("math")),
     ("asin", Field::Stock("math")),
     ("atan", Field::Stock("math")),
-    ("atan2", Field::Made(base::atan2)),
+    ("atan2", Field::Kept(base::atan2)),
     ("ceil", Field::Stock("math")),
     ("cos", Field::Stock("math")),
     ("cosh", Field::Stock("math")),
@@ -121,7 +121,7 @@ static OS: Recipe = Recipe::new(&[
     ("date", Field::Stock("os")),
     ("difftime", Field::Stock("os")),
     ("platform", Field::Text("wippy")),
-    ("time", Field::Made(base::time)),
+    ("time", Field::Kept(base::time)),
 ]);
 
 /// Without `dump`.
@@ -146,7 +146,7 @@ static STRING: Recipe = Recipe::new(&[
 
 static TABLE: Recipe = Recipe::new(&[
     ("concat", raw::guarded::CONCAT),
-    ("create", Field::Made(base::create_table)),
+    ("create", Field::Kept(base::create_table)),
     ("insert", raw::guarded::INSERT),
     ("move", raw::guarded::MOVE),
     ("pack", Field::Stock("table")),
@@ -202,19 +202,24 @@ fn furnish(lua: &Lua) -> mlua::Result<()> {
     raw::set_string_metatable(lua, &string)
 }
 
-/// Gives a state in which a script has run new globals and libraries, and collects everything that only the script
-/// could reach.
+/// Gives a state in which a script has run new globals and libraries, so that nothing reaches any more what only the
+/// script could reach. `chunk` is the script's, which is to run again with those.
 ///
-/// Whatever a script can change hangs on its globals, on what `require` gave it, or on the metatable of strings, and no
+/// Whatever a script can change hangs on its globals, on what `require` gave it, or on the methods of strings, and no
 /// finalizer of its own brings anything back, since `__gc` is refused. What stays is what scripts can use but not change:
-/// metatables of userdata with their methods, and the names of what was called.
+/// functions, metatables of userdata with their methods, the metatable of strings, and the names of what was called.
+///
+/// What is out of reach is collected by and by, as any garbage is; at once if it may hold something outside of the state:
+/// then the answer is true, and the caller sees to it.
 ///
 /// # Errors
 /// When memory does not suffice.
-pub(crate) fn wipe(lua: &Lua) -> mlua::Result<()> {
-    lua.unset_named_registry_value(CHANCE)?;
-    furnish(lua)?;
-    lua.gc_collect()
+pub(crate) fn wipe(lua: &Lua, chunk: Option<Kept>) -> mlua::Result<bool> {
+    let local = Local::of(lua);
+    let holds = local.loader.get().is_some_and(|loader| loader.clear());
+    let holds = holds || raw::has_foreign(lua);
+    raw::renew(lua, (&GLOBALS, &STRING), &[CHANCE], chunk)?;
+    Ok(holds)
 }
 
 /// Globals for an entry's script or for a library: the same values in a table of its own.
@@ -242,16 +247,17 @@ fn library(lua: &Lua, name: &'static str, recipe: &'static Recipe) -> mlua::Resu
 
 /// One of the two functions of `math` that share a state.
 fn of_chance(lua: &Lua, name: &str) -> mlua::Result<LuaValue> {
-    if let Some(mathematics) = lua.named_registry_value::<Option<Table>>(CHANCE)? {
+    let place = CHANCE.to_string_lossy();
+    if let Some(mathematics) = lua.named_registry_value::<Option<Table>>(&place)? {
         return mathematics.raw_get(name);
     }
     let mathematics = raw::mathematics(lua)?;
-    lua.set_named_registry_value(CHANCE, &mathematics)?;
+    lua.set_named_registry_value(&place, &mathematics)?;
     mathematics.raw_get(name)
 }
 
 /// Where the library that they come from is kept.
-const CHANCE: &str = "wippy.math";
+const CHANCE: &CStr = c"wippy.math";
 
 /// `debug.traceback([message [, level]])`; a message that is no string is returned as it is.
 fn traceback(lua: &Lua, arguments: &[LuaValue]) -> mlua::Result<LuaValue> {

@@ -61,7 +61,9 @@ impl Program {
     /// When memory does not suffice.
     pub(crate) fn library(&self, lua: &Lua, id: &EntryId, globals: &Table) -> mlua::Result<Function> {
         match self.libraries.get(id) {
-            Some(compiled) => compiled.load(lua, Some(globals)),
+            Some(compiled) => raw::kept_function(lua, &format!("chunk {id}"), Some(globals), || {
+                compiled.load(lua, Some(globals))
+            }),
             None => Err(mlua::Error::runtime(format!("there is no library `{id}`"))),
         }
     }
@@ -87,11 +89,18 @@ fn compile_libraries(
 /// A state that has more memory than this after it was wiped is dropped: what it keeps, nobody may want.
 const WIPED_BYTES_MAX: usize = 256 << 10;
 
+/// So much garbage is left to the collector when a state is wiped. More is collected at once.
+const GARBAGE_BYTES_MAX: usize = 48 << 10;
+
 /// A state with a script loaded into it.
 pub(crate) struct Worker {
     program: Arc<Program>,
+    /// The script's chunk, once it was loaded; it runs once for each execution that the state serves.
+    chunk: Option<Kept>,
     /// The method, once the chunk has run.
     method: Option<Kept>,
+    /// The memory that was left when everything out of reach was collected last, in bytes.
+    collected: usize,
     /// Whether the last call returned, with a value or an error.
     is_clean: bool,
     /// What it has as a process.
@@ -114,7 +123,9 @@ impl Worker {
         let vm = sandbox::new(&program, console).map_err(state)?;
         Ok(Self {
             program,
+            chunk: None,
             method: None,
+            collected: 0,
             is_clean: false,
             seat: None,
             is_settled: true,
@@ -179,8 +190,7 @@ impl Worker {
     }
 
     /// Makes the state as if nothing had run in it: whatever the script reached from its globals, its chunk and the
-    /// libraries is out of reach and collected. The last call was [forgotten](Self::reset). False if it cannot be, or is
-    /// not worth it.
+    /// libraries is out of reach. The last call was [forgotten](Self::reset). False if it cannot be, or is not worth it.
     pub(crate) fn wipe(&mut self) -> bool {
         if !self.is_reusable() || self.seat.is_some() {
             return false;
@@ -188,22 +198,39 @@ impl Worker {
         if let Some(method) = self.method.take() {
             self.vm.forget(method);
         }
-        sandbox::wipe(self.vm.lua()).is_ok() && self.memory_bytes() <= WIPED_BYTES_MAX
+        let Ok(holds) = sandbox::wipe(self.vm.lua(), self.chunk) else {
+            return false;
+        };
+        if holds || self.memory_bytes() > self.collected + GARBAGE_BYTES_MAX {
+            if self.vm.lua().gc_collect().is_err() {
+                return false;
+            }
+            self.collected = self.memory_bytes();
+        }
+        self.memory_bytes() <= WIPED_BYTES_MAX
     }
 
     /// Runs the chunk and finds the method in what it returns.
     async fn load(&mut self, context: &Context) -> Result<Kept, CallError> {
         let read = |error: mlua::Error| errors::from_mlua(&error, None);
         let script = &self.program.script;
-        let chunk = script
-            .load(self.vm.lua(), None)
-            .and_then(|chunk| self.vm.keep(&chunk));
-        let chunk = chunk.map_err(read)?;
+        let chunk = match self.chunk {
+            Some(chunk) => chunk,
+            None => script
+                .load(self.vm.lua(), None)
+                .and_then(|chunk| self.vm.keep(&chunk))
+                .map_err(read)?,
+        };
         self.vm
             .begin(chunk, context.clone(), &mut ValueReader::arguments(&[]))?;
-        self.run().await?;
-        // Of the chunk, only its functions are needed any more.
-        self.vm.forget(chunk);
+        let outcome = self.run().await;
+        if self.seat.is_some() {
+            // A process runs it once: of the chunk, only its functions are needed any more.
+            self.vm.forget(chunk);
+        } else {
+            self.chunk = Some(chunk);
+        }
+        outcome?;
         let returned = self.vm.take().map_err(read)?;
         let method = self.find(returned.front())?;
         let method = self.vm.keep(&method).map_err(read)?;

@@ -35,11 +35,11 @@ static HTTP: Recipe = Recipe::new(&[
     ("TRANSFER", Field::Made(constants::transfer)),
     (
         "request",
-        Field::Made(|lua| lua.create_function(request).map(LuaValue::Function)),
+        Field::Kept(|lua| lua.create_function(request).map(LuaValue::Function)),
     ),
     (
         "response",
-        Field::Made(|lua| lua.create_function(response).map(LuaValue::Function)),
+        Field::Kept(|lua| lua.create_function(response).map(LuaValue::Function)),
     ),
 ]);
 

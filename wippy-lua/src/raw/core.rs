@@ -120,6 +120,10 @@ pub(super) struct Core {
     pub deadline: Cell<Option<Instant>>,
     /// Set once the invocation must end, whatever the script does about it.
     pub terminated: Cell<bool>,
+    /// Whether an execution has ended that the state served.
+    pub reused: Cell<bool>,
+    /// Whether the script was given objects that belong to others.
+    pub has_foreign: Cell<bool>,
     /// An object on its way to Lua, out of reach of a `longjmp`.
     pub object: RefCell<Option<Arc<dyn Foreign>>>,
     /// Coroutines that wait to be taken over by the driver.
@@ -160,6 +164,8 @@ impl Core {
             context: RefCell::default(),
             deadline: Cell::new(None),
             terminated: Cell::new(false),
+            reused: Cell::new(false),
+            has_foreign: Cell::new(false),
             object: RefCell::default(),
             spawned: RefCell::default(),
             guarded: RefCell::default(),

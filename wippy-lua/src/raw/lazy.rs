@@ -19,6 +19,7 @@ use mlua::{
 use super::{
     bridge::push_bridge,
     core::{core, raise},
+    renew::{keep, push_kept},
     stock::{BASE, CFunction, stock},
 };
 
@@ -39,6 +40,8 @@ pub(crate) enum Field {
     Text(&'static str),
     /// Anything else.
     Made(Maker),
+    /// A function on which nothing hangs that belongs to one execution: it is made once for all that the state serves.
+    Kept(Maker),
     /// The table itself.
     This,
 }
@@ -120,15 +123,24 @@ pub(super) unsafe fn install(l: *mut lua_State) {
 pub(crate) fn lazy_table(lua: &Lua, recipe: &'static Recipe) -> mlua::Result<Table> {
     // SAFETY: the closure owns nothing.
     unsafe {
-        lua.exec_raw((), |l| {
-            ffi::lua_createtable(l, 0, 4);
-            ffi::lua_pushlightuserdata(l, ptr::from_ref(recipe).cast_mut().cast());
-            ffi::lua_rawsetp(l, -2, key(&RECIPE));
-            ffi::lua_pushinteger(l, 0);
-            ffi::lua_rawsetp(l, -2, key(&DONE));
-            ffi::lua_rawgetp(l, ffi::LUA_REGISTRYINDEX, ptr::from_ref(&core(l).lazy).cast());
-            ffi::lua_setmetatable(l, -2);
-        })
+        lua.exec_raw((), |l| push_lazy(l, recipe))
+    }
+}
+
+/// Pushes a lazy table.
+///
+/// # Safety
+/// As for any function that can raise; three free slots.
+pub(super) unsafe fn push_lazy(l: *mut lua_State, recipe: &'static Recipe) {
+    // SAFETY: by the caller.
+    unsafe {
+        ffi::lua_createtable(l, 0, 4);
+        ffi::lua_pushlightuserdata(l, ptr::from_ref(recipe).cast_mut().cast());
+        ffi::lua_rawsetp(l, -2, key(&RECIPE));
+        ffi::lua_pushinteger(l, 0);
+        ffi::lua_rawsetp(l, -2, key(&DONE));
+        ffi::lua_rawgetp(l, ffi::LUA_REGISTRYINDEX, ptr::from_ref(&core(l).lazy).cast());
+        ffi::lua_setmetatable(l, -2);
     }
 }
 
@@ -202,10 +214,13 @@ unsafe fn make(l: *mut lua_State, table: c_int, position: usize, field: &'static
             Field::Text(text) => {
                 ffi::lua_pushlstring(l, text.as_ptr().cast(), text.len());
             }
-            Field::Made(maker) => {
-                push_bridge(l);
-                ffi::lua_pushlightuserdata(l, ptr::from_ref(maker).cast_mut().cast());
-                ffi::lua_call(l, 1, 1);
+            Field::Made(maker) => push_made(l, maker),
+            Field::Kept(maker) => {
+                let key = ptr::from_ref(maker).cast();
+                if !push_kept(l, key) {
+                    push_made(l, maker);
+                    keep(l, key);
+                }
             }
             Field::This => ffi::lua_pushvalue(l, table),
         }
@@ -213,6 +228,15 @@ unsafe fn make(l: *mut lua_State, table: c_int, position: usize, field: &'static
         ffi::lua_pushvalue(l, -2);
         ffi::lua_rawset(l, table);
         mark(l, table, position);
+    }
+}
+
+unsafe fn push_made(l: *mut lua_State, maker: &'static Maker) {
+    // SAFETY: called by functions in C that own nothing.
+    unsafe {
+        push_bridge(l);
+        ffi::lua_pushlightuserdata(l, ptr::from_ref(maker).cast_mut().cast());
+        ffi::lua_call(l, 1, 1);
     }
 }
 

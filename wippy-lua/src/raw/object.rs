@@ -160,7 +160,10 @@ pub(super) unsafe fn push_parked(l: *mut lua_State, core: &Core) {
             .map(|object| object.as_any().is::<CallError>());
         let known = match is_error {
             Some(true) => &core.metatables.error,
-            Some(false) => &core.metatables.foreign,
+            Some(false) => {
+                core.has_foreign.set(true);
+                &core.metatables.foreign
+            }
             None => return ffi::lua_pushnil(l),
         };
         known.prepare(l, true);

@@ -2,7 +2,7 @@
 //!
 //! They are C functions without upvalues: their addresses are the same in every state, and pushing one takes no memory.
 
-use std::{collections::HashMap, ffi::c_int, sync::OnceLock};
+use std::{ffi::c_int, sync::OnceLock};
 
 use mlua::{
     Lua, LuaOptions, StdLib, Value as LuaValue,
@@ -20,18 +20,34 @@ pub(crate) const BASE: &str = "_G";
 /// # Panics
 /// When there is none, which is a mistake in a table of this crate.
 pub(crate) fn stock(library: &str, name: &str) -> CFunction {
-    static STOCK: OnceLock<HashMap<(String, String), CFunction>> = OnceLock::new();
+    static STOCK: OnceLock<Vec<Stocked>> = OnceLock::new();
     let known = STOCK.get_or_init(all);
-    *known
-        .get(&(library.to_owned(), name.to_owned()))
+    let place = known.binary_search_by(|stocked| stocked.key().cmp(&(library, name)));
+    place
+        .ok()
+        .and_then(|place| known.get(place))
         .expect("Lua's library has every function that is named in this crate")
+        .function
 }
 
-/// The functions of a state that is made for this.
-fn all() -> HashMap<(String, String), CFunction> {
+/// A function of Lua's own.
+struct Stocked {
+    library: String,
+    name: String,
+    function: CFunction,
+}
+
+impl Stocked {
+    fn key(&self) -> (&str, &str) {
+        (&self.library, &self.name)
+    }
+}
+
+/// The functions of a state that is made for this, in the order of their names.
+fn all() -> Vec<Stocked> {
     let libraries =
         StdLib::COROUTINE | StdLib::TABLE | StdLib::STRING | StdLib::UTF8 | StdLib::MATH | StdLib::OS;
-    let mut known = HashMap::new();
+    let mut known = Vec::new();
     let Ok(lua) = Lua::new_with(libraries, LuaOptions::default()) else {
         return known;
     };
@@ -39,7 +55,11 @@ fn all() -> HashMap<(String, String), CFunction> {
         if let (Some(name), LuaValue::Function(function)) = (name.as_string(), value)
             && let Some(address) = address(&lua, function)
         {
-            known.insert((library.to_owned(), name.to_string_lossy()), address);
+            known.push(Stocked {
+                library: library.to_owned(),
+                name: name.to_string_lossy(),
+                function: address,
+            });
         }
     };
     for (name, value) in lua.globals().pairs().filter_map(Result::ok) {
@@ -58,6 +78,7 @@ fn all() -> HashMap<(String, String), CFunction> {
             keep(STRING_METATABLE, &name, &value);
         }
     }
+    known.sort_unstable_by(|left, right| left.key().cmp(&right.key()));
     known
 }
 
@@ -94,7 +115,7 @@ pub(crate) fn mathematics(lua: &Lua) -> mlua::Result<mlua::Table> {
 }
 
 /// The key under which the registry has the table of libraries, which tracebacks take names from.
-const LOADED: &std::ffi::CStr = c"_LOADED";
+pub(super) const LOADED: &std::ffi::CStr = c"_LOADED";
 
 /// Makes `globals` the state's, and forgets those that it came with.
 ///

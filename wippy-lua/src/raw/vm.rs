@@ -532,6 +532,13 @@ impl Drop for Vm {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kept(c_int);
 
+impl Kept {
+    /// Where the registry has it.
+    pub(super) fn reference(self) -> i64 {
+        i64::from(self.0)
+    }
+}
+
 /// Wakes the task again after everybody else had a turn, clocks and sockets among them: a plain wake would have the
 /// scheduler look at those only after many more turns of this script.
 fn let_others(waking: &mut Waking<'_>) {
