@@ -96,7 +96,11 @@ pub(crate) struct Console {
 /// # Errors
 /// When memory does not suffice, or the module has nothing to work with here.
 pub(crate) fn open(lua: &Lua, name: &str, environment: &Environment) -> mlua::Result<LuaValue> {
-    let module = raw::copied(lua, name, || make(lua, name, environment));
+    let module = match name {
+        // It is lazy, and so as cheap to make as to copy.
+        "http" => http::open(lua),
+        _ => raw::copied(lua, name, || make(lua, name, environment)),
+    };
     module.map(LuaValue::Table)
 }
 
@@ -116,7 +120,6 @@ fn make(lua: &Lua, name: &str, environment: &Environment) -> mlua::Result<Table>
         "fs" => fs::open(lua, environment),
         "funcs" => funcs::open(lua),
         "hash" => hash::open(lua),
-        "http" => http::open(lua),
         "http_client" => http_client::open(lua, environment),
         "io" => io::open(lua, environment),
         "json" => json::open(lua),

@@ -1,8 +1,8 @@
 //! `require`: gives what an entry declares, and says what to add for what it does not.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use mlua::{Function, Lua, Value as LuaValue};
@@ -39,8 +39,8 @@ fn is_module(name: &str) -> bool {
 pub(crate) struct Loader {
     environment: Environment,
     program: Arc<Program>,
-    /// Modules by name and libraries by id.
-    loaded: Mutex<HashMap<String, Loaded>>,
+    /// Modules by name and libraries by id; they are few.
+    loaded: Mutex<Vec<(String, Loaded)>>,
 }
 
 /// How far something is loaded.
@@ -183,31 +183,33 @@ fn run_library(lua: &Lua, loader: &Arc<Loader>, library: &Arc<Library>) -> mlua:
 }
 
 impl Loader {
+    fn lock(&self) -> MutexGuard<'_, Vec<(String, Loaded)>> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Forgets what was loaded: the next execution loads it anew. Whether any of it may [hold](modules::holds) something.
     pub(crate) fn clear(&self) -> bool {
-        let loaded = std::mem::take(&mut *self.loaded.lock().unwrap_or_else(PoisonError::into_inner));
-        loaded.keys().any(|name| modules::holds(name))
+        let mut loaded = self.lock();
+        let holds = loaded.iter().any(|(name, _)| modules::holds(name));
+        loaded.clear();
+        holds
     }
 
     fn get(&self, name: &str) -> Option<Loaded> {
-        self.loaded
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(name)
-            .cloned()
+        let loaded = self.lock();
+        let (_, found) = loaded.iter().find(|(known, _)| known == name)?;
+        Some(found.clone())
     }
 
     fn set(&self, name: &str, value: Loaded) {
-        self.loaded
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name.to_owned(), value);
+        let mut loaded = self.lock();
+        match loaded.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => *known = value,
+            None => loaded.push((name.to_owned(), value)),
+        }
     }
 
     fn forget(&self, name: &str) {
-        self.loaded
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(name);
+        self.lock().retain(|(known, _)| known != name);
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     local::Local,
     modules::{self, Console},
     numbers,
-    raw::{self, BASE, Field, Kept, Metatables, Recipe, Vm, lazy_table},
+    raw::{self, BASE, Field, Kept, Maker, Metatables, Recipe, Vm, lazy_table},
     require,
     worker::Program,
 };
@@ -198,9 +198,11 @@ pub(crate) fn new(program: &Arc<Program>, console: Option<Console>) -> mlua::Res
 fn furnish(lua: &Lua) -> mlua::Result<()> {
     let globals = globals(lua)?;
     raw::set_globals(lua, &globals)?;
-    let string = library(lua, "string", &STRING)?;
-    raw::set_string_metatable(lua, &string)
+    raw::set_string_metatable(lua, &STRING_METHODS)
 }
+
+/// Where strings find their methods.
+static STRING_METHODS: Maker = |lua| library(lua, "string", &STRING);
 
 /// Gives a state in which a script has run new globals and libraries, so that nothing reaches any more what only the
 /// script could reach. `chunk` is the script's, which is to run again with those.
@@ -218,7 +220,7 @@ pub(crate) fn wipe(lua: &Lua, chunk: Option<Kept>) -> mlua::Result<bool> {
     let local = Local::of(lua);
     let holds = local.loader.get().is_some_and(|loader| loader.clear());
     let holds = holds || raw::has_foreign(lua);
-    raw::renew(lua, (&GLOBALS, &STRING), &[CHANCE], chunk)?;
+    raw::renew(lua, &GLOBALS, &[CHANCE], chunk)?;
     Ok(holds)
 }
 

@@ -231,29 +231,26 @@ impl Worker {
             self.chunk = Some(chunk);
         }
         outcome?;
-        let returned = self.vm.take().map_err(read)?;
-        let method = self.find(returned.front())?;
-        let method = self.vm.keep(&method).map_err(read)?;
+        // The method in the table that the chunk returned. A chunk may also return the function itself.
+        let found = self.vm.keep_returned(&self.program.source.method).map_err(read)?;
+        let Some(method) = found else {
+            let returned = self.vm.take().map_err(read)?;
+            return Err(self.no_method(returned.front()));
+        };
         self.method = Some(method);
         Ok(method)
     }
 
-    /// The method in the table that the chunk returned. A chunk may also return the function itself.
-    fn find(&self, returned: Option<&LuaValue>) -> Result<Function, CallError> {
+    /// Why there is no method in what the chunk returned.
+    #[cold]
+    fn no_method(&self, returned: Option<&LuaValue>) -> CallError {
         let Source { id, name, method, .. } = &self.program.source;
-        let table = match returned {
-            Some(LuaValue::Table(table)) => table,
-            Some(LuaValue::Function(function)) => return Ok(function.clone()),
-            other => {
-                let found = other.map_or("nothing", LuaValue::type_name);
-                return Err(CallError::invalid(format!(
-                    "`{name}` must return a table of functions (`return {{ {method} = {method} }}`), it returns {found}"
-                )));
-            }
+        let Some(LuaValue::Table(table)) = returned else {
+            let found = returned.map_or("nothing", LuaValue::type_name);
+            return CallError::invalid(format!(
+                "`{name}` must return a table of functions (`return {{ {method} = {method} }}`), it returns {found}"
+            ));
         };
-        if let Ok(LuaValue::Function(function)) = table.raw_get::<LuaValue>(&**method) {
-            return Ok(function);
-        }
         let mut known: Vec<String> = table
             .pairs::<LuaValue, LuaValue>()
             .filter_map(Result::ok)
@@ -267,7 +264,7 @@ impl Worker {
             known.join(", ")
         };
         let message = format!("`{id}` has no method `{method}`: `{name}` returns {known}");
-        Err(CallError::new(ErrorKind::NotFound, message))
+        CallError::new(ErrorKind::NotFound, message)
     }
 
     /// Runs what was begun to its end.

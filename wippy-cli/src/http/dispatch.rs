@@ -26,7 +26,7 @@ pub(super) struct Trace {
 }
 
 /// Finds out who answers a request, and lets them.
-pub(super) async fn dispatch(table: &Routes, mut inbound: Inbound, trace: &mut Trace) -> Response<Body> {
+pub(super) async fn dispatch(table: &Routes, mut inbound: Box<Inbound>, trace: &mut Trace) -> Response<Body> {
     let (method, path) = (inbound.parts.method.clone(), inbound.parts.uri.clone());
     match table.find(&method, path.path()) {
         Found::Endpoint(endpoint, params) => {
@@ -74,9 +74,9 @@ pub(super) async fn dispatch(table: &Routes, mut inbound: Inbound, trace: &mut T
 /// Answers a request within layers.
 async fn within(
     layers: &[Layer],
-    mut inbound: Inbound,
+    mut inbound: Box<Inbound>,
     trace: &mut Trace,
-    answer: impl AsyncFnOnce(Inbound) -> Response<Body>,
+    answer: impl AsyncFnOnce(Box<Inbound>) -> Response<Body>,
 ) -> Response<Body> {
     let mut passed = Vec::with_capacity(layers.len());
     let mut refusal = None;

@@ -79,7 +79,7 @@ impl fmt::Debug for Target {
 
 impl Endpoint {
     /// Answers a request.
-    pub(super) async fn answer(&self, inbound: Inbound) -> Response<Body> {
+    pub(super) async fn answer(&self, inbound: Box<Inbound>) -> Response<Body> {
         let call_id = Arc::clone(&inbound.call_id);
         let outcome = match &self.target {
             Target::Script => match self.function(&inbound.context) {
@@ -115,7 +115,7 @@ impl Endpoint {
     async fn answer_mapped(
         &self,
         mapping: &Mapping,
-        mut inbound: Inbound,
+        mut inbound: Box<Inbound>,
     ) -> Result<Response<Body>, CallError> {
         let body = if mapping.wants_body() {
             match gathered(inbound.body.take(), MAPPED_BODY_MAX).await {
@@ -133,10 +133,10 @@ impl Endpoint {
         }
     }
 
-    async fn answer_proxied(&self, proxy: &dyn Proxy, inbound: Inbound) -> Result<Response<Body>, CallError> {
+    async fn answer_proxied(&self, proxy: &dyn Proxy, inbound: Box<Inbound>) -> Result<Response<Body>, CallError> {
         let Inbound {
             parts, body, context, ..
-        } = inbound;
+        } = *inbound;
         let permit = authorize(&context, "funcs.call", self.function.as_str())?;
         let body = body.unwrap_or_else(|| {
             use http_body_util::BodyExt as _;

@@ -62,7 +62,7 @@ struct Opened {
 
 impl Files {
     /// Answers a request for the file at `rest`, which is the path behind that of the files.
-    pub(super) async fn answer(self: Arc<Self>, inbound: Inbound, rest: &str) -> Response<Body> {
+    pub(super) async fn answer(self: Arc<Self>, inbound: Box<Inbound>, rest: &str) -> Response<Body> {
         if !matches!(*inbound.method(), Method::GET | Method::HEAD) {
             return other_method(&inbound);
         }

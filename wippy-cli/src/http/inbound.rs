@@ -7,7 +7,7 @@ use wippy_security::Context;
 
 use super::body::RequestBody;
 
-/// A request with all that is known about it.
+/// A request with all that is known about it. It goes through many hands, and is large: in a box.
 pub(super) struct Inbound {
     pub(super) parts: Parts,
     pub(super) body: Option<RequestBody>,

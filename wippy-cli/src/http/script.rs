@@ -25,7 +25,7 @@ use super::{
 type Running = Pin<Box<dyn Future<Output = Result<Value, CallError>> + Send>>;
 
 /// Calls a script and answers with what it writes.
-pub(super) async fn answer(function: Held, inbound: Inbound) -> Response<Body> {
+pub(super) async fn answer(function: Held, inbound: Box<Inbound>) -> Response<Body> {
     let Inbound {
         parts,
         body,
@@ -33,7 +33,7 @@ pub(super) async fn answer(function: Held, inbound: Inbound) -> Response<Body> {
         call_id,
         context,
         params,
-    } = inbound;
+    } = *inbound;
     let request = Request {
         parts,
         params,

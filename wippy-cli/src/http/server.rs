@@ -444,29 +444,33 @@ impl HttpServer {
         {
             context = context.with_timeout(write);
         }
-        context = traced(&context, &parts, trace);
+        context = traced(context, &parts, trace);
         let patience = match self.patience {
             BodyPatience::Whole(read) => Patience::Until(tokio::time::Instant::now() + read),
             BodyPatience::Each(part) => Patience::Each(part),
             BodyPatience::Endless => Patience::Endless,
         };
-        let inbound = Inbound {
+        let inbound = Box::new(Inbound {
             body: received(body, patience),
             parts,
             client,
             call_id: Arc::clone(call_id),
             context,
             params: Vec::new(),
-        };
+        });
         dispatch(&self.routes.load_full(), inbound, trace).await
     }
 }
 
 /// The context of a request as a part of the trace that it says it belongs to, or of one that begins with it.
-fn traced(context: &Context, parts: &Parts, trace: &mut Trace) -> Context {
+fn traced(context: Context, parts: &Parts, trace: &mut Trace) -> Context {
     let header = parts.headers.get(TracePlace::HEADER);
     let place = header.and_then(|place| place.to_str().ok()?.parse().ok());
-    let context = place.map_or_else(|| context.clone(), |place| context.with_trace(place));
+    let context = match place {
+        Some(place) => context.with_trace(place),
+        None if context.dispatcher().tracer().is_none() => return context,
+        None => context,
+    };
     let (mut span, context) = Span::enter(&context, SpanKind::Server, parts.method.as_str());
     if let Some(span) = &mut span {
         span.set("http.request.method", parts.method.as_str());

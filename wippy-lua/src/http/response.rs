@@ -198,6 +198,14 @@ impl Output {
                 "`{name}` belongs to the connection: the server sets it"
             )));
         }
+        self.set_known_header(name, value)
+    }
+
+    pub(crate) fn set_content_type(&self, value: &[u8]) -> Result<(), CallError> {
+        self.set_known_header(header::CONTENT_TYPE, value)
+    }
+
+    fn set_known_header(&self, name: HeaderName, value: &[u8]) -> Result<(), CallError> {
         let value = HeaderValue::from_bytes(value).map_err(|_| {
             CallError::invalid(format!("the value of header `{name}` has a control character"))
         })?;

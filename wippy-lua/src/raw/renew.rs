@@ -19,7 +19,7 @@ use super::{
     Kept,
     core::core,
     lazy::{Recipe, push_lazy},
-    stock::LOADED,
+    stock::{LOADED, unset_string_methods},
 };
 
 /// How deep the tables of a module are nested at most.
@@ -32,7 +32,7 @@ const DEPTH_MAX: u32 = 8;
 /// When memory does not suffice.
 pub(crate) fn renew(
     lua: &Lua,
-    (globals, string): (&'static Recipe, &'static Recipe),
+    globals: &'static Recipe,
     forgotten: &[&CStr],
     chunk: Option<Kept>,
 ) -> mlua::Result<()> {
@@ -54,15 +54,7 @@ pub(crate) fn renew(
                 ffi::lua_settop(l, 2);
             }
             ffi::lua_rawseti(l, ffi::LUA_REGISTRYINDEX, ffi::LUA_RIDX_GLOBALS);
-            push_lazy(l, string);
-            ffi::lua_pushvalue(l, -1);
-            ffi::lua_setfield(l, 1, c"string".as_ptr());
-            // The metatable of strings is shown to no script; what it leads to is.
-            ffi::lua_pushlstring(l, c"".as_ptr(), 0);
-            ffi::lua_getmetatable(l, -1);
-            ffi::lua_pushvalue(l, 2);
-            ffi::lua_setfield(l, -2, c"__index".as_ptr());
-            ffi::lua_settop(l, 1);
+            unset_string_methods(l);
             ffi::lua_setfield(l, ffi::LUA_REGISTRYINDEX, LOADED.as_ptr());
             for name in forgotten {
                 ffi::lua_pushnil(l);

@@ -2,12 +2,18 @@
 //!
 //! They are C functions without upvalues: their addresses are the same in every state, and pushing one takes no memory.
 
-use std::{ffi::c_int, sync::OnceLock};
+use std::{
+    ffi::{c_int, c_void},
+    ptr,
+    sync::OnceLock,
+};
 
 use mlua::{
     Lua, LuaOptions, StdLib, Value as LuaValue,
     ffi::{self, lua_State},
 };
+
+use super::{bridge::push_bridge, lazy::Maker};
 
 /// A function in C.
 pub(crate) type CFunction = unsafe extern "C-unwind" fn(*mut lua_State) -> c_int;
@@ -158,31 +164,72 @@ pub(crate) fn once(
     Ok(value)
 }
 
-/// Lets strings find their methods in `library`, and calculate as numbers.
+/// Lets strings find their methods in the library that `methods` makes when the first one is looked for, and calculate as
+/// numbers. Scripts are not shown the metatable, so only what it leads to is ever changed.
 ///
 /// # Errors
 /// When memory does not suffice.
-pub(crate) fn set_string_metatable(lua: &Lua, library: &LuaValue) -> mlua::Result<()> {
+pub(crate) fn set_string_metatable(lua: &Lua, methods: &'static Maker) -> mlua::Result<()> {
     const ARITHMETIC: [&std::ffi::CStr; 8] = [
         c"__add", c"__sub", c"__mul", c"__mod", c"__pow", c"__div", c"__idiv", c"__unm",
     ];
     let functions = ARITHMETIC.map(|name| stock(STRING_METATABLE, &name.to_string_lossy()));
     // SAFETY: the closure owns nothing; the table is its argument.
     unsafe {
-        lua.exec_raw(library, |l| {
+        lua.exec_raw((), |l| {
             ffi::lua_createtable(l, 0, 10);
             for (name, function) in ARITHMETIC.iter().zip(&functions) {
                 ffi::lua_pushcfunction(l, *function);
                 ffi::lua_setfield(l, -2, name.as_ptr());
             }
-            ffi::lua_pushvalue(l, 1);
-            ffi::lua_setfield(l, -2, c"__index".as_ptr());
+            ffi::lua_pushlightuserdata(l, ptr::from_ref(methods).cast_mut().cast());
+            ffi::lua_rawsetp(l, ffi::LUA_REGISTRYINDEX, methods_key());
             ffi::lua_pushstring(l, c"string".as_ptr());
             ffi::lua_setfield(l, -2, c"__metatable".as_ptr());
             ffi::lua_pushlstring(l, c"".as_ptr(), 0);
             ffi::lua_pushvalue(l, -2);
             ffi::lua_setmetatable(l, -2);
+            unset_string_methods(l);
             ffi::lua_settop(l, 0);
         })
+    }
+}
+
+/// The key under which the registry has what makes the methods of strings.
+fn methods_key() -> *const c_void {
+    static KEY: u8 = 0;
+    ptr::from_ref(&KEY).cast()
+}
+
+/// Has the library of strings' methods made anew, by whoever looks for a method next.
+///
+/// # Safety
+/// As for any function that can raise; three free slots. The metatable of strings is ours.
+pub(super) unsafe fn unset_string_methods(l: *mut lua_State) {
+    // SAFETY: by the caller.
+    unsafe {
+        ffi::lua_pushlstring(l, c"".as_ptr(), 0);
+        ffi::lua_getmetatable(l, -1);
+        ffi::lua_pushcfunction(l, first_method);
+        ffi::lua_setfield(l, -2, c"__index".as_ptr());
+        ffi::lua_settop(l, -3);
+    }
+}
+
+/// `__index` of strings until a method was looked for.
+unsafe extern "C-unwind" fn first_method(l: *mut lua_State) -> c_int {
+    // SAFETY: nothing that needs dropping is alive here when something raises. The bridge answers a table.
+    unsafe {
+        ffi::lua_settop(l, 2);
+        push_bridge(l);
+        ffi::lua_rawgetp(l, ffi::LUA_REGISTRYINDEX, methods_key());
+        ffi::lua_call(l, 1, 1);
+        ffi::lua_pushlstring(l, c"".as_ptr(), 0);
+        ffi::lua_getmetatable(l, -1);
+        ffi::lua_pushvalue(l, 3);
+        ffi::lua_setfield(l, -2, c"__index".as_ptr());
+        ffi::lua_pushvalue(l, 2);
+        ffi::lua_gettable(l, 3);
+        1
     }
 }

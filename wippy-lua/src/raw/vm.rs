@@ -171,11 +171,42 @@ impl Vm {
 
     /// Keeps `function` no longer.
     pub(crate) fn forget(&self, function: Kept) {
-        // SAFETY: releasing a reference needs no memory that is not there. The closure owns nothing.
-        let _ = unsafe {
-            self.lua
-                .exec_raw::<()>((), |l| ffi::luaL_unref(l, ffi::LUA_REGISTRYINDEX, function.0))
-        };
+        // SAFETY: the main thread runs no code now and has its minimum of free slots. Releasing a reference writes to what
+        // is there, which needs no memory and does not raise.
+        unsafe {
+            ffi::luaL_unref(self.core.workbench.get(), ffi::LUA_REGISTRYINDEX, function.0);
+        }
+    }
+
+    /// Keeps the function that the invocation returned, or the function `name` of the table that it returned; nothing if
+    /// it returned neither. What it returned stays on the coroutine's stack.
+    ///
+    /// # Errors
+    /// When memory does not suffice.
+    pub(crate) fn keep_returned(&self, name: &str) -> mlua::Result<Option<Kept>> {
+        let thread = self.main.thread;
+        let mut reference = ffi::LUA_NOREF;
+        // SAFETY: the main coroutine has ended, its stack holds the results and has room for another. The closure owns
+        // nothing.
+        unsafe {
+            if ffi::lua_checkstack(thread, 1) == 0 || ffi::lua_gettop(thread) == 0 {
+                return Ok(None);
+            }
+            let reference = &mut reference;
+            self.lua.exec_raw::<()>((), move |l| {
+                ffi::lua_pushvalue(thread, 1);
+                ffi::lua_xmove(thread, l, 1);
+                if ffi::lua_istable(l, 1) != 0 {
+                    ffi::lua_pushlstring(l, name.as_ptr().cast(), name.len());
+                    ffi::lua_rawget(l, 1);
+                }
+                if ffi::lua_isfunction(l, -1) != 0 {
+                    *reference = ffi::luaL_ref(l, ffi::LUA_REGISTRYINDEX);
+                }
+                ffi::lua_settop(l, 0);
+            })?;
+        }
+        Ok((reference != ffi::LUA_NOREF).then_some(Kept(reference)))
     }
 
     /// Begins an invocation of `function` with the arguments that `arguments` stands on the list of.

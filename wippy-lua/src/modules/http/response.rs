@@ -63,12 +63,7 @@ impl UserData for ResponseHandle {
             },
         );
         methods.add_method("set_content_type", |lua, this, value: LuaString| {
-            only_error(
-                lua,
-                this.exchange
-                    .output
-                    .set_header(b"content-type", &value.as_bytes()),
-            )
+            only_error(lua, this.exchange.output.set_content_type(&value.as_bytes()))
         });
         methods.add_method("set_transfer", |lua, this, transfer: String| {
             let outcome = match transfer.as_str() {
