@@ -52,7 +52,9 @@ mod writer;
 pub(crate) use self::core::deadline_error;
 pub(crate) use call::{call_function, index_function, method_function};
 pub(crate) use channel::{CHANNEL, Delivery, Source, close_channel, sourced_channel};
-pub(crate) use lazy::{Field, Maker, Recipe, get_metatable, lazy_table, next, raw_get, raw_set, set_metatable};
+pub(crate) use lazy::{
+    Field, Maker, Recipe, get_metatable, lazy_table, next, raw_get, raw_set, set_metatable,
+};
 pub(crate) use message::{
     Methods, data as payload_data, format as payload_format, from as message_from, payload,
     payload_of as message_payload, payload_parts, payloads as message_payloads, topic as message_topic,

@@ -133,7 +133,11 @@ impl Endpoint {
         }
     }
 
-    async fn answer_proxied(&self, proxy: &dyn Proxy, inbound: Box<Inbound>) -> Result<Response<Body>, CallError> {
+    async fn answer_proxied(
+        &self,
+        proxy: &dyn Proxy,
+        inbound: Box<Inbound>,
+    ) -> Result<Response<Body>, CallError> {
         let Inbound {
             parts, body, context, ..
         } = *inbound;

@@ -122,9 +122,7 @@ pub(super) unsafe fn install(l: *mut lua_State) {
 /// When memory does not suffice.
 pub(crate) fn lazy_table(lua: &Lua, recipe: &'static Recipe) -> mlua::Result<Table> {
     // SAFETY: the closure owns nothing.
-    unsafe {
-        lua.exec_raw((), |l| push_lazy(l, recipe))
-    }
+    unsafe { lua.exec_raw((), |l| push_lazy(l, recipe)) }
 }
 
 /// Pushes a lazy table.
@@ -173,12 +171,16 @@ unsafe fn recipe(l: *mut lua_State, at: c_int) -> Option<(&'static Recipe, u64)>
     }
 }
 
+/// A field of a lazy table that was neither made nor set.
+struct Missing {
+    position: usize,
+    field: &'static (&'static str, Field),
+    /// What is done of the table.
+    done: u64,
+}
+
 /// The field of the lazy table at `table` that has the name at `name`, if it was neither made nor set.
-unsafe fn missing(
-    l: *mut lua_State,
-    table: c_int,
-    name: c_int,
-) -> Option<(usize, &'static (&'static str, Field))> {
+unsafe fn missing(l: *mut lua_State, table: c_int, name: c_int) -> Option<Missing> {
     // SAFETY: as for `is_lazy`. A string is not converted, and stays while it is looked at.
     unsafe {
         if ffi::lua_type(l, name) != ffi::LUA_TSTRING {
@@ -188,38 +190,46 @@ unsafe fn missing(
         let mut length = 0;
         let text = ffi::lua_tolstring(l, name, &raw mut length);
         let (position, field) = recipe.find(slice::from_raw_parts(text.cast(), length))?;
-        (done & (1 << position) == 0).then_some((position, field))
+        let missing = Missing {
+            position,
+            field,
+            done,
+        };
+        (done & (1 << position) == 0).then_some(missing)
     }
 }
 
-/// Remembers that a field of the lazy table at `table` was made or set.
-unsafe fn mark(l: *mut lua_State, table: c_int, position: usize) {
+/// Remembers that a field of the lazy table at `table` was made or set, beside those that are `done`.
+unsafe fn mark(l: *mut lua_State, table: c_int, position: usize, done: u64) {
     // SAFETY: as for `is_lazy`. The key is there, so that no memory is needed.
     unsafe {
-        if let Some((_, done)) = recipe(l, table) {
-            ffi::lua_pushinteger(l, (done | (1 << position)).cast_signed());
-            ffi::lua_rawsetp(l, table, key(&DONE));
-        }
+        ffi::lua_pushinteger(l, (done | (1 << position)).cast_signed());
+        ffi::lua_rawsetp(l, table, key(&DONE));
     }
 }
 
 /// Makes a field of the lazy table at `table`, and leaves its value at the top.
-unsafe fn make(l: *mut lua_State, table: c_int, position: usize, field: &'static (&'static str, Field)) {
+unsafe fn make(l: *mut lua_State, table: c_int, missing: &Missing) {
     // SAFETY: called by functions in C that own nothing.
     unsafe {
-        let (name, field) = field;
+        let (name, field) = missing.field;
+        let mut done = Some(missing.done);
         match field {
             Field::Stock(library) => ffi::lua_pushcfunction(l, stock(library, name)),
             Field::Function(function) => ffi::lua_pushcfunction(l, *function),
             Field::Text(text) => {
                 ffi::lua_pushlstring(l, text.as_ptr().cast(), text.len());
             }
-            Field::Made(maker) => push_made(l, maker),
+            Field::Made(maker) => {
+                push_made(l, maker);
+                done = None;
+            }
             Field::Kept(maker) => {
                 let key = ptr::from_ref(maker).cast();
                 if !push_kept(l, key) {
                     push_made(l, maker);
                     keep(l, key);
+                    done = None;
                 }
             }
             Field::This => ffi::lua_pushvalue(l, table),
@@ -227,7 +237,10 @@ unsafe fn make(l: *mut lua_State, table: c_int, position: usize, field: &'static
         ffi::lua_pushlstring(l, name.as_ptr().cast(), name.len());
         ffi::lua_pushvalue(l, -2);
         ffi::lua_rawset(l, table);
-        mark(l, table, position);
+        // Making one may have made others.
+        if let Some(done) = done.or_else(|| recipe(l, table).map(|(_, done)| done)) {
+            mark(l, table, missing.position, done);
+        }
     }
 }
 
@@ -250,9 +263,16 @@ unsafe fn fill(l: *mut lua_State, table: c_int) {
         };
         for (position, field) in recipe.fields.iter().enumerate() {
             // Making one may have made others.
-            let is_done = self::recipe(l, table).is_none_or(|(_, done)| done & (1 << position) != 0);
-            if !is_done {
-                make(l, table, position, field);
+            let Some((_, done)) = self::recipe(l, table) else {
+                return;
+            };
+            if done & (1 << position) == 0 {
+                let missing = Missing {
+                    position,
+                    field,
+                    done,
+                };
+                make(l, table, &missing);
                 ffi::lua_settop(l, -2);
             }
         }
@@ -270,7 +290,7 @@ unsafe extern "C-unwind" fn index(l: *mut lua_State) -> c_int {
     // SAFETY: nothing that needs dropping is alive here when something raises; so in all functions below.
     unsafe {
         match missing(l, 1, 2) {
-            Some((position, field)) => make(l, 1, position, field),
+            Some(missing) => make(l, 1, &missing),
             None => ffi::lua_pushnil(l),
         }
         1
@@ -281,8 +301,8 @@ unsafe extern "C-unwind" fn index(l: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn new_index(l: *mut lua_State) -> c_int {
     // SAFETY: see `index`.
     unsafe {
-        if let Some((position, _)) = missing(l, 1, 2) {
-            mark(l, 1, position);
+        if let Some(Missing { position, done, .. }) = missing(l, 1, 2) {
+            mark(l, 1, position, done);
         }
         ffi::lua_settop(l, 3);
         ffi::lua_rawset(l, 1);

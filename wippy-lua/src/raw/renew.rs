@@ -42,10 +42,18 @@ pub(crate) fn renew(
             let core = core(l);
             core.reused.set(true);
             core.has_foreign.set(false);
-            ffi::lua_createtable(l, 0, 4);
+            // Scripts do not see this table, but what is in it.
+            ffi::lua_getfield(l, ffi::LUA_REGISTRYINDEX, LOADED.as_ptr());
+            ffi::lua_pushnil(l);
+            while ffi::lua_next(l, 1) != 0 {
+                ffi::lua_settop(l, 2);
+                ffi::lua_pushvalue(l, 2);
+                ffi::lua_pushnil(l);
+                ffi::lua_rawset(l, 1);
+            }
             push_lazy(l, globals);
             ffi::lua_pushvalue(l, -1);
-            ffi::lua_setfield(l, -3, c"_G".as_ptr());
+            ffi::lua_setfield(l, 1, c"_G".as_ptr());
             if let Some(chunk) = chunk {
                 // A chunk has one upvalue at most, which is its globals.
                 ffi::lua_rawgeti(l, ffi::LUA_REGISTRYINDEX, chunk.reference());
@@ -55,7 +63,7 @@ pub(crate) fn renew(
             }
             ffi::lua_rawseti(l, ffi::LUA_REGISTRYINDEX, ffi::LUA_RIDX_GLOBALS);
             unset_string_methods(l);
-            ffi::lua_setfield(l, ffi::LUA_REGISTRYINDEX, LOADED.as_ptr());
+            ffi::lua_settop(l, 0);
             for name in forgotten {
                 ffi::lua_pushnil(l);
                 ffi::lua_setfield(l, ffi::LUA_REGISTRYINDEX, name.as_ptr());

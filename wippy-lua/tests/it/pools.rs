@@ -2,11 +2,14 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use wippy_lua::{LuaFunction, PoolConfig, Ready, Reuse};
+use wippy_lua::{LuaFunction, PoolConfig, Ready, Reuse, Source};
 use wippy_security::{Actor, Context, ErrorKind, Handler as _};
 use wippy_wit::Value;
 
-use crate::support::{App, id, source, text};
+use crate::{
+    support::{App, id, library, source, text},
+    world::Files,
+};
 
 /// Names every place where it finds something that an earlier call left there, and leaves something in each of them.
 const LEAVES: &str = "
@@ -33,11 +36,16 @@ const LEAVES: &str = "
         look('required again', require('json').left ~= nil or require('funcs').left ~= nil)
         look('method of a string', pcall(function() return ('x'):left() end))
         look('channels', channel.left ~= nil or process.left ~= nil)
+        look('part of a module', require('crypto').random.left ~= nil or require('time').left ~= nil)
+        look('lazy module', require('http').left ~= nil or require('http').STATUS.left ~= nil)
+        look('payload', payload.left ~= nil)
         look('environment', _ENV.hidden ~= nil or _G.hidden ~= nil or rawget(_G, 'hidden') ~= nil)
 
         left, count, kept.left, Metatable.__index = 1, count + 1, 1, { left = 1 }
         string.left, math.left, json.left, errors.left = function() return 1 end, 1, 1, 1
-        require('funcs').left, channel.left, process.left = 1, 1, 1
+        require('funcs').left, channel.left, process.left, payload.left = 1, 1, 1, 1
+        require('crypto').random.left, require('time').left = 1, 1
+        require('http').left, require('http').STATUS.left = 1, 1
         rawset(_G, 'hidden', 1)
         suspended = coroutine.wrap(function() while true do coroutine.yield(count) end end)
         suspended()
@@ -49,7 +57,8 @@ const LEAVES: &str = "
     return { main = main }";
 
 const EVERYTHING: &str = "global, upvalue, table of an upvalue, metatable, strings, library, module, global module, \
-                          coroutine, random numbers, required again, method of a string, channels, environment";
+                          coroutine, random numbers, required again, method of a string, channels, part of a module, \
+                          lazy module, payload, environment";
 
 const SHAPES: [(&str, usize, Ready); 4] = [
     ("inline", 100, Ready::Nothing),
@@ -161,6 +170,62 @@ async fn a_state_whose_execution_ended_is_as_good_as_new() {
     let (app, function) = pooled(LEAVES, never);
     found(&app, &app.context()).await;
     assert_eq!(function.stocked(), (0, 0));
+}
+
+/// A library's chunk runs once for each execution, with globals of its own, though its code is kept.
+#[tokio::test]
+async fn a_library_starts_anew_in_every_execution() {
+    let text = "local json, count = require('json'), 0
+        return { count = function()
+            count, all, json.calls = count + 1, (all or 0) + 1, (json.calls or 0) + 1
+            return count, all, json.calls
+        end }";
+    let script = "local lib = require('lib')
+        return { main = function()
+            lib.count()
+            local count, all, calls = lib.count()
+            return table.concat({ count, all, calls, tostring(_G.all), ('x'):rep(2) }, ' ')
+        end }";
+    let app = App::new();
+    let source = Source {
+        imports: [("lib".to_owned(), library("test:lib", text, &["json"]))].into(),
+        ..source("test:f", script)
+    };
+    let function = LuaFunction::new(source, app.services.clone(), app.config.clone()).unwrap();
+    app.dispatcher.insert(id("test:f"), function.clone());
+    for _ in 0..5 {
+        assert_eq!(found(&app, &app.context()).await, "2 2 2 nil xx");
+    }
+    assert_eq!(function.pool().unwrap().created, 1);
+}
+
+/// What a script leaves behind that is open elsewhere is not left to the collector, which comes when it likes.
+#[tokio::test]
+async fn what_holds_something_outside_is_given_up_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a"), "").unwrap();
+    let path = folder.path().join("a").canonicalize().unwrap();
+    let is_open = || {
+        let descriptors = std::fs::read_dir("/proc/self/fd").unwrap();
+        descriptors
+            .flatten()
+            .any(|descriptor| std::fs::read_link(descriptor.path()).is_ok_and(|target| target == path))
+    };
+    let script = "local fs = require('fs')
+        return { main = function() kept = assert(fs.get('test:files'):open('/a', 'r')) end }";
+    let mut app = App::new();
+    app.services.world.volumes = Some(Arc::new(Files::new(folder.path(), 0o750)));
+    let function = LuaFunction::new(source("test:f", script), app.services.clone(), app.config.clone());
+    let function = function.unwrap();
+    app.dispatcher.insert(id("test:f"), function.clone());
+    for _ in 0..5 {
+        let context = app.context();
+        app.call_in(&context, "test:f", &[]).await.unwrap();
+        assert!(is_open(), "the execution has not ended");
+        drop(context);
+        assert!(!is_open());
+    }
+    assert_eq!(function.pool().unwrap().created, 1);
 }
 
 #[tokio::test]
