@@ -1,8 +1,13 @@
 //! [`LuaFunction`]: a script behind an entry that can be called by name.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context as Waking, Poll, ready},
 };
 
 use async_trait::async_trait;
@@ -105,12 +110,22 @@ impl LuaFunction {
             None => Box::new(self.make()?),
         };
         let outcome = worker.call(context.callee(), arguments, result).await;
+        self.put_back(context, kept, worker);
+        outcome
+    }
+
+    /// Leaves a state with which a call has ended to whoever may use it next.
+    fn put_back(
+        self: &Arc<Self>,
+        context: &Context,
+        kept: &mut Option<Box<Worker>>,
+        mut worker: Box<Worker>,
+    ) {
         if worker.is_reusable() {
             worker.reset();
             *kept = self.pool.put_back(context, worker);
             pool::look_after(&self.pool, self);
         }
-        outcome
     }
 }
 
@@ -195,6 +210,55 @@ impl Bound for BoundFunction {
             arguments,
             result,
         } = call;
+        // The usual case: there is nothing to wait for before the script, and nothing to make.
+        if let Some(mut running) = worker.take() {
+            if let Some(slot) = function.pool.try_slot() {
+                match running.begin_loaded(context.callee(), arguments) {
+                    Ok(true) => {
+                        return CallFuture::from(Box::pin(Running {
+                            function,
+                            context,
+                            result,
+                            worker: Some(running),
+                            kept: worker,
+                            slot,
+                        }));
+                    }
+                    Ok(false) => {}
+                    Err(error) => return CallFuture::refused(error),
+                }
+            }
+            *worker = Some(running);
+        }
         CallFuture::from(Box::pin(function.run_keeping(worker, context, arguments, result)))
+    }
+}
+
+/// A call of the method in the state that its execution keeps.
+struct Running<'a> {
+    function: &'a Arc<LuaFunction>,
+    context: &'a Context,
+    result: &'a mut dyn Writer,
+    /// The state, until the call has ended. If the call is dropped before that, the state is.
+    worker: Option<Box<Worker>>,
+    kept: &'a mut Option<Box<Worker>>,
+    #[expect(dead_code, reason = "held for as long as the call runs")]
+    slot: Slot<'a>,
+}
+
+impl Future for Running<'_> {
+    type Output = Result<(), CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, waking: &mut Waking<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let Some(worker) = &mut this.worker else {
+            return Poll::Ready(Err(CallError::internal("a call was polled after its end")));
+        };
+        let outcome = ready!(worker.poll_run(waking));
+        let outcome = outcome.and_then(|()| worker.conclude(this.result));
+        if let Some(worker) = this.worker.take() {
+            this.function.put_back(this.context, this.kept, worker);
+        }
+        Poll::Ready(outcome)
     }
 }

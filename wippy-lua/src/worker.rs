@@ -5,7 +5,7 @@ use std::{
     future::poll_fn,
     mem,
     sync::Arc,
-    task::Poll,
+    task::{Context as Waking, Poll},
 };
 
 use mlua::{Function, Lua, Table, Value as LuaValue};
@@ -158,10 +158,38 @@ impl Worker {
             Some(method) => method,
             None => self.load(&context).await?,
         };
+        self.begin(method, context, arguments)?;
+        self.run().await?;
+        self.conclude(result)
+    }
+
+    /// Begins a call of the method, if the chunk has run already; false if not.
+    ///
+    /// # Errors
+    /// When an argument cannot be sent or does not fit into memory.
+    pub(crate) fn begin_loaded(
+        &mut self,
+        context: Context,
+        arguments: &mut dyn Reader,
+    ) -> Result<bool, CallError> {
+        let Some(method) = self.method else {
+            return Ok(false);
+        };
+        self.is_clean = false;
+        self.begin(method, context, arguments).map(|()| true)
+    }
+
+    fn begin(&mut self, method: Kept, context: Context, arguments: &mut dyn Reader) -> Result<(), CallError> {
         self.vm
             .begin(method, context, arguments)
-            .map_err(|error| error.context(&self.program.source.id))?;
-        self.run().await?;
+            .map_err(|error| error.context(&self.program.source.id))
+    }
+
+    /// Gives what the method returned.
+    ///
+    /// # Errors
+    /// What it returned as its error, or that it cannot be sent.
+    pub(crate) fn conclude(&mut self, result: &mut dyn Writer) -> Result<(), CallError> {
         self.is_clean = true;
         self.vm
             .settle_returned(payload::settled)
@@ -267,29 +295,28 @@ impl Worker {
         CallError::new(ErrorKind::NotFound, message)
     }
 
-    /// Runs what was begun to its end.
     async fn run(&mut self) -> Result<(), CallError> {
-        let end = poll_fn(|waking| match self.vm.poll(waking) {
-            Poll::Ready(end) => Poll::Ready(Some(end)),
+        poll_fn(|waking| self.poll_run(waking)).await
+    }
+
+    /// Runs what was begun to its end.
+    pub(crate) fn poll_run(&mut self, waking: &mut Waking<'_>) -> Poll<Result<(), CallError>> {
+        Poll::Ready(match self.vm.poll(waking) {
+            Poll::Ready(End::Returned) if !self.vm.is_terminated() => Ok(()),
+            Poll::Ready(End::Returned) => Err(raw::deadline_error()),
+            Poll::Ready(End::Raised) => Err(self.raised()),
             // A script that goes on as another one waits for nothing but this.
-            Poll::Pending if self.seat.as_ref().is_some_and(|seat| seat.is_upgrading()) => Poll::Ready(None),
+            Poll::Pending if self.seat.as_ref().is_some_and(|seat| seat.is_upgrading()) => Err(
+                CallError::new(ErrorKind::Canceled, "the process goes on as another program"),
+            ),
             Poll::Pending => {
                 if !mem::replace(&mut self.is_settled, true) {
                     // Without memory for that, it is done by and by.
                     let _ = self.vm.lua().gc_collect();
                 }
-                Poll::Pending
+                return Poll::Pending;
             }
-        });
-        match end.await {
-            Some(End::Returned) if !self.vm.is_terminated() => Ok(()),
-            Some(End::Returned) => Err(raw::deadline_error()),
-            Some(End::Raised) => Err(self.raised()),
-            None => Err(CallError::new(
-                ErrorKind::Canceled,
-                "the process goes on as another program",
-            )),
-        }
+        })
     }
 
     fn raised(&mut self) -> CallError {
