@@ -55,12 +55,16 @@ fn main() {
         "boot", "floor", "ours", "ratio", "target"
     );
     if wanted("cold") {
-        let row = Turns::measure(3, || application.compile(), || application.boot(false));
+        let row = Turns::measure(samples(3), || application.compile(), || application.boot(false));
         row.print("cold", 1.2);
     }
     if wanted("cached") {
         application.boot(true);
-        let row = Turns::measure(15, || application.deserialize(), || application.boot(true));
+        let row = Turns::measure(
+            samples(15),
+            || application.deserialize(),
+            || application.boot(true),
+        );
         row.print("from the cache", 3.0);
     }
     if wanted("slots") {
@@ -71,9 +75,13 @@ fn main() {
             drop(engine);
             took
         };
-        let row = Turns::measure(5, || reserve(256), || reserve(10_000));
+        let row = Turns::measure(samples(5), || reserve(256), || reserve(10_000));
         row.print("slots: 256, 10,000", f64::INFINITY);
     }
+}
+
+fn samples(usual: usize) -> usize {
+    std::env::var("SAMPLES").map_or(usual, |samples| samples.parse().unwrap())
 }
 
 /// A project, and its components.

@@ -53,7 +53,7 @@ impl App {
     /// # Errors
     /// Everything that is wrong with the project, if anything keeps it from starting.
     pub fn load(directory: &Path, config: &Config) -> Result<Self, Problems> {
-        let (prepared, mut problems) = boot::prepare(boot::read(directory, config), config);
+        let (prepared, mut problems) = boot::prepare(directory, config);
         if !problems.has_errors()
             && let Err(error) = prepared.make()
         {
@@ -84,7 +84,7 @@ impl App {
 
     /// What is wrong with the project, and how many entries it has. Starts nothing.
     pub fn check(directory: &Path, config: &Config) -> (Problems, usize) {
-        let (prepared, problems) = boot::prepare(boot::read(directory, config), config);
+        let (prepared, problems) = boot::prepare(directory, config);
         (problems, prepared.entries.len())
     }
 

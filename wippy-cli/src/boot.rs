@@ -6,6 +6,7 @@
 mod blame;
 mod classes;
 mod directories;
+mod engine;
 mod environment;
 mod http;
 mod lua;
@@ -22,7 +23,11 @@ mod wasm;
 use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
 use wippy_lua::LuaFunction;
-use wippy_registry::{Diagnostic, EntryId, Linked, LinkedEntry, Loaded, link, load, schema};
+use wippy_registry::{
+    Diagnostic, EntryId, Linked, LinkedEntry, Loaded, link,
+    load::{self, Files},
+    schema,
+};
 use wippy_security::{Dispatcher, DispatcherConfig};
 use wippy_wasm::WasmFunction;
 
@@ -30,6 +35,7 @@ use crate::{config::Config, live::Live, otel::tracer, report::Problems};
 
 pub(crate) use self::{
     directories::Directories,
+    engine::SharedEngine,
     environment::Environment,
     lua::Libraries,
     ready::{Ground, MadeReady, Process, Ready, Running, Which, make_ready},
@@ -57,15 +63,23 @@ pub(crate) fn read(directory: &Path, config: &Config) -> Linked {
 
 /// Loads the project in a folder, with what the configuration changes about it.
 pub(crate) fn load(directory: &Path, config: &Config) -> Loaded {
-    let mut loaded = load::load(directory);
+    parse(load::read(directory), config)
+}
+
+fn parse(files: Files, config: &Config) -> Loaded {
+    let mut loaded = files.parse();
     overrides::apply(&mut loaded, config);
     loaded
 }
 
-/// Makes every entry ready that can be, and collects what is wrong with the others.
-pub(crate) fn prepare(linked: Linked, settings: &Config) -> (Prepared, Problems) {
+/// Loads and links the project in a folder, makes every entry ready that can be, and collects what is wrong with the others.
+pub(crate) fn prepare(directory: &Path, settings: &Config) -> (Prepared, Problems) {
+    let files = load::read(directory);
+    let engine = SharedEngine::for_files(&files, settings);
+    let loaded = parse(files, settings);
+    let linked = link::link(loaded, &|name: &str| settings.variable(name));
     let mut diagnostics = linked.diagnostics.clone();
-    let live = Live::new(&linked, settings, dispatcher(settings));
+    let live = Live::new(&linked, settings, dispatcher(settings), engine);
     let made = make_ready(&linked, live.ground(), &Which::All, &mut diagnostics);
     let problems = Problems::new(linked.sources.clone(), diagnostics);
     let prepared = Prepared::new(linked, live, made);

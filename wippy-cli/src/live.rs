@@ -27,7 +27,7 @@ use wippy_wit::Value;
 use self::stage::Staged;
 use crate::{
     boot::{
-        Environment, Ground, Libraries, MadeReady, Process, Ready, Resources, Running,
+        Environment, Ground, Libraries, MadeReady, Process, Ready, Resources, Running, SharedEngine,
         policies::own_identity, tokens,
     },
     config::Config,
@@ -80,7 +80,12 @@ struct Gate {
 
 impl Live {
     /// The entries of an application that is about to start.
-    pub(crate) fn new(linked: &Linked, settings: &Config, dispatcher: Arc<Dispatcher>) -> Arc<Self> {
+    pub(crate) fn new(
+        linked: &Linked,
+        settings: &Config,
+        dispatcher: Arc<Dispatcher>,
+        engine: SharedEngine,
+    ) -> Arc<Self> {
         let environment = Arc::new(Environment::new(linked, settings.clone()));
         let resources = Arc::new(Resources::default());
         let gate = Arc::new(Gate::default());
@@ -101,6 +106,7 @@ impl Live {
                 Arc::clone(&dispatcher),
                 environment,
                 resources,
+                engine,
                 world,
             );
             Self {

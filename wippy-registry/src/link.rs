@@ -6,7 +6,7 @@
 mod environment;
 pub(crate) mod order;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use self::environment::Environment;
@@ -32,6 +32,8 @@ pub struct Linked {
     pub project: ProjectPaths,
     /// What is wrong, loading included, in the order of files and lines.
     pub diagnostics: Vec<Diagnostic>,
+    /// Where each of the entries is among them.
+    places: HashMap<EntryId, usize>,
 }
 
 /// An entry with its settings.
@@ -53,7 +55,7 @@ impl Linked {
 
     /// The entry of an id.
     pub fn get(&self, id: &EntryId) -> Option<&LinkedEntry> {
-        self.entries.iter().find(|linked| linked.entry.id == *id)
+        self.entries.get(*self.places.get(id)?)
     }
 
     /// The set that creates all entries in an empty registry.
@@ -73,7 +75,7 @@ pub fn link(loaded: Loaded, env: &dyn EnvLookup) -> Linked {
         project,
     } = loaded;
     let environment = Environment::new(&entries, env);
-    let decoded: Vec<(Arc<Entry>, Decoded)> = entries
+    let mut decoded: Vec<(Arc<Entry>, Decoded)> = entries
         .into_iter()
         .map(|entry| {
             let decoded = schema::decode_all(&entry, &environment);
@@ -91,24 +93,24 @@ pub fn link(loaded: Loaded, env: &dyn EnvLookup) -> Linked {
     diagnostics.append(&mut linker.diagnostics);
     diagnostic::sort(&mut diagnostics);
 
-    let mut by_id: BTreeMap<EntryId, LinkedEntry> = BTreeMap::new();
-    for (
-        entry,
-        Decoded {
-            config, references, ..
-        },
-    ) in decoded
-    {
-        if let Some(config) = config {
-            by_id.entry(entry.id.clone()).or_insert(LinkedEntry {
-                entry,
-                config,
-                references,
-            });
+    let mut understood: HashMap<EntryId, usize> = HashMap::with_capacity(decoded.len());
+    for (place, (entry, decoded)) in decoded.iter().enumerate() {
+        if decoded.config.is_some() {
+            understood.entry(entry.id.clone()).or_insert(place);
         }
     }
-    let entries = order.ids.iter().filter_map(|id| by_id.remove(id)).collect();
+    let linked = |id: &EntryId| {
+        let (entry, decoded) = decoded.get_mut(*understood.get(id)?)?;
+        Some(LinkedEntry {
+            entry: Arc::clone(entry),
+            config: decoded.config.take()?,
+            references: std::mem::take(&mut decoded.references),
+        })
+    };
+    let entries: Vec<LinkedEntry> = order.ids.iter().filter_map(linked).collect();
+    let ids = entries.iter().map(|linked| linked.entry.id.clone());
     Linked {
+        places: ids.zip(0..).collect(),
         entries,
         sources,
         project,

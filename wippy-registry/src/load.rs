@@ -9,13 +9,18 @@ mod project;
 mod walk;
 
 use std::collections::HashMap;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use self::include::Includes;
 pub use self::project::{ProjectPaths, Replacement};
 use crate::diagnostic::Diagnostic;
 use crate::entry::Entry;
 use crate::source::{SourceId, SourceMap};
+use crate::yaml::{self, Node};
 
 const INDEX_BYTES_MAX: u64 = 4 << 20;
 const INCLUDE_BYTES_MAX: u64 = 16 << 20;
@@ -33,19 +38,107 @@ pub struct Loaded {
     pub project: ProjectPaths,
 }
 
+/// The YAML files of a project as they were read, before anything is made of them.
+pub struct Files {
+    loader: Loader,
+    project: ProjectPaths,
+    /// Each with its path, in the order of paths.
+    files: Vec<(SourceId, PathBuf)>,
+}
+
 /// Reads the project in a folder.
 pub fn load(project_dir: &Path) -> Loaded {
+    read(project_dir).parse()
+}
+
+/// Reads the files of the project in a folder.
+pub fn read(project_dir: &Path) -> Files {
     let mut loader = Loader::default();
     let project = project::read(project_dir, &mut loader);
-    for file in walk::index_files(&project, &mut loader) {
-        loader.load_index(&file, &project);
-    }
-    Loaded {
-        sources: loader.sources,
-        entries: loader.entries,
-        diagnostics: loader.diagnostics,
+    let paths = walk::index_files(&project, &mut loader);
+    let files = paths
+        .into_iter()
+        .filter_map(|path| Some((loader.read_yaml(&path, &project)?, path)))
+        .collect();
+    Files {
+        loader,
         project,
+        files,
     }
+}
+
+impl Files {
+    /// Whether any of these words stands anywhere in the files: a quick look at what is to come. What does not stand there
+    /// does not come.
+    pub fn mention(&self, words: &[&str]) -> bool {
+        let texts = self
+            .files
+            .iter()
+            .filter_map(|(id, _)| self.loader.sources.get(*id));
+        texts
+            .map(|source| source.text())
+            .any(|text| words.iter().any(|word| text.contains(word)))
+    }
+
+    /// Makes entries of the files.
+    pub fn parse(self) -> Loaded {
+        let Self {
+            mut loader,
+            project,
+            files,
+        } = self;
+        let nodes = parse_all(&files, &loader.sources);
+        for ((id, file), node) in files.into_iter().zip(nodes) {
+            loader.load_index(id, &file, node, &project);
+        }
+        Loaded {
+            sources: loader.sources,
+            entries: loader.entries,
+            diagnostics: loader.diagnostics,
+            project,
+        }
+    }
+}
+
+/// What a file is, or why it cannot be read.
+type Parsed = Result<Node, Box<Diagnostic>>;
+
+/// Files with less text than this are parsed before another thread has begun.
+const SMALL: usize = 32 << 10;
+
+/// Parses files, on several threads if that pays.
+fn parse_all(files: &[(SourceId, PathBuf)], sources: &SourceMap) -> Vec<Parsed> {
+    let parse = |(id, _): &(SourceId, PathBuf)| yaml::parse(sources, *id);
+    let text = files.iter().filter_map(|(id, _)| sources.get(*id));
+    let bytes: usize = text.map(|source| source.text().len()).sum();
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = threads.min(files.len()).min(bytes / SMALL);
+    if threads < 2 {
+        return files.iter().map(parse).collect();
+    }
+    let parsed: Vec<Mutex<Option<Parsed>>> = files.iter().map(|_| Mutex::new(None)).collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some((file, parsed)) = next_of(&next, files, &parsed) {
+            *parsed.lock().unwrap_or_else(PoisonError::into_inner) = Some(parse(file));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            // Where there is no other thread, this one does it all.
+            let _ = thread::Builder::new().spawn_scoped(scope, work);
+        }
+        work();
+    });
+    let parsed = parsed.into_iter();
+    parsed
+        .filter_map(|parsed| parsed.into_inner().unwrap_or_else(PoisonError::into_inner))
+        .collect()
+}
+
+fn next_of<'a, T, R>(next: &AtomicUsize, items: &'a [T], results: &'a [R]) -> Option<(&'a T, &'a R)> {
+    let index = next.fetch_add(1, Ordering::Relaxed);
+    items.get(index).zip(results.get(index))
 }
 
 #[derive(Default)]
@@ -58,11 +151,8 @@ struct Loader {
 }
 
 impl Loader {
-    fn load_index(&mut self, file: &Path, project: &ProjectPaths) {
-        let Some(id) = self.read_yaml(file, project) else {
-            return;
-        };
-        let Some(mut index) = index::read(self, id, file) else {
+    fn load_index(&mut self, id: SourceId, file: &Path, node: Parsed, project: &ProjectPaths) {
+        let Some(mut index) = index::read(self, id, file, node) else {
             return;
         };
         let includes = Includes {

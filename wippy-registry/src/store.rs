@@ -215,12 +215,12 @@ impl Registry {
 
     fn apply_with(&self, mut changing: Guard<'_>, set: ChangeSet) -> Result<Version, Error> {
         let before = self.snapshot();
-        let changes = in_dependency_order(set.resolve(&before.entries)?);
+        let changes = set.resolve(&before.entries)?;
         let after = Arc::new(before.with(&changes));
         changing.validate(&changes, &after)?;
         changing.history.record(&after, set)?;
         self.current.store(Arc::clone(&after));
-        changing.tell(&changes, &after);
+        changing.tell(changes, &after);
         Ok(after.version)
     }
 
@@ -282,8 +282,12 @@ impl Changing {
         }
     }
 
-    fn tell(&self, changes: &[Change], after: &Arc<Snapshot>) {
-        for change in changes {
+    fn tell(&self, changes: Vec<Change>, after: &Arc<Snapshot>) {
+        // Finding the order means reading every entry.
+        if self.listeners.is_empty() {
+            return;
+        }
+        for change in &in_dependency_order(changes) {
             for listener in &self.listeners {
                 listener.changed(change, after);
             }

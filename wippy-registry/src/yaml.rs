@@ -3,6 +3,8 @@
 mod decode;
 mod node;
 mod parse;
+mod place;
+mod quick;
 
 pub use self::decode::DecodeError;
 pub use self::node::{Field, Include, Map, Node, Value};

@@ -26,6 +26,8 @@ pub enum Binary<'a> {
 pub struct Content<'a> {
     bytes: Cow<'a, [u8]>,
     digest: [u8; 32],
+    /// The same as entries write it.
+    hash: String,
 }
 
 impl<'a> Content<'a> {
@@ -33,12 +35,16 @@ impl<'a> Content<'a> {
     pub fn new(bytes: impl Into<Cow<'a, [u8]>>) -> Self {
         let bytes = bytes.into();
         let digest = Sha256::digest(&bytes).into();
-        Self { bytes, digest }
+        Self {
+            bytes,
+            digest,
+            hash: hash_text(&digest),
+        }
     }
 
     /// The hash as entries write it.
     pub fn hash(&self) -> String {
-        hash_text(&self.digest)
+        self.hash.clone()
     }
 }
 
@@ -72,13 +78,12 @@ impl<'a> Binary<'a> {
                 .map(Cow::Owned)
                 .map_err(|error| wat_error(text, &error)),
             Self::Wasm { content, hash } => {
-                let actual = content.hash();
-                if actual.eq_ignore_ascii_case(hash) {
+                if content.hash.eq_ignore_ascii_case(hash) {
                     Ok(Cow::Borrowed(&*content.bytes))
                 } else {
                     Err(Error::HashMismatch {
                         expected: hash.to_owned(),
-                        actual,
+                        actual: content.hash(),
                     })
                 }
             }
@@ -92,12 +97,48 @@ pub fn sha256(bytes: &[u8]) -> String {
 }
 
 fn hash_text(digest: &[u8; 32]) -> String {
-    use std::fmt::Write as _;
     let mut text = "sha256:".to_owned();
-    for byte in digest {
-        let _ = write!(text, "{byte:02x}");
-    }
+    text.push_str(&hex(digest));
     text
+}
+
+/// Hexadecimal digits, in lower case.
+pub(crate) fn hex(digest: &[u8; 32]) -> String {
+    let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default();
+    let digits = digest
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
+    digits.collect()
+}
+
+/// The binary of a component.
+pub(crate) struct Bytes<'a> {
+    pub(crate) bytes: Cow<'a, [u8]>,
+    /// Its hash, where it is known already.
+    digest: Option<[u8; 32]>,
+}
+
+impl Bytes<'_> {
+    /// Its hash.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        self.digest.unwrap_or_else(|| Sha256::digest(&self.bytes).into())
+    }
+}
+
+impl<'a> Binary<'a> {
+    /// Makes a component of it, whatever it is.
+    ///
+    /// # Errors
+    /// As [`bytes`](Self::bytes) and [`component`].
+    pub(crate) fn component(self, wit: Option<&str>, method: &str) -> Result<Bytes<'a>, Error> {
+        let bytes = component(self.bytes()?, wit, method)?;
+        let digest = match (self, &bytes) {
+            // Borrowed bytes are the file's own.
+            (Self::Wasm { content, .. }, Cow::Borrowed(_)) => Some(content.digest),
+            _ => None,
+        };
+        Ok(Bytes { bytes, digest })
+    }
 }
 
 /// Makes a component of whatever `bytes` are.

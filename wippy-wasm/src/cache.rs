@@ -1,6 +1,8 @@
-//! [`Cache`]: compiled code on disk, so that the next start need not compile again.
+//! [`Cache`]: compiled code on disk, so that the next start need not compile again, and the [`Facts`] about the component
+//! beside it, so that it need not be read again either.
 //!
-//! An artifact is named by everything that it follows from: the component's bytes, the engine's settings and version.
+//! An artifact is named by everything that it follows from: the component's bytes, the engine's settings and version,
+//! ours.
 //! It is written aside and moved into place, so several runtimes share a folder, and any of it may be deleted at any
 //! time. Whatever is wrong with the folder costs time and never correctness: the component is compiled.
 //!
@@ -16,16 +18,20 @@
 //!   use. Who can act as this user can replace the program itself.
 //! * **This user's runtime wrote them.** What comes with a project belongs to whoever unpacked it, and a project may
 //!   say where the folder is. So a file is sealed with a secret that lies elsewhere and that only the user can read.
-//! * **They are what was written.** The seal covers the name and the code, so a file that was cut, garbled by a disk or
+//! * **They are what was written.** The name, the facts and the code are sealed, so a file that was cut, garbled by a disk or
 //!   renamed is not loaded.
 //! * **They were made for this engine.** The engine's compatibility hash is a part of the name, and the engine compares
 //!   version and settings again when it loads.
+//!
+//! The facts are trusted for the same reasons, and have to be: which functions run without a stack to be interrupted on is
+//! one of them.
 #![expect(
     unsafe_code,
     reason = "compiled code is loaded on trust; see the module's argument for why it is deserved"
 )]
 
 mod access;
+mod image;
 mod seal;
 
 use std::{
@@ -43,7 +49,8 @@ use cap_std::fs::{Dir, OpenOptions};
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 
-use self::seal::{SEAL, Secret};
+use self::{image::Image, seal::Secret};
+use crate::{artifact, engine::Counting, facts::Facts};
 
 /// Where compiled code is kept, and how much of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,8 +69,12 @@ impl CacheConfig {
     pub const MAX_BYTES: u64 = 1 << 30;
 }
 
-/// Bumped when the form of the files changes.
-const FORM: &[u8] = b"wippy 1";
+/// Bumped when the form of the files changes, or what is found out about components. A file is, sealed, the length of the
+/// facts in four bytes, the facts, the code.
+const FORM: &str = concat!("wippy 2 ", env!("CARGO_PKG_VERSION"));
+
+/// What was used in this time need not be marked as used again.
+const YOUNG: Duration = Duration::from_mins(10);
 
 /// How long a file that somebody is writing may take before it is taken for abandoned.
 const WRITING_MAX: Duration = Duration::from_hours(1);
@@ -72,6 +83,8 @@ const WRITING_MAX: Duration = Duration::from_hours(1);
 pub(crate) struct Cache {
     folder: Dir,
     secret: Secret,
+    /// What all names begin with: our form and the engine's settings.
+    names: Key,
     /// Whom the folder belongs to, which is who we are.
     owner: u32,
     max_bytes: u64,
@@ -80,10 +93,10 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// Opens the folder that `config` names. Without one that can be trusted and written there is no cache, and the
-    /// log says why.
-    pub(crate) fn open(config: &CacheConfig) -> Option<Self> {
-        match Self::try_open(config) {
+    /// Opens the folder that `config` names, for what `engine` compiles and others with settings that follow from its.
+    /// Without a folder that can be trusted and written there is no cache, and the log says why.
+    pub(crate) fn open(config: &CacheConfig, engine: &wasmtime::Engine) -> Option<Self> {
+        match Self::try_open(config, engine) {
             Ok(cache) => Some(cache),
             Err(error) => {
                 let folder = config.dir.display();
@@ -93,7 +106,7 @@ impl Cache {
         }
     }
 
-    fn try_open(config: &CacheConfig) -> io::Result<Self> {
+    fn try_open(config: &CacheConfig, engine: &wasmtime::Engine) -> io::Result<Self> {
         make(&config.dir)?;
         let folder = File::open(&config.dir)?;
         let trusted = folder.metadata()?;
@@ -103,66 +116,95 @@ impl Cache {
         Ok(Self {
             folder,
             secret: Secret::of_user(&config.secret, owner)?,
+            names: Key::of(engine),
             owner,
             max_bytes: config.max_bytes,
             warned: AtomicBool::new(false),
         })
     }
 
-    /// The compiled form of `bytes`, if it was kept.
-    pub(crate) fn load(&self, engine: &wasmtime::Engine, bytes: &[u8]) -> Option<Component> {
-        let name = name(engine, bytes);
-        let found = match self.read(&name) {
-            Ok(code) => self.deserialize(engine, &name, &code),
+    /// Names what a component of this digest becomes on an engine with or without counting. Which engine else it needs
+    /// follows from the component.
+    pub(crate) fn name(&self, digest: &[u8; 32], counting: Counting) -> Name {
+        let mut key = self.names.clone();
+        key.0.update(digest);
+        key.0.update([u8::from(counting == Counting::Fuel)]);
+        Name(artifact::hex(&key.0.finalize().into()))
+    }
+
+    /// The compiled form of a component and what is known of it, if they were kept; `engine` says which engine takes the
+    /// code, if one does.
+    pub(crate) fn load<'e>(
+        &self,
+        name: &Name,
+        engine: impl FnOnce(&Facts) -> Option<&'e wasmtime::Engine>,
+    ) -> Option<(Facts, Component)> {
+        let found = match self.read(name) {
+            Ok(artifact) => self.deserialize(name, &artifact, engine),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
-                tracing::warn!(target: "wippy", file = name, "compiled code is not used: {error}");
+                tracing::warn!(target: "wippy", file = name.0, "compiled code is not used: {error}");
                 None
             }
         };
         if found.is_none() {
             // What is there is of no use, and a better one is about to be made. Nobody minds if there is nothing.
-            let _ = self.folder.remove_file(&name);
+            let _ = self.folder.remove_file(&name.0);
         }
         found
     }
 
     /// Reads an artifact that can be trusted.
-    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+    fn read(&self, name: &Name) -> io::Result<Trusted> {
         let mut options = OpenOptions::new();
-        let mut file = self.folder.open_with(name, options.read(true))?.into_std();
-        access::trusted(&file.metadata()?, self.owner)?;
-        let (mut written, mut code) = ([0; SEAL], Vec::new());
-        let complete = file
-            .read_exact(&mut written)
-            .and_then(|()| file.read_to_end(&mut code));
-        if complete.is_err() || written != self.secret.seal(name, &code) {
+        let file = self.folder.open_with(&name.0, options.read(true))?.into_std();
+        let metadata = file.metadata()?;
+        access::trusted(&metadata, self.owner)?;
+        // One byte more, so that the end is seen.
+        let mut sealed = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0).saturating_add(1));
+        (&file).take(u64::MAX).read_to_end(&mut sealed)?;
+        let Some(content) = self.secret.open(&name.0, &mut sealed).map(<[u8]>::len) else {
             let why = "it is damaged, or not of this user's making";
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        };
+        sealed.truncate(content);
+        let age = metadata
+            .modified()
+            .ok()
+            .and_then(|modified| modified.elapsed().ok());
+        if age.is_none_or(|age| age > YOUNG) {
+            // It is young again, which keeps it from being dropped. Where that cannot be said it is merely dropped sooner.
+            let _ = file.set_modified(SystemTime::now());
         }
-        // It is young again, which keeps it from being dropped. Where that cannot be said it is merely dropped sooner.
-        let _ = file.set_modified(SystemTime::now());
-        Ok(code)
+        Ok(Trusted(sealed))
     }
 
-    fn deserialize(&self, engine: &wasmtime::Engine, name: &str, code: &[u8]) -> Option<Component> {
-        // SAFETY: `read` returns only what this user's own runtime wrote, whole; see the module's argument.
-        let loaded = unsafe { Component::deserialize(engine, code) };
+    fn deserialize<'e>(
+        &self,
+        name: &Name,
+        artifact: &Trusted,
+        engine: impl FnOnce(&Facts) -> Option<&'e wasmtime::Engine>,
+    ) -> Option<(Facts, Component)> {
+        let (facts, code) = artifact.parts()?;
+        let facts = Facts::from_bytes(facts)?;
+        let engine = engine(&facts)?;
+        let loaded = load(engine, code);
         loaded
+            .map(|component| (facts, component))
             .map_err(|error| {
                 let error = crate::engine::first_line(&error);
-                tracing::debug!(target: "wippy", file = name, owner = self.owner, "compiled code does not fit: {error}");
+                tracing::debug!(target: "wippy", file = name.0, owner = self.owner, "compiled code does not fit: {error}");
             })
             .ok()
     }
 
-    /// Keeps `component`, which was compiled from `bytes`. If that cannot be done, it is not.
-    pub(crate) fn store(&self, engine: &wasmtime::Engine, bytes: &[u8], component: &Component) {
+    /// Keeps `component` and what is known of it. If that cannot be done, it is not.
+    pub(crate) fn store(&self, name: &Name, facts: &Facts, component: &Component) {
         let Ok(code) = component.serialize() else {
             return;
         };
         let kept = self
-            .write(&name(engine, bytes), &code)
+            .write(name, &facts.to_bytes(), &code)
             .and_then(|()| self.prune());
         if let Err(error) = kept
             && !self.warned.swap(true, Ordering::Relaxed)
@@ -171,15 +213,19 @@ impl Cache {
         }
     }
 
-    fn write(&self, name: &str, code: &[u8]) -> io::Result<()> {
-        if u64::try_from(code.len()).is_ok_and(|bytes| bytes > self.max_bytes) {
+    fn write(&self, name: &Name, facts: &[u8], code: &[u8]) -> io::Result<()> {
+        let Ok(length) = u32::try_from(facts.len()) else {
+            return Ok(());
+        };
+        let sealed = self
+            .secret
+            .seal(&name.0, [&length.to_le_bytes(), facts, code].concat())?;
+        if u64::try_from(sealed.len()).is_ok_and(|bytes| bytes > self.max_bytes) {
             return Ok(());
         }
         let aside = Aside::new(&self.folder)?;
-        let mut file = &aside.file;
-        file.write_all(&self.secret.seal(name, code))?;
-        file.write_all(code)?;
-        self.folder.rename(&aside.name, &self.folder, name)
+        (&aside.file).write_all(&sealed)?;
+        self.folder.rename(&aside.name, &self.folder, &name.0)
     }
 
     /// Drops what was used longest ago until the rest is small enough.
@@ -211,6 +257,21 @@ impl Cache {
         }
         Ok(())
     }
+}
+
+/// Loads the code of an artifact that can be trusted.
+fn load(engine: &wasmtime::Engine, code: &[u8]) -> wasmtime::Result<Component> {
+    if let Ok(image) = Image::new(code) {
+        // SAFETY: `Cache::read` gave the code, which is only what this user's own runtime wrote, whole; see the module's
+        // argument. Nobody can change it where it lies now.
+        let loaded = unsafe { Component::deserialize_file(engine, image.path()) };
+        if loaded.is_ok() {
+            return loaded;
+        }
+    }
+    // The system may lack what that takes.
+    // SAFETY: as above.
+    unsafe { Component::deserialize(engine, code) }
 }
 
 /// The same code on another engine of the same settings.
@@ -304,21 +365,31 @@ fn owner_of_new_files(folder: &Dir) -> io::Result<u32> {
     access::owner(&Aside::new(folder)?.file.metadata()?)
 }
 
-/// Names what `bytes` become on `engine`.
-fn name(engine: &wasmtime::Engine, bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut key = Key(Sha256::new_with_prefix(FORM));
-    key.0.update(Sha256::digest(bytes));
-    engine.precompile_compatibility_hash().hash(&mut key);
-    let mut name = String::new();
-    for byte in key.0.finalize() {
-        let _ = write!(name, "{byte:02x}");
+/// The name of an artifact: 64 hexadecimal digits.
+pub(crate) struct Name(String);
+
+/// An artifact that [`Cache::read`] found no reason not to trust.
+struct Trusted(Vec<u8>);
+
+impl Trusted {
+    /// The facts and the code.
+    fn parts(&self) -> Option<(&[u8], &[u8])> {
+        let (length, rest) = self.0.split_first_chunk()?;
+        rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)
     }
-    name
 }
 
 /// Takes all of what is hashed into a digest that is long enough to be a name.
+#[derive(Clone)]
 struct Key(Sha256);
+
+impl Key {
+    fn of(engine: &wasmtime::Engine) -> Self {
+        let mut key = Self(Sha256::new_with_prefix(FORM));
+        engine.precompile_compatibility_hash().hash(&mut key);
+        key
+    }
+}
 
 impl Hasher for Key {
     fn write(&mut self, bytes: &[u8]) {

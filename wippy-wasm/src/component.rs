@@ -1,7 +1,7 @@
 //! [`Component`]: a compiled binary with its exported functions, shared by every entry that names the same bytes.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, OnceLock},
 };
 
@@ -15,6 +15,10 @@ use crate::{
     Error,
     engine::Purpose,
     exports::{ExportedFunction, Surface},
+    facts::Facts,
+    hosts::Grants,
+    reserve::Reserve,
+    template::{Template, Templates},
 };
 
 /// A compiled binary and what it exports.
@@ -25,6 +29,7 @@ pub(crate) struct Component {
     pub(crate) purpose: Purpose,
     methods: Box<[Arc<Method>]>,
     resources: Box<[Arc<ResourceType>]>,
+    templates: Templates,
 }
 
 /// A resource that an interface exports, with its methods.
@@ -62,14 +67,16 @@ pub(crate) struct Method {
 }
 
 impl Component {
-    /// Brings together a compiled component and its surface. Of the functions that it exports by itself, those named in
-    /// `bounded` end by themselves.
+    /// Brings together a compiled component and what is known of it.
+    ///
+    /// # Errors
+    /// When it lacks a function that it should have.
     pub(crate) fn new(
         compiled: wasmtime::component::Component,
-        surface: Surface,
+        facts: Facts,
         purpose: Purpose,
-        bounded: &HashSet<String>,
     ) -> Result<Self, Error> {
+        let Facts { surface, bounded } = facts;
         let method = |function: &ExportedFunction| {
             Ok(Arc::new(Method {
                 is_bounded: function.interface.is_none() && bounded.contains(&*function.signature.name),
@@ -94,7 +101,20 @@ impl Component {
             purpose,
             resources: resources(&methods),
             methods,
+            templates: Templates::default(),
         })
+    }
+
+    /// What instances are made from for entries that grant `grants`.
+    ///
+    /// # Errors
+    /// [`Error::Link`] when the engine does not take it.
+    pub(crate) fn template(
+        &self,
+        grants: Grants,
+        reserve: impl FnOnce() -> Arc<Reserve>,
+    ) -> Result<Arc<Template>, Error> {
+        self.templates.of(self, grants, reserve)
     }
 
     /// The method that `function` is.

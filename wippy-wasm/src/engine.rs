@@ -5,7 +5,7 @@
 
 use std::{
     borrow::Cow,
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{
         Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
@@ -17,13 +17,13 @@ use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationCon
 use wippy_security::Resolver;
 
 use crate::{
-    CacheConfig, Error, Limits, bounded,
-    cache::Cache,
+    CacheConfig, Error, Limits,
+    artifact::Bytes,
+    cache::{Cache, Name},
     census::Census,
     component::Component,
     error_contexts,
-    exports::Surface,
-    hosts,
+    facts::Facts,
     http::Client,
     reserve::{FIRST, Reserve},
     slots::Slots,
@@ -174,7 +174,8 @@ impl Engine {
         };
         let count = |instances| usize::try_from(instances).unwrap_or(usize::MAX);
         let slots = Slots::new(count(all), count(first));
-        let cache = config.cache.as_ref().and_then(Cache::open);
+        let cache = config.cache.as_ref();
+        let cache = cache.and_then(|cache| Cache::open(cache, &plain));
         Ok(Arc::new(Self {
             reserve: Reserve::new(config.clone()),
             config,
@@ -198,86 +199,77 @@ impl Engine {
         &self,
         source: Hash,
         counting: Counting,
-        bytes: impl FnOnce() -> Result<Cow<'a, [u8]>, Error>,
+        bytes: impl FnOnce() -> Result<Bytes<'a>, Error>,
     ) -> Result<(Arc<Component>, Origin), Error> {
         // Two entries of one binary that are prepared at the same time wait for each other here, not for others.
         let cell = {
             let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-            compiled.retain(|_, cell| Arc::strong_count(cell) > 1 || is_alive(cell));
+            if !compiled.contains_key(&(source, counting)) {
+                compiled.retain(|_, cell| Arc::strong_count(cell) > 1 || is_alive(cell));
+            }
             compiled.entry((source, counting)).or_default().clone()
         };
         let mut compiled = cell.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(component) = compiled.upgrade() {
             return Ok((component, Origin::Shared));
         }
-        let (component, origin) = self.compile(&bytes()?, counting)?;
+        let (component, origin) = self.make(&bytes()?, counting)?;
         let component = Arc::new(component);
         *compiled = Arc::downgrade(&component);
         Ok((component, origin))
     }
 
-    fn compile(&self, bytes: &[u8], counting: Counting) -> Result<(Component, Origin), Error> {
-        let surface = Surface::read(bytes)?;
-        if let Some(interface) = surface.imports.iter().find(|name| hosts::is_wasi_0_3(name)) {
-            let message = format!(
-                "`{interface}` is of WASI 0.3, which is not offered yet: build the guest for WASI 0.2"
-            );
-            return Err(Error::Unsupported { message });
+    /// A component: what was kept, or freshly compiled.
+    fn make(&self, bytes: &Bytes<'_>, counting: Counting) -> Result<(Component, Origin), Error> {
+        let kept = self.cache.as_ref();
+        let kept = kept.map(|cache| (cache, cache.name(&bytes.digest(), counting)));
+        if let Some((cache, name)) = &kept
+            && let Some(component) = self.load(cache, name, counting)
+        {
+            self.loads.fetch_add(1, Ordering::Relaxed);
+            return Ok((component, Origin::Cached));
         }
-        let asynchronous = surface
-            .exports
-            .iter()
-            .any(|export| export.signature.needs_async_engine());
-        let (purpose, engine) = match (counting, asynchronous) {
-            (Counting::Fuel, _) => {
-                let purpose = Purpose::Counting;
-                (purpose, self.lazily(&self.counting, purpose)?)
-            }
-            (Counting::Nothing, true) => {
-                let purpose = Purpose::Concurrent;
-                (purpose, self.lazily(&self.concurrent, purpose)?)
-            }
-            (Counting::Nothing, false) => (Purpose::Plain, &self.plain),
-        };
-        let bytes = if surface.has_error_contexts {
-            Cow::Owned(error_contexts::substitute(bytes)?)
+        let facts = Facts::read(&bytes.bytes)?;
+        let (purpose, engine) = self.engine_for(&facts, counting)?;
+        let bytes = if facts.surface.has_error_contexts {
+            Cow::Owned(error_contexts::substitute(&bytes.bytes)?)
         } else {
-            Cow::Borrowed(bytes)
+            Cow::Borrowed(&*bytes.bytes)
         };
-        // Host functions may have to wait, so whoever imports any needs a stack of its own.
-        let bounded = if asynchronous || surface.has_error_contexts || !surface.imports.is_empty() {
-            HashSet::new()
-        } else {
-            bounded::functions(&bytes)
+        let code = wasmtime::component::Component::new(engine, bytes).map_err(|error| Error::Invalid {
+            message: first_line(&error),
+        })?;
+        self.compilations.fetch_add(1, Ordering::Relaxed);
+        if let Some((cache, name)) = kept {
+            cache.store(&name, &facts, &code);
+        }
+        Ok((Component::new(code, facts, purpose)?, Origin::Compiled))
+    }
+
+    fn load(&self, cache: &Cache, name: &Name, counting: Counting) -> Option<Component> {
+        let mut purpose = Purpose::Plain;
+        let (facts, code) = cache.load(name, |facts| {
+            // Why there is no engine is said when the component is compiled.
+            let (wanted, engine) = self.engine_for(facts, counting).ok()?;
+            purpose = wanted;
+            Some(engine)
+        })?;
+        Component::new(code, facts, purpose).ok()
+    }
+
+    /// The engine for a component, and what it is built for.
+    fn engine_for(&self, facts: &Facts, counting: Counting) -> Result<(Purpose, &wasmtime::Engine), Error> {
+        let (purpose, cell) = match (counting, facts.is_asynchronous()) {
+            (Counting::Fuel, _) => (Purpose::Counting, &self.counting),
+            (Counting::Nothing, true) => (Purpose::Concurrent, &self.concurrent),
+            (Counting::Nothing, false) => return Ok((Purpose::Plain, &self.plain)),
         };
-        let (code, origin) = self.code(engine, &bytes)?;
-        Ok((Component::new(code, surface, purpose, &bounded)?, origin))
+        Ok((purpose, self.lazily(cell, purpose)?))
     }
 
     pub(crate) fn http_client(&self) -> &Arc<Client> {
         self.http
             .get_or_init(|| Client::new(self.config.extra_roots.clone(), self.config.resolver.clone()))
-    }
-
-    /// Machine code for `bytes`: what was kept, or freshly compiled.
-    fn code(
-        &self,
-        engine: &wasmtime::Engine,
-        bytes: &[u8],
-    ) -> Result<(wasmtime::component::Component, Origin), Error> {
-        let cache = self.cache.as_ref();
-        if let Some(code) = cache.and_then(|cache| cache.load(engine, bytes)) {
-            self.loads.fetch_add(1, Ordering::Relaxed);
-            return Ok((code, Origin::Cached));
-        }
-        let code = wasmtime::component::Component::new(engine, bytes).map_err(|error| Error::Invalid {
-            message: first_line(&error),
-        })?;
-        self.compilations.fetch_add(1, Ordering::Relaxed);
-        if let Some(cache) = cache {
-            cache.store(engine, bytes, &code);
-        }
-        Ok((code, Origin::Compiled))
     }
 
     /// Where the instances of one entry are counted, if they are.

@@ -1,7 +1,7 @@
 //! Hosts: which import of an entry grants which interfaces, and how they are linked.
 //!
 //! An entry's linker holds exactly what its `imports` name. There is no shared linker that could leak one entry's
-//! capabilities into another.
+//! capabilities into another; only entries of one component that grant exactly the same share what was linked.
 
 mod context;
 mod files;
@@ -165,79 +165,93 @@ impl Host {
     }
 }
 
-/// What an entry's `imports` amount to.
-pub(crate) struct Granted {
-    pub(crate) linker: Linker<GuestState>,
-    /// Whether instances need a WASI context.
-    pub(crate) wasi: bool,
-    /// Whether the guest acts for its caller, beyond computing: calls functions, opens connections.
-    pub(crate) acts: bool,
-    /// Whether the guest takes or makes HTTP requests.
-    pub(crate) http: bool,
+/// What an entry's `imports` amount to: the hosts that it grants, in the order of its words. Entries that grant the same
+/// are equal, whichever spellings they use.
+#[derive(Clone)]
+pub(crate) struct Grants(Box<[&'static Host]>);
+
+impl PartialEq for Grants {
+    fn eq(&self, other: &Self) -> bool {
+        // Each host has one word of its own.
+        let import = |host: &&'static Host| host.import;
+        self.0.iter().map(import).eq(other.0.iter().map(import))
+    }
 }
 
-/// Makes the linker for an entry that declares `imports`, for a component with `surface`.
-///
-/// # Errors
-/// Every import that does not exist, and every interface that the component needs and the entry does not grant.
-pub(crate) fn grant(
-    engine: &wasmtime::Engine,
-    imports: &[String],
-    surface: &Surface,
-) -> Result<Granted, Vec<Error>> {
-    let mut errors = Vec::new();
-    let mut hosts: Vec<&'static Host> = Vec::new();
-    for import in imports {
-        match Host::find(import) {
-            Some(host) if hosts.iter().any(|known| known.import == host.import) => {}
-            Some(host) => hosts.push(host),
-            None => errors.push(Error::UnknownImport {
-                import: import.clone(),
-                known: HOSTS.iter().map(|host| host.import.to_owned()).collect(),
-            }),
+impl Grants {
+    /// What an entry grants that declares `imports`, for a component with `surface`.
+    ///
+    /// # Errors
+    /// Every import that does not exist, and every interface that the component needs and the entry does not grant.
+    pub(crate) fn of(imports: &[String], surface: &Surface) -> Result<Self, Vec<Error>> {
+        let mut errors = Vec::new();
+        let mut hosts: Vec<&'static Host> = Vec::new();
+        for import in imports {
+            match Host::find(import) {
+                Some(host) if hosts.iter().any(|known| known.import == host.import) => {}
+                Some(host) => hosts.push(host),
+                None => errors.push(Error::UnknownImport {
+                    import: import.clone(),
+                    known: HOSTS.iter().map(|host| host.import.to_owned()).collect(),
+                }),
+            }
+        }
+        for interface in &surface.imports {
+            if hosts.iter().any(|host| host.grants(interface)) {
+                continue;
+            }
+            let interface = interface.clone();
+            errors.push(match HOSTS.iter().find(|host| host.grants(&interface)) {
+                Some(host) => Error::UndeclaredImport {
+                    interface,
+                    import: host.import.to_owned(),
+                },
+                None => Error::UnknownInterface { interface },
+            });
+        }
+        if errors.is_empty() {
+            Ok(Self(hosts.into()))
+        } else {
+            Err(errors)
         }
     }
-    for interface in &surface.imports {
-        if hosts.iter().any(|host| host.grants(interface)) {
-            continue;
+
+    /// Makes a linker that holds exactly what is granted, for a component with `surface`.
+    ///
+    /// # Errors
+    /// When the engine does not take a host.
+    pub(crate) fn linker(
+        &self,
+        engine: &wasmtime::Engine,
+        surface: &Surface,
+    ) -> wasmtime::Result<Linker<GuestState>> {
+        let mut linker = Linker::new(engine);
+        // Two imports may grant the same interface.
+        linker.allow_shadowing(true);
+        for host in &self.0 {
+            (host.link)(&mut linker)?;
         }
-        let interface = interface.clone();
-        errors.push(match HOSTS.iter().find(|host| host.grants(&interface)) {
-            Some(host) => Error::UndeclaredImport {
-                interface,
-                import: host.import.to_owned(),
-            },
-            None => Error::UnknownInterface { interface },
-        });
+        if surface.has_error_contexts {
+            error_contexts::link(&mut linker)?;
+        }
+        Ok(linker)
     }
-    if !errors.is_empty() {
-        return Err(errors);
+
+    /// Whether instances need a WASI context.
+    pub(crate) fn wasi(&self) -> bool {
+        self.0.iter().any(|host| host.wasi)
     }
-    let mut linker = Linker::new(engine);
-    // Two imports may grant the same interface.
-    linker.allow_shadowing(true);
-    for host in &hosts {
-        (host.link)(&mut linker).map_err(|error| {
-            vec![Error::Link {
-                message: crate::engine::first_line(&error),
-            }]
-        })?;
+
+    /// Whether the guest acts for its caller, beyond computing: calls functions, opens connections.
+    pub(crate) fn acts(&self) -> bool {
+        let acts = |host: &Host| !host.wasi || matches!(host.import, "wasi:sockets" | "wasi:http");
+        self.0.iter().any(|host| acts(host))
     }
-    if surface.has_error_contexts {
-        error_contexts::link(&mut linker).map_err(|error| {
-            vec![Error::Link {
-                message: crate::engine::first_line(&error),
-            }]
-        })?;
+
+    /// Whether the guest takes or makes HTTP requests.
+    pub(crate) fn http(&self) -> bool {
+        self.0.iter().any(|host| host.import == "wasi:http")
     }
-    Ok(Granted {
-        linker,
-        wasi: hosts.iter().any(|host| host.wasi),
-        acts: hosts
-            .iter()
-            .any(|host| !host.wasi || matches!(host.import, "wasi:sockets" | "wasi:http")),
-        http: hosts.iter().any(|host| host.import == "wasi:http"),
-    })
 }
 
 /// The import that grants `interface`, if any does.

@@ -2,7 +2,6 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use tokio::sync::OnceCell;
 use wasmtime::component::InstancePre;
 use wippy_registry::EntryId;
 use wippy_security::{CallError, ErrorKind};
@@ -12,14 +11,14 @@ use crate::{
     Binary, Engine, Error, Limits, WasiConfig, WorkerClass, artifact,
     census::Census,
     component::{Component, Method},
-    engine::{Counting, Origin, Purpose},
+    engine::{Counting, Origin},
     exports::Surface,
-    hosts,
+    hosts::Grants,
     http::Client,
     output::Journal,
-    reserve::Reserve,
     slots::{Place, Slots},
     state::GuestState,
+    template::Template,
 };
 
 /// What an entry says about its module.
@@ -48,7 +47,7 @@ pub struct Module {
     pub(crate) method_name: Arc<str>,
     pub(crate) method: Arc<Method>,
     pub(crate) component: Arc<Component>,
-    pub(crate) pre: InstancePre<GuestState>,
+    template: Arc<Template>,
     pub(crate) limits: Limits,
     /// Only for entries that declare a WASI import.
     pub(crate) wasi: Option<Arc<WasiConfig>>,
@@ -57,19 +56,11 @@ pub struct Module {
     /// Only for entries that declare `wasi:http`.
     pub(crate) http: Option<Arc<Client>>,
     pub(crate) slots: Arc<Slots>,
-    more: Arc<More>,
     /// Where its instances are counted, if they are.
     pub(crate) census: Option<Arc<Census>>,
     pub(crate) origin: Origin,
     /// The threads that its calls run on, if they have their own.
     pub(crate) class: Option<Arc<WorkerClass>>,
-}
-
-/// The module where the engine has more room, once it is needed.
-struct More {
-    reserve: Arc<Reserve>,
-    imports: Box<[String]>,
-    pre: OnceCell<Result<InstancePre<GuestState>, Error>>,
 }
 
 impl Engine {
@@ -81,27 +72,19 @@ impl Engine {
     pub fn prepare(&self, spec: Spec<'_>) -> Result<Module, Vec<Error>> {
         let one = |error: Error| vec![error];
         let source = spec.binary.source(spec.wit).map_err(one)?;
-        let bytes = || artifact::component(spec.binary.bytes()?, spec.wit, spec.method);
+        let bytes = || spec.binary.component(spec.wit, spec.method);
         let (component, origin) = self
             .component(source, Counting::of(&spec.limits), bytes)
             .map_err(one)?;
         let found = component.surface.find(spec.method);
-        let granted = hosts::grant(component.compiled.engine(), spec.imports, &component.surface);
-        let (function, granted) = match (found, granted) {
-            (Ok(function), Ok(granted)) => (function, granted),
-            (found, granted) => {
-                let errors = found.err().into_iter().chain(granted.err().unwrap_or_default());
+        let grants = Grants::of(spec.imports, &component.surface);
+        let (function, grants) = match (found, grants) {
+            (Ok(function), Ok(grants)) => (function, grants),
+            (found, grants) => {
+                let errors = found.err().into_iter().chain(grants.err().unwrap_or_default());
                 return Err(errors.collect());
             }
         };
-        let pre = granted
-            .linker
-            .instantiate_pre(&component.compiled)
-            .map_err(|error| {
-                one(Error::Link {
-                    message: crate::engine::first_line(&error),
-                })
-            })?;
         let unknown = || {
             one(Error::UnknownMethod {
                 method: spec.method.to_owned(),
@@ -114,17 +97,12 @@ impl Engine {
             id: spec.id,
             method_name: spec.method.into(),
             method,
-            pre,
             limits: spec.limits,
-            wasi: granted.wasi.then(|| Arc::new(spec.wasi)),
-            acts: granted.acts,
-            http: granted.http.then(|| self.http_client().clone()),
+            wasi: grants.wasi().then(|| Arc::new(spec.wasi)),
+            acts: grants.acts(),
+            http: grants.http().then(|| self.http_client().clone()),
+            template: component.template(grants, || self.reserve()).map_err(one)?,
             slots: self.slots(),
-            more: Arc::new(More {
-                reserve: self.reserve(),
-                imports: spec.imports.into(),
-                pre: OnceCell::new(),
-            }),
             census: self.census(),
             origin,
             class: None,
@@ -162,21 +140,8 @@ impl Module {
     /// # Errors
     /// When the machine has no room there.
     pub(crate) async fn instances(&self, place: Place) -> Result<&InstancePre<GuestState>, CallError> {
-        // Guests whose work is counted live in no pool.
-        if place == Place::First || self.component.purpose == Purpose::Counting {
-            return Ok(&self.pre);
-        }
-        let pre = self.more.pre.get_or_init(async || {
-            let (more, component) = (Arc::clone(&self.more), Arc::clone(&self.component));
-            // A large pool is reserved when it is the first module that needs more.
-            let making = tokio::task::spawn_blocking(move || more.make(&component));
-            making.await.unwrap_or_else(|_| {
-                Err(Error::Engine {
-                    message: "it is stopping".to_owned(),
-                })
-            })
-        });
-        pre.await.as_ref().map_err(|error| {
+        let pre = self.template.at(&self.component, place).await;
+        pre.map_err(|error| {
             let message = format!("{}: no room for more instances: {error}", self.id);
             CallError::new(ErrorKind::Unavailable, message)
         })
@@ -241,22 +206,6 @@ impl Module {
             .interface
             .as_deref()
             .is_some_and(|name| name.starts_with("wasi:cli/run@"))
-    }
-}
-
-impl More {
-    fn make(&self, component: &Component) -> Result<InstancePre<GuestState>, Error> {
-        let link = |engine: &wasmtime::Engine| {
-            let granted = hosts::grant(engine, &self.imports, &component.surface);
-            // It was granted before.
-            granted.map(|granted| granted.linker).map_err(|errors| {
-                let first = errors.into_iter().next();
-                first.unwrap_or_else(|| Error::Link {
-                    message: "an import is missing".to_owned(),
-                })
-            })
-        };
-        self.reserve.instances_of(component, link)
     }
 }
 

@@ -53,13 +53,13 @@ impl Reserve {
     pub(crate) fn instances_of(
         &self,
         component: &Component,
-        link: impl FnOnce(&wasmtime::Engine) -> Result<Linker<GuestState>, Error>,
+        link: impl FnOnce(&wasmtime::Engine) -> wasmtime::Result<Linker<GuestState>>,
     ) -> Result<InstancePre<GuestState>, Error> {
         let invalid = |error: wasmtime::Error| Error::Link {
             message: engine::first_line(&error),
         };
         let engine = self.engine(component.purpose)?;
-        let linker = link(engine)?;
+        let linker = link(engine).map_err(invalid)?;
         let code = cache::copy(&component.compiled, engine).map_err(invalid)?;
         linker.instantiate_pre(&code).map_err(invalid)
     }

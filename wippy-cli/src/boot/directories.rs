@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    io,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -23,6 +23,8 @@ pub(crate) struct Directories {
 struct Folder {
     path: PathBuf,
     config: Directory,
+    /// Whether it is missing and not to be made.
+    is_missing: bool,
 }
 
 impl Directories {
@@ -34,7 +36,8 @@ impl Directories {
                 continue;
             };
             let path = base(linked, entry, config).join(&config.directory);
-            if !config.auto_init && !path.is_dir() {
+            let is_missing = !config.auto_init && !path.is_dir();
+            if is_missing {
                 diagnostics.push(missing(entry, config));
             }
             directories.paths.insert(
@@ -42,6 +45,7 @@ impl Directories {
                 Folder {
                     path,
                     config: config.clone(),
+                    is_missing,
                 },
             );
         }
@@ -63,9 +67,7 @@ impl Directories {
     /// Whether the folder of `id` cannot be used, which was reported already.
     pub(super) fn is_unusable(&self, id: &EntryId) -> bool {
         // What no entry declares was reported by linking.
-        self.paths
-            .get(id)
-            .is_none_or(|folder| !folder.config.auto_init && !folder.path.is_dir())
+        self.paths.get(id).is_none_or(|folder| folder.is_missing)
     }
 
     /// The folder of an entry.
@@ -94,16 +96,24 @@ impl Directories {
         suggest::closest(path, paths.iter().map(String::as_str)).map(ToOwned::to_owned)
     }
 
-    /// Reads a file in the folder of `id`; neither `..` nor links lead out of it.
-    pub(super) fn read(&self, id: &EntryId, path: &str) -> io::Result<Vec<u8>> {
+    /// Opens the folder of `id`.
+    pub(super) fn open(&self, id: &EntryId) -> io::Result<Dir> {
         let folder = self.path(id).ok_or(io::ErrorKind::NotFound)?;
-        let folder = Dir::open_ambient_dir(folder, ambient_authority())?;
+        Dir::open_ambient_dir(folder, ambient_authority())
+    }
+
+    /// Reads a file in a folder; neither `..` nor links lead out of it.
+    pub(super) fn read(folder: &Dir, path: &str) -> io::Result<Vec<u8>> {
         let metadata = folder.metadata(path)?;
         // A pipe would be waited for, and a device read, for ever. A folder says itself what it is.
         if !metadata.is_file() && !metadata.is_dir() {
             return Err(io::Error::other("it is no regular file"));
         }
-        folder.read(path)
+        let file = folder.open(path)?;
+        // One byte more, so that the end is seen without asking how long the file is again.
+        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0).saturating_add(1));
+        file.take(u64::MAX).read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 }
 

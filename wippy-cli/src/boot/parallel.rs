@@ -42,6 +42,7 @@ pub(super) fn map<T: Sync, R: Send>(
         let workers: Vec<_> = (0..threads)
             .filter_map(|_| {
                 thread::Builder::new()
+                    .name("wippy-prepare".into())
                     .stack_size(STACK_BYTES)
                     .spawn_scoped(scope, worker)
                     .ok()

@@ -3,16 +3,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, OnceLock},
+    sync::Arc,
 };
 
 use wippy_lua::{LuaFunction, LuaProcess, Services, World};
 use wippy_registry::{Diagnostic, EntryId, Linked, LinkedEntry, schema};
 use wippy_security::{Dispatcher, Handler, Policies};
-use wippy_wasm::{Engine, Error, WasmFunction, WasmProcess};
+use wippy_wasm::{Engine, WasmFunction, WasmProcess};
 
 use super::{
-    Directories, Environment, Resources, classes::WorkerClasses, http, lua, parallel, policies, tokens, wasm,
+    Directories, Environment, Resources, SharedEngine, classes::WorkerClasses, http, lua, parallel, policies,
+    tokens, wasm,
 };
 use crate::{config::Config, http::Plan, metrics::Metrics, terminal::StandardTerminal};
 
@@ -22,8 +23,7 @@ pub(crate) struct Ground {
     pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) environment: Arc<Environment>,
     pub(crate) resources: Arc<Resources>,
-    /// Made for the first module: an application without any starts faster.
-    pub(super) engine: OnceLock<Result<Arc<Engine>, Error>>,
+    pub(super) engine: SharedEngine,
     /// The threads of functions that have their own.
     pub(super) classes: WorkerClasses,
     /// What scripts may reach.
@@ -72,6 +72,7 @@ impl Ground {
         dispatcher: Arc<Dispatcher>,
         environment: Arc<Environment>,
         resources: Arc<Resources>,
+        engine: SharedEngine,
         world: World,
     ) -> Self {
         Self {
@@ -81,14 +82,14 @@ impl Ground {
             dispatcher,
             environment,
             resources,
-            engine: OnceLock::new(),
+            engine,
             world,
         }
     }
 
     /// The engine, if there is a module.
     pub(crate) fn engine(&self) -> Option<&Arc<Engine>> {
-        self.engine.get()?.as_ref().ok()
+        self.engine.made()
     }
 
     /// What scripts are given.
@@ -152,6 +153,7 @@ pub(crate) fn make_ready(
         .filter(|entry| which.includes(&entry.entry.id))
         .collect();
     let wanted = wasm::spread(wanted);
+    compiler.read_ahead(wanted.iter().map(|(_, entry)| *entry));
     let outcomes = parallel::map("preparing", &wanted, |(_, entry)| {
         let (config, sources) = (&entry.config, &linked.sources);
         if let schema::Config::WasmFunction(function) = config {

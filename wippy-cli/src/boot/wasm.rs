@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use cap_std::fs::Dir;
 use wippy_registry::{
     Diagnostic, EntryId, Linked, LinkedEntry, SourceMap,
     schema::{
@@ -17,8 +18,8 @@ use wippy_registry::{
     },
 };
 use wippy_wasm::{
-    Allocator, Binary, CacheConfig, Content, Engine, EngineConfig, EnvironmentVariable, Error, Limits,
-    Module, Mount, Spec, WasiConfig, WasmFunction, WasmProcess,
+    Allocator, Binary, CacheConfig, Content, EngineConfig, EnvironmentVariable, Error, Limits, Module, Mount,
+    Spec, WasiConfig, WasmFunction, WasmProcess,
 };
 
 use super::{Directories, blame, pools, ready::Ground};
@@ -34,7 +35,10 @@ pub(super) struct Compiler<'a> {
 
 /// The files of guests. Entries that name the same one share it, so that it is read and hashed once.
 #[derive(Default)]
-struct Files(Mutex<HashMap<(EntryId, String), Read>>);
+struct Files {
+    folders: Mutex<HashMap<EntryId, Arc<Dir>>>,
+    files: Mutex<HashMap<(EntryId, String), Read>>,
+}
 
 /// A file that was read, once it was.
 type Read = Arc<Mutex<Option<Arc<Content<'static>>>>>;
@@ -46,6 +50,16 @@ impl<'a> Compiler<'a> {
             directories,
             ground,
             files: Files::default(),
+        }
+    }
+
+    /// Reads files of entries ahead, for as long as the engine is not there, which whoever needs it has to wait for.
+    pub(super) fn read_ahead<'e>(&self, entries: impl Iterator<Item = &'e LinkedEntry>) {
+        for entry in entries.take_while(|_| self.ground.engine.is_being_made()) {
+            if let Some(guest) = guest_of(entry) {
+                // What is wrong is said when the entry is prepared.
+                let _ = self.files.of(entry, &guest.code, self.directories);
+            }
         }
     }
 
@@ -77,11 +91,8 @@ impl<'a> Compiler<'a> {
     fn module(&self, entry: &LinkedEntry, guest: &Guest) -> Result<Module, Vec<Diagnostic>> {
         let blame = |error: &Error| blame::wasm(&entry.entry, guest, error, &self.linked.sources);
         let file = self.files.of(entry, &guest.code, self.directories)?;
-        let engine = self
-            .ground
-            .engine
-            .get_or_init(|| Engine::new(engine_config(&self.ground.settings)));
-        let engine = engine.as_ref().map_err(|error| vec![blame(error)])?;
+        let engine = self.ground.engine.get(&self.ground.settings);
+        let engine = engine.map_err(|error| vec![blame(error)])?;
         let spec = Spec {
             id: entry.entry.id.clone(),
             binary: file.binary(),
@@ -174,19 +185,23 @@ pub(super) fn spread(entries: Vec<&LinkedEntry>) -> Vec<(usize, &LinkedEntry)> {
     let mut seen = HashSet::new();
     let (mut firsts, mut others) = (Vec::with_capacity(entries.len()), Vec::new());
     for (place, entry) in entries.into_iter().enumerate() {
-        let guest = if let schema::Config::WasmFunction(function) = &entry.config {
-            Some(&function.guest)
-        } else if let schema::Config::WasmProcess(process) = &entry.config {
-            Some(&process.guest)
-        } else {
-            None
-        };
-        let is_first = guest.is_none_or(|guest| seen.insert(binary_of(guest)));
+        let is_first = guest_of(entry).is_none_or(|guest| seen.insert(binary_of(guest)));
         let list = if is_first { &mut firsts } else { &mut others };
         list.push((place, entry));
     }
     firsts.extend(others);
     firsts
+}
+
+/// The guest of an entry, if it has one.
+fn guest_of(entry: &LinkedEntry) -> Option<&Guest> {
+    if let schema::Config::WasmFunction(function) = &entry.config {
+        Some(&function.guest)
+    } else if let schema::Config::WasmProcess(process) = &entry.config {
+        Some(&process.guest)
+    } else {
+        None
+    }
 }
 
 /// What tells the code of guests apart before it is read.
@@ -197,7 +212,7 @@ fn binary_of(guest: &Guest) -> (&str, &str) {
     }
 }
 
-fn engine_config(settings: &Config) -> EngineConfig {
+pub(super) fn engine_config(settings: &Config) -> EngineConfig {
     let config = &settings.wasm;
     EngineConfig {
         counts_instances: settings.prometheus.is_some(),
@@ -294,7 +309,7 @@ impl Files {
 
     fn read(&self, fs: &EntryId, path: &str, directories: &Directories) -> io::Result<Arc<Content<'static>>> {
         let read = {
-            let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(files.entry((fs.clone(), path.to_owned())).or_default())
         };
         // Whoever wants the same file waits here, others do not.
@@ -302,8 +317,20 @@ impl Files {
         if let Some(content) = &*read {
             return Ok(Arc::clone(content));
         }
-        let content = Arc::new(Content::new(directories.read(fs, path)?));
+        let folder = self.folder(fs, directories)?;
+        let content = Arc::new(Content::new(Directories::read(&folder, path)?));
         *read = Some(Arc::clone(&content));
         Ok(content)
+    }
+
+    /// A folder, opened once.
+    fn folder(&self, fs: &EntryId, directories: &Directories) -> io::Result<Arc<Dir>> {
+        let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(folder) = folders.get(fs) {
+            return Ok(Arc::clone(folder));
+        }
+        let folder = Arc::new(directories.open(fs)?);
+        folders.insert(fs.clone(), Arc::clone(&folder));
+        Ok(folder)
     }
 }

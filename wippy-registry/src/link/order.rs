@@ -1,6 +1,7 @@
 //! The order in which entries can start, and the cycles that have none.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use crate::id::EntryId;
 
@@ -15,59 +16,60 @@ pub(crate) struct BootOrder {
 
 /// Orders a graph of what needs what. Needs outside the graph do not count; ties go by id.
 pub(crate) fn boot_order(graph: &BTreeMap<EntryId, Vec<EntryId>>) -> BootOrder {
-    let mut order = BootOrder::default();
-    let mut waiting: BTreeMap<EntryId, BTreeSet<EntryId>> = BTreeMap::new();
-    let mut needed_by: BTreeMap<EntryId, Vec<EntryId>> = BTreeMap::new();
-    for (id, needs) in graph {
-        let needs: BTreeSet<EntryId> = needs
-            .iter()
-            .filter(|need| graph.contains_key(need))
-            .cloned()
-            .collect();
-        for need in &needs {
-            needed_by.entry(need.clone()).or_default().push(id.clone());
+    // Ids are sorted here, so their places compare as they do.
+    let ids: Vec<&EntryId> = graph.keys().collect();
+    let place = |id: &EntryId| ids.binary_search(&id).ok();
+    let mut waiting: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+    let mut needed_by: Vec<Vec<usize>> = vec![Vec::new(); ids.len()];
+    let mut ready = BinaryHeap::new();
+    for (dependent, needs) in graph.values().enumerate() {
+        let needs: BTreeSet<usize> = needs.iter().filter_map(place).collect();
+        if needs.is_empty() {
+            ready.push(Reverse(dependent));
         }
-        waiting.insert(id.clone(), needs);
+        for need in &needs {
+            if let Some(needed_by) = needed_by.get_mut(*need) {
+                needed_by.push(dependent);
+            }
+        }
+        waiting.insert(dependent, needs);
     }
-    let free = waiting
-        .iter()
-        .filter(|(_, needs)| needs.is_empty())
-        .map(|(id, _)| id.clone());
-    let mut ready: BTreeSet<EntryId> = free.collect();
+    let id = |place: usize| ids.get(place).map(|id| EntryId::clone(id));
+    let mut order = BootOrder::default();
     while !waiting.is_empty() {
-        let Some(id) = ready.pop_first() else {
+        let Some(Reverse(next)) = ready.pop() else {
             // Breaking the circle at one place may leave others in it, which the next round finds.
             let cycle = cycle(&waiting);
-            ready.extend(cycle.first().cloned());
-            order.cycles.push(cycle);
+            ready.extend(cycle.first().copied().map(Reverse));
+            order.cycles.push(cycle.into_iter().filter_map(id).collect());
             continue;
         };
-        if waiting.remove(&id).is_none() {
+        if waiting.remove(&next).is_none() {
             continue;
         }
-        for dependent in needed_by.remove(&id).unwrap_or_default() {
-            if let Some(needs) = waiting.get_mut(&dependent) {
-                needs.remove(&id);
+        for dependent in needed_by.get(next).into_iter().flatten() {
+            if let Some(needs) = waiting.get_mut(dependent) {
+                needs.remove(&next);
                 if needs.is_empty() {
-                    ready.insert(dependent);
+                    ready.push(Reverse(*dependent));
                 }
             }
         }
-        order.ids.push(id);
+        order.ids.extend(id(next));
     }
     order
 }
 
-/// A circle among ids that all wait for one another, rotated to start at its smallest id.
-fn cycle(waiting: &BTreeMap<EntryId, BTreeSet<EntryId>>) -> Vec<EntryId> {
-    let mut path: Vec<&EntryId> = Vec::new();
+/// A circle among those that all wait for one another, rotated to start at its smallest.
+fn cycle(waiting: &BTreeMap<usize, BTreeSet<usize>>) -> Vec<usize> {
+    let mut path: Vec<usize> = Vec::new();
     let mut next = waiting.keys().next();
     while let Some(id) = next {
-        if let Some(start) = path.iter().position(|seen| *seen == id) {
+        if let Some(start) = path.iter().position(|seen| seen == id) {
             path.drain(..start);
             break;
         }
-        path.push(id);
+        path.push(*id);
         next = waiting.get(id).and_then(BTreeSet::first);
     }
     let smallest = path
@@ -76,7 +78,7 @@ fn cycle(waiting: &BTreeMap<EntryId, BTreeSet<EntryId>>) -> Vec<EntryId> {
         .min_by_key(|(_, id)| **id)
         .map_or(0, |(place, _)| place);
     path.rotate_left(smallest);
-    path.into_iter().cloned().collect()
+    path
 }
 
 #[cfg(test)]

@@ -6,17 +6,17 @@ use crate::diagnostic::Diagnostic;
 use crate::entry::Entry;
 use crate::id::{EntryId, Namespace};
 use crate::kind::Kind;
-use crate::load::Loader;
-use crate::source::SourceId;
+use crate::load::{Loader, Parsed};
+use crate::source::{SourceId, Span};
 use crate::suggest;
-use crate::yaml::{self, Map, Node, Value};
+use crate::yaml::{Map, Node, Value};
 
 const KEYS: [&str; 4] = ["version", "namespace", "entries", "meta"];
 
 /// The entries of a file; `None` when the file is not an index.
-pub(super) fn read(loader: &mut Loader, id: SourceId, file: &Path) -> Option<Vec<Entry>> {
+pub(super) fn read(loader: &mut Loader, id: SourceId, file: &Path, node: Parsed) -> Option<Vec<Entry>> {
     let is_named_index = file.file_stem().is_some_and(|stem| stem == "_index");
-    let node = match yaml::parse(&loader.sources, id) {
+    let node = match node {
         Ok(node) => node,
         Err(problem) => {
             // A YAML file of something else is not ours to judge, a template for instance.
@@ -26,6 +26,7 @@ pub(super) fn read(loader: &mut Loader, id: SourceId, file: &Path) -> Option<Vec
             return None;
         }
     };
+    let place = node.span();
     let map = node.as_map();
     let is_index = map.is_some_and(|map| map.get("namespace").is_some() && map.get("entries").is_some());
     if !is_index && !is_named_index {
@@ -33,19 +34,15 @@ pub(super) fn read(loader: &mut Loader, id: SourceId, file: &Path) -> Option<Vec
     }
     let Some(map) = map else {
         let message = "an index file is a mapping with `namespace` and `entries`";
-        loader.report(Diagnostic::error("invalid-index", message).primary(node.span(), ""));
+        loader.report(Diagnostic::error("invalid-index", message).primary(place, ""));
         return None;
     };
     check_keys(map, loader);
     let namespace = namespace(map, &node, loader);
-    let items = items(map, &node, loader);
+    let items = items(node, loader);
     let namespace = namespace?;
-    Some(
-        items
-            .iter()
-            .filter_map(|item| entry(item, &namespace, loader))
-            .collect(),
-    )
+    let entry = |item| entry(item, &namespace, loader);
+    Some(items.into_iter().filter_map(entry).collect())
 }
 
 fn mentions_namespace(loader: &Loader, id: SourceId) -> bool {
@@ -110,69 +107,75 @@ fn namespace(map: &Map, node: &Node, loader: &mut Loader) -> Option<Namespace> {
     }
 }
 
-fn items<'n>(map: &'n Map, node: &Node, loader: &mut Loader) -> &'n [Node] {
-    let Some(field) = map.get("entries") else {
-        loader.report(
-            Diagnostic::error("missing-field", "the index file has no `entries`").primary(node.span(), ""),
-        );
-        return &[];
+/// The items of `entries`, taken out of the file's mapping.
+fn items(mut node: Node, loader: &mut Loader) -> Vec<Node> {
+    let place = node.span();
+    let field = match node.value_mut() {
+        Value::Map(map) => map.remove("entries"),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::List(_) => None,
     };
-    match field.node.value() {
-        Value::List(items) => items,
-        Value::Null => &[],
+    let Some(mut field) = field else {
+        loader
+            .report(Diagnostic::error("missing-field", "the index file has no `entries`").primary(place, ""));
+        return Vec::new();
+    };
+    match field.node.value_mut() {
+        Value::List(items) => std::mem::take(items),
+        Value::Null => Vec::new(),
         Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Map(_) => {
             let message = format!("`entries`: expected a list, found {}", field.node.describe());
             loader.report(Diagnostic::error("wrong-type", message).primary(field.node.span(), ""));
-            &[]
+            Vec::new()
         }
     }
 }
 
-fn entry(node: &Node, namespace: &Namespace, loader: &mut Loader) -> Option<Entry> {
+fn entry(mut node: Node, namespace: &Namespace, loader: &mut Loader) -> Option<Entry> {
+    let place = node.span();
     let Some(map) = node.as_map() else {
         let message = format!(
             "an entry is a mapping with `name` and `kind`, found {}",
             node.describe()
         );
-        loader.report(Diagnostic::error("wrong-type", message).primary(node.span(), ""));
+        loader.report(Diagnostic::error("wrong-type", message).primary(place, ""));
         return None;
     };
-    let name = text(map, "name", node, loader);
-    let kind = text(map, "kind", node, loader);
-    let meta = meta(map, loader);
+    let name = text(map, "name", place, loader);
+    let kind = text(map, "kind", place, loader);
+    check_meta(map, loader);
     let (name, origin) = name?;
     let id = EntryId::new(namespace, name)
         .map_err(|error| {
-            loader.report(Diagnostic::error("invalid-name", error.to_string()).primary(origin.span(), ""));
+            loader.report(Diagnostic::error("invalid-name", error.to_string()).primary(origin, ""));
         })
         .ok()?;
-    let (kind, kind_node) = kind?;
-    let mut data = map.clone();
-    for key in ["name", "kind", "meta"] {
-        data.remove(key);
+    let (kind, kind_span) = kind?;
+    let kind = Kind::new(kind);
+    // What is left is the data.
+    let mut meta = None;
+    if let Value::Map(data) = node.value_mut() {
+        data.remove("name");
+        data.remove("kind");
+        meta = data.remove("meta").map(|field| field.node);
     }
     Some(Entry {
         id,
-        kind: Kind::new(kind),
-        meta,
-        data: Node::new(Value::Map(data), node.span()),
-        origin: origin.span(),
-        kind_span: kind_node.span(),
+        kind,
+        meta: meta.filter(|meta| meta.as_map().is_some()).unwrap_or_default(),
+        data: node,
+        origin,
+        kind_span,
     })
 }
 
 /// A text that every entry must have.
-fn text<'n>(map: &'n Map, key: &str, entry: &Node, loader: &mut Loader) -> Option<(&'n str, &'n Node)> {
+fn text<'n>(map: &'n Map, key: &str, entry: Span, loader: &mut Loader) -> Option<(&'n str, Span)> {
     let Some(field) = map.get(key) else {
         let place = ["name", "kind"]
             .iter()
             .find_map(|other| map.get(other))
             .map_or_else(
-                || {
-                    map.iter()
-                        .next()
-                        .map_or(entry.span(), |(_, first)| first.key_span)
-                },
+                || map.iter().next().map_or(entry, |(_, first)| first.key_span),
                 |field| field.node.span(),
             );
         let near = suggest::closest(key, map.iter().map(|(key, _)| key));
@@ -189,17 +192,15 @@ fn text<'n>(map: &'n Map, key: &str, entry: &Node, loader: &mut Loader) -> Optio
         loader.report(Diagnostic::error("wrong-type", message).primary(field.node.span(), ""));
         return None;
     };
-    Some((text, &field.node))
+    Some((text, field.node.span()))
 }
 
-fn meta(map: &Map, loader: &mut Loader) -> Node {
+fn check_meta(map: &Map, loader: &mut Loader) {
     let Some(field) = map.get("meta").filter(|field| !field.node.is_null()) else {
-        return Node::empty_map();
+        return;
     };
-    if field.node.as_map().is_some() {
-        return field.node.clone();
+    if field.node.as_map().is_none() {
+        let message = format!("`meta`: expected a mapping, found {}", field.node.describe());
+        loader.report(Diagnostic::error("wrong-type", message).primary(field.node.span(), ""));
     }
-    let message = format!("`meta`: expected a mapping, found {}", field.node.describe());
-    loader.report(Diagnostic::error("wrong-type", message).primary(field.node.span(), ""));
-    Node::empty_map()
 }

@@ -2,6 +2,8 @@
 //!
 //! Reading never stops early: a reader that finds a problem reports it here and returns `None`.
 
+use std::borrow::Cow;
+
 use crate::diagnostic::Diagnostic;
 use crate::entry::Entry;
 use crate::env::{self, EnvLookup, Expanded, Reason, Unresolved};
@@ -18,7 +20,7 @@ pub(crate) struct Decoder<'e> {
     entry: &'e Entry,
     namespace: Namespace,
     env: &'e dyn EnvLookup,
-    path: Vec<String>,
+    path: Vec<Cow<'static, str>>,
     references: Vec<Reference>,
     diagnostics: Vec<Diagnostic>,
 }
@@ -77,7 +79,11 @@ impl<'e> Decoder<'e> {
     }
 
     /// Runs with one more step in the path that messages show.
-    pub(crate) fn within<T>(&mut self, step: impl Into<String>, read: impl FnOnce(&mut Self) -> T) -> T {
+    pub(crate) fn within<T>(
+        &mut self,
+        step: impl Into<Cow<'static, str>>,
+        read: impl FnOnce(&mut Self) -> T,
+    ) -> T {
         self.path.push(step.into());
         let value = read(self);
         self.path.pop();

@@ -3,7 +3,6 @@
 //! A schema asks for each field once, by name, with a function that reads the value; whatever was not asked for is
 //! unknown.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::diagnostic::Diagnostic;
@@ -35,7 +34,7 @@ pub(crate) struct Fields<'n> {
     owner: Owner,
     /// Where to say that a field is missing.
     place: Span,
-    asked: BTreeSet<&'static str>,
+    asked: Vec<&'static str>,
 }
 
 impl<'n> Fields<'n> {
@@ -44,13 +43,13 @@ impl<'n> Fields<'n> {
             map,
             owner,
             place,
-            asked: BTreeSet::new(),
+            asked: Vec::new(),
         }
     }
 
     /// The value of a field, unless it is absent or null; remembers that the field exists.
     fn take(&mut self, name: &'static str) -> Option<&'n Node> {
-        self.asked.insert(name);
+        self.asked.push(name);
         self.map?
             .get(name)
             .map(|field| &field.node)
@@ -89,7 +88,11 @@ impl<'n> Fields<'n> {
         decoder.within(name, |decoder| read(node, decoder))
     }
 
-    fn missing(&self, decoder: &mut Decoder<'_>, name: &str) {
+    fn has_asked(&self, name: &str) -> bool {
+        self.asked.contains(&name)
+    }
+
+    fn missing(&self, decoder: &mut Decoder<'_>, name: &'static str) {
         let path = decoder.within(name, |decoder| decoder.path());
         let message = match &self.owner {
             Owner::Kind(kind) => {
@@ -101,10 +104,7 @@ impl<'n> Fields<'n> {
             Owner::Field(field) => format!("`{field}` of entry `{}` has no `{name}`", decoder.entry().id),
         };
         let near = self.map.and_then(|map| {
-            let unasked = map
-                .iter()
-                .map(|(key, _)| key)
-                .filter(|key| !self.asked.contains(key));
+            let unasked = map.iter().map(|(key, _)| key).filter(|key| !self.has_asked(key));
             suggest::closest(name, unasked).and_then(|key| map.get(key).map(|field| (key, field.key_span)))
         });
         let mut diagnostic = Diagnostic::error("missing-field", message).primary(self.place, "");
@@ -115,12 +115,14 @@ impl<'n> Fields<'n> {
     }
 
     /// Reports the fields that nobody asked for.
-    pub(crate) fn finish(self, decoder: &mut Decoder<'_>) {
+    pub(crate) fn finish(mut self, decoder: &mut Decoder<'_>) {
+        self.asked.sort_unstable();
+        self.asked.dedup();
         for (key, field) in self.map.into_iter().flat_map(Map::iter) {
-            if self.asked.contains(key) {
+            if self.has_asked(key) {
                 continue;
             }
-            let path = decoder.within(key, |decoder| decoder.path());
+            let path = decoder.within(key.to_owned(), |decoder| decoder.path());
             let known: Vec<String> = self.asked.iter().map(|name| format!("`{name}`")).collect();
             let near = suggest::closest(key, self.asked.iter().copied());
             let mut diagnostic =

@@ -190,7 +190,7 @@ pub(crate) fn named<T>(
         };
         let mut values = IndexMap::new();
         for (key, field) in map.iter() {
-            if let Some(value) = decoder.within(key, |decoder| read(&field.node, decoder)) {
+            if let Some(value) = decoder.within(key.to_owned(), |decoder| read(&field.node, decoder)) {
                 values.insert(key.to_owned(), value);
             }
         }

@@ -227,9 +227,21 @@ impl Map {
         self.fields.get(key)
     }
 
+    /// An empty one with room for so many keys.
+    pub(crate) fn with_capacity(count: usize) -> Self {
+        Self {
+            fields: IndexMap::with_capacity(count),
+        }
+    }
+
     /// Keys and fields in the order they were written.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Field)> {
         self.fields.iter().map(|(key, field)| (key.as_ref(), field))
+    }
+
+    /// The field that was written last.
+    pub(crate) fn last(&self) -> Option<&Field> {
+        self.fields.last().map(|(_, field)| field)
     }
 
     /// Fields to be changed in place.

@@ -1,7 +1,7 @@
 //! Text to [`Node`], bounded: an index file can neither exhaust memory by aliases nor the stack by nesting.
 //!
-//! The only file that knows the YAML library. `yes` and `no` are strings, `0755` is the string it looks like
-//! (a file mode, not the number seven hundred fifty-five), duplicate keys are errors.
+//! The only file that knows the YAML library, which reads what is not for [`quick`]. `yes` and `no` are strings, `0755` is the
+//! string it looks like (a file mode, not the number seven hundred fifty-five), duplicate keys are errors.
 
 use std::fmt;
 
@@ -12,6 +12,8 @@ use serde_saphyr::{Location, MessageFormatter, Spanned, UserMessageFormatter};
 use crate::diagnostic::Diagnostic;
 use crate::source::{Position, SourceId, SourceMap, Span};
 use crate::yaml::node::{Map, Node, Value};
+use crate::yaml::place::Places;
+use crate::yaml::quick;
 
 const DEPTH_MAX: usize = 48;
 const NODES_MAX: usize = 100_000;
@@ -26,6 +28,14 @@ pub fn parse(sources: &SourceMap, id: SourceId) -> Result<Node, Box<Diagnostic>>
         .get(id)
         .map(|source| source.text().clone())
         .unwrap_or_default();
+    if let Some(node) = quick::parse(&text, id) {
+        return Ok(node);
+    }
+    thoroughly(&text, sources, id)
+}
+
+/// As [`parse`], by the library that knows all of YAML and what is wrong with a text.
+fn thoroughly(text: &str, sources: &SourceMap, id: SourceId) -> Result<Node, Box<Diagnostic>> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: DEPTH_MAX,
@@ -36,8 +46,8 @@ pub fn parse(sources: &SourceMap, id: SourceId) -> Result<Node, Box<Diagnostic>>
         strict_booleans: true,
         with_snippet: false,
     };
-    match serde_saphyr::from_str_with_options::<Spanned<Raw>>(&text, options) {
-        Ok(raw) => Ok(Reader { text: &text, id }.node(raw)),
+    match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options) {
+        Ok(raw) => Ok(Reader(Places { text, id }).node(raw)),
         Err(error) => Err(Box::new(problem(&error, sources, id))),
     }
 }
@@ -121,48 +131,21 @@ enum Raw {
     Map(Vec<(Spanned<Raw>, Spanned<Raw>)>),
 }
 
-struct Reader<'t> {
-    text: &'t str,
-    id: SourceId,
-}
+struct Reader<'t>(Places<'t>);
 
 impl Reader<'_> {
     fn node(&self, raw: Spanned<Raw>) -> Node {
-        let mut span = self.span(raw.defined);
-        let value = match raw.value {
-            Raw::Null => Value::Null,
-            Raw::Bool(bool) => Value::Bool(bool),
-            Raw::Number(number) => self.number(number, span),
-            Raw::String(text) => Value::String(text.into()),
-            Raw::List(items) => Value::List(items.into_iter().map(|item| self.node(item)).collect()),
-            Raw::Map(fields) => Value::Map(self.map(fields)),
-        };
-        let last = match &value {
-            Value::List(items) => items.last().map(Node::span),
-            Value::Map(map) => map.iter().last().map(|(_, field)| field.node.span()),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
-        };
-        // The library places collections at their first byte only.
-        span.end = span.end.max(last.map_or(0, |last| last.end));
-        if matches!(value, Value::List(_) | Value::Map(_)) {
-            span.end = self.after_closing(span);
-        }
-        Node::new(value, span)
-    }
-
-    /// The end of a collection in brackets, given the end of its last value.
-    fn after_closing(&self, span: Span) -> usize {
-        let closing = match self.text.as_bytes().get(span.start) {
-            Some(b'[') => ']',
-            Some(b'{') => '}',
-            Some(_) | None => return span.end,
-        };
-        let rest = self.text.get(span.end..).unwrap_or_default();
-        let skipped = rest.trim_start_matches([' ', '\t', '\r', '\n', ',']);
-        if skipped.starts_with(closing) {
-            self.text.len() - skipped.len() + 1
-        } else {
-            span.end
+        let span = self.span(raw.defined);
+        match raw.value {
+            Raw::Null => Node::new(Value::Null, span),
+            Raw::Bool(bool) => Node::new(Value::Bool(bool), span),
+            Raw::Number(number) => Node::new(self.number(number, span), span),
+            Raw::String(text) => Node::new(Value::String(text.into()), span),
+            Raw::List(items) => {
+                let items = items.into_iter().map(|item| self.node(item)).collect();
+                self.0.collection(Value::List(items), span)
+            }
+            Raw::Map(fields) => self.0.collection(Value::Map(self.map(fields)), span),
         }
     }
 
@@ -182,7 +165,7 @@ impl Reader<'_> {
     }
 
     fn number(&self, number: Number, span: Span) -> Value {
-        let raw = self.text.get(span.start..span.end).unwrap_or_default();
+        let raw = self.0.text.get(span.start..span.end).unwrap_or_default();
         let looks_octal =
             raw.len() > 1 && raw.starts_with('0') && raw.chars().all(|digit| digit.is_ascii_digit());
         if looks_octal {
@@ -194,15 +177,9 @@ impl Reader<'_> {
 
     fn span(&self, location: Location) -> Span {
         let as_usize = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-        let start = location
-            .span()
-            .byte_offset()
-            .map_or(0, as_usize)
-            .min(self.text.len());
+        let start = location.span().byte_offset().map_or(0, as_usize);
         let length = location.span().byte_len().map_or(0, as_usize);
-        let end = start.saturating_add(length).min(self.text.len());
-        let covered = self.text.get(start..end).unwrap_or_default();
-        Span::new(self.id, start..start + covered.trim_end().len())
+        self.0.scalar(start, length)
     }
 }
 
@@ -313,8 +290,200 @@ mod tests {
                 .map(|depth| " ".repeat(depth) + "a:\n")
                 .collect::<String>(),
             format!("[{}]", "1,".repeat(100_001)),
+            format!("[{}]", "a,".repeat(100_001)),
         ] {
             assert!(read(&text).is_err());
+        }
+    }
+
+    /// Every value and every place in it, keys too.
+    fn parts(node: &Node, all: &mut Vec<String>) {
+        let span = node.span();
+        let what = match node.value() {
+            Value::List(_) | Value::Map(_) => node.describe(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => format!("{node:?}"),
+        };
+        all.push(format!("{}..{} {what}", span.start, span.end));
+        match node.value() {
+            Value::List(items) => items.iter().for_each(|item| parts(item, all)),
+            Value::Map(map) => {
+                for (key, field) in map.iter() {
+                    all.push(format!("{}..{} {key}:", field.key_span.start, field.key_span.end));
+                    parts(&field.node, all);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
+    /// Whether the quick way takes a text; it has to read it as the library does then.
+    fn is_quick(text: &str) -> bool {
+        let mut sources = SourceMap::default();
+        let id = sources.add("x.yaml", text);
+        let Some(quick) = quick::parse(text, id) else {
+            return false;
+        };
+        let library = thoroughly(text, &sources, id);
+        let library = library.unwrap_or_else(|error| panic!("{text}\n{}", error.message));
+        let [mut read, mut expected] = [Vec::new(), Vec::new()];
+        parts(&quick, &mut read);
+        parts(&library, &mut expected);
+        for (read, expected) in read.iter().zip(&expected) {
+            assert_eq!(read, expected, "{text}");
+        }
+        assert_eq!(read.len(), expected.len(), "{text}");
+        true
+    }
+
+    #[test]
+    fn usual_texts_are_read_the_quick_way() {
+        for text in [
+            "a",
+            "a: b",
+            "- a\n- b\n",
+            "# first\n\na: b # second\n# third\nc: d\n",
+            "a:\n  b:\n    - c\n    - d: e\n      f: g\n  h: i\nj: k\n",
+            "a:\n- b\n- c\nd:\n- - e\n  - f\ng:\n- h: i\nj:\n  - # k\n    l\nm:\n- [n]\no:\n- |\n  p\nq:\n- 'r'\n",
+            "a:\n- b\n-\n  c\n- - e\n  - f\ng: h\n",
+            "a: { b: c, d: [e, f, ], }\ng: []\nh: {}\n",
+            "a: [\n  b, # c\n  { d: e }\n  ]\n",
+            "\"a b\": 'c d'\ne: \"f: #g, [h]\"\n",
+            "a: ./b/c.d\ne: /f\ng: $h\ni: _j\nk: file://l\nm: n:o\np: 10s\n",
+            "a: 0\nb: 12\nc: 123456789012345678\nd: true\ne: false\nf: null\ng: ~\n",
+            "a: |\n  b: c\n\n    d # e\n\nf: |-\n  g\n\nh: |+\n  i\n\n# j\nk: l\n",
+            "- |\n  a\n- b\n",
+            "a_é: bü # ö\n\"ß\": |\n  ä\n",
+            "a: b\n\n\n",
+            "a: no\nb: yes\nc: on\nd: nan\ne: inf\nf: e5\ng: NULLS\n",
+        ] {
+            assert!(is_quick(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn other_texts_are_left_to_the_library() {
+        for text in [
+            "",
+            "# nothing\n",
+            "a: &b c\nd: *b\n",
+            "a: !b c",
+            "--- a",
+            "a\n---\nb",
+            "a\n...\n",
+            "%YAML 1.2\n---\na",
+            "a: b: c",
+            "a: b\n c\n",
+            "a\nb",
+            "a: [b\n]\n",
+            "a: {b}",
+            "a: {b: }",
+            "[a: b]",
+            "{a: b}: c",
+            "? a\n: b\n",
+            "a:\nb: c\n",
+            "- \n- a\n",
+            "a: b\na: c\n",
+            "a: b\n  c: d\n",
+            "a:\n    b: c\n  d: e\n",
+            "a: \"b\\n\"",
+            "a: 'b''c'",
+            "a: \"b\n  c\"",
+            "a: >\n  b\n",
+            "a: |2\n   b\n",
+            "a: | # b\n  c\n",
+            "a: |\n\n  b\n",
+            "a: |\n  b\n   \n  c\n",
+            "a: |\n  b",
+            "a:\n-\n  b\n",
+            "a:\n- # b\n  c\n",
+            "|\n  a\n",
+            "a: |\n  b\n c\n",
+            "a:\tb",
+            "a: b\r\n",
+            "a: 0755",
+            "a: 0x10",
+            "a: 1.5",
+            "a: 1e5",
+            "a: -1",
+            "a: +1",
+            "a: .inf",
+            "a: True",
+            "a: NULL",
+            "1: a",
+            "true: a",
+            "<<: a",
+            "a: \"b\"#c",
+            "a: [b]#c",
+            "a: - b",
+            "a: @b",
+            "a: `b`",
+            "a : b",
+            "{a:b}",
+            "\u{feff}a: b",
+        ] {
+            assert!(!is_quick(text), "{text}");
+        }
+    }
+
+    fn yaml_files(folder: &std::path::Path, found: &mut Vec<String>) {
+        for child in std::fs::read_dir(folder).unwrap() {
+            let path = child.unwrap().path();
+            let is_yaml = path
+                .extension()
+                .is_some_and(|extension| extension == "yaml" || extension == "yml");
+            if path.is_dir() && !path.ends_with("target") {
+                yaml_files(&path, found);
+            } else if is_yaml && let Ok(text) = std::fs::read_to_string(&path) {
+                found.push(text);
+            }
+        }
+    }
+
+    fn files_of_fixtures() -> Vec<String> {
+        let mut found = Vec::new();
+        yaml_files(
+            std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures")),
+            &mut found,
+        );
+        found
+    }
+
+    #[test]
+    fn files_are_read_the_quick_way_as_the_other() {
+        let files = files_of_fixtures();
+        let quick = files.iter().filter(|text| is_quick(text)).count();
+        assert!(quick > files.len() / 2, "{quick} of {}", files.len());
+    }
+
+    /// Words of YAML, out of which texts are put together at random.
+    const WORDS: [&str; 44] = [
+        "a", "b", "c d", "0", "12", "10s", "true", "null", "~", ":", ": ", ":\n", "- ", "-", "\n", "\n",
+        "\n  ", "\n  ", "\n    ", " ", "  ", "[", "]", "{", "}", ", ", ",", "\"", "'", " # x", "#", "|\n",
+        "|-\n  ", "> ", "&x ", "*x", "!t ", "? ", "---", "<<", "é", "\\", "x: y\n", "- z\n",
+    ];
+
+    proptest::proptest! {
+        #[test]
+        fn texts_of_random_words_are_read_the_same_both_ways(
+            words in proptest::collection::vec(proptest::sample::select(&WORDS[..]), 1..24),
+        ) {
+            is_quick(&words.concat());
+        }
+
+        #[test]
+        fn files_with_a_mistake_are_read_the_same_both_ways(
+            file in proptest::prelude::any::<proptest::sample::Index>(),
+            place in proptest::prelude::any::<proptest::sample::Index>(),
+            length in 0..6_usize,
+            word in proptest::sample::select(&WORDS[..]),
+        ) {
+            static FILES: std::sync::LazyLock<Vec<String>> = std::sync::LazyLock::new(files_of_fixtures);
+            let text = file.get(&FILES);
+            let place = place.index(text.len() + 1);
+            let rest = (place + length).min(text.len());
+            if let (Some(before), Some(after)) = (text.get(..place), text.get(rest..)) {
+                is_quick(&format!("{before}{word}{after}"));
+            }
         }
     }
 }

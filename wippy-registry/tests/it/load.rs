@@ -106,3 +106,68 @@ fn a_file_is_read_once_and_known_by_its_path() {
     assert_eq!(authored["source"], "file://x.lua");
     assert_eq!(linked.entries[0].entry.to_json()["source"], "local a\nlocal b\n");
 }
+
+#[test]
+fn many_files_are_read_at_once_and_come_in_their_order() {
+    let project = tempfile::tempdir().unwrap();
+    // Together they are worth more than one thread.
+    let filler = "#".repeat(8 << 10);
+    for number in 10..40 {
+        let index = format!(
+            "{filler}\nnamespace: n{number}\nentries:\n  - {{name: a, kind: x, source: file://a.lua}}\n"
+        );
+        let broken = format!("{filler}\nnamespace: n{number}\nentries: [\n");
+        let is_broken = number % 10 == 0;
+        write(
+            project.path(),
+            &format!("src/n{number}/_index.yaml"),
+            if is_broken { broken } else { index },
+        );
+        write(
+            project.path(),
+            &format!("src/n{number}/a.lua"),
+            format!("return {number}"),
+        );
+    }
+    let loaded = load::load(project.path());
+    let ids: Vec<_> = loaded.entries.iter().map(|entry| entry.id.to_string()).collect();
+    let expected = (10..40).filter(|number| number % 10 != 0);
+    assert_eq!(
+        ids,
+        expected.map(|number| format!("n{number}:a")).collect::<Vec<_>>()
+    );
+    for entry in &loaded.entries {
+        let source = entry.at("source").unwrap().as_str().unwrap();
+        assert_eq!(format!("return {}", &entry.id.namespace()[1..]), source);
+    }
+    let blamed: Vec<_> = loaded
+        .diagnostics
+        .iter()
+        .map(|diagnostic| loaded.sources.path(diagnostic.labels[0].span).unwrap())
+        .collect();
+    assert_eq!(
+        blamed,
+        [
+            "src/n10/_index.yaml",
+            "src/n20/_index.yaml",
+            "src/n30/_index.yaml"
+        ]
+    );
+}
+
+#[test]
+fn what_files_mention_is_known_before_they_are_parsed() {
+    let project = tempfile::tempdir().unwrap();
+    write(project.path(), "src/_index.yaml", library("return 1"));
+    write(
+        project.path(),
+        "src/a/_index.yaml",
+        "namespace: b\nentries: [\n# function.wasm",
+    );
+    let files = load::read(project.path());
+    assert!(files.mention(&["process.wasm", "library.lua"]));
+    assert!(files.mention(&["function.wasm"]));
+    assert!(!files.mention(&["process.wasm"]));
+    assert!(!files.mention(&[]));
+    assert_eq!(codes(&files.parse()), ["invalid-yaml"]);
+}

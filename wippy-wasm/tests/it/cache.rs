@@ -10,11 +10,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
-use wippy_wasm::{Allocator, CacheConfig, Engine, EngineConfig, Limits, Module, Prepared};
+use wippy_wasm::{Allocator, CacheConfig, Engine, EngineConfig, Error, Limits, Module, Prepared, import_for};
 use wippy_wit::Value;
 
-use crate::support::{Wants, call, context, prepare_on};
+use crate::{
+    identity::Log,
+    support::{Wants, call, context, prepare_on},
+};
 
 const COMPILED: Prepared = Prepared {
     compiled: 1,
@@ -58,12 +63,13 @@ impl Folder {
     }
 }
 
+/// The secret of whoever runs the tests.
+fn secret() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("seal")
+}
+
 fn engine(folder: &Path, max_bytes: u64) -> Arc<Engine> {
-    engine_with(
-        folder,
-        max_bytes,
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join("seal"),
-    )
+    engine_with(folder, max_bytes, secret())
 }
 
 fn engine_with(folder: &Path, max_bytes: u64, secret: PathBuf) -> Arc<Engine> {
@@ -142,21 +148,155 @@ fn what_was_cut_or_garbled_is_compiled_again() {
     };
     let wrongs = [
         Vec::new(),
-        whole[..20].to_vec(),
-        whole[..32].to_vec(),
+        whole[..SEAL - 1].to_vec(),
+        whole[..SEAL].to_vec(),
+        // Cut within the facts, and within the code.
+        whole[..10].to_vec(),
         whole[..whole.len() / 2].to_vec(),
         whole[..whole.len() - 1].to_vec(),
+        whole[1..].to_vec(),
+        // The length of the facts, the facts, the code, and the seal.
         garbled(0),
+        garbled(4),
         garbled(40),
+        garbled(whole.len() / 2),
+        garbled(whole.len() - SEAL),
         garbled(whole.len() - 1),
+        [&*whole, b"\0"].concat(),
         renamed,
     ];
     for (index, wrong) in wrongs.iter().enumerate() {
         fs::write(&artifact, wrong).unwrap();
+        let log = Log::default();
+        let collecting = log.collect();
         assert_eq!(add(&folder.engine()), COMPILED, "{index}");
+        let warnings = log.lines_with("compiled code is not used: ");
+        assert_eq!(warnings.len(), 1, "{index}: {warnings:?}");
+        assert!(warnings[0].contains("WARN"), "{warnings:?}");
+        drop(collecting);
         // It is whole again.
         assert_eq!(add(&folder.engine()), LOADED, "{index}");
     }
+}
+
+/// Bytes that a seal adds: what the content is told by, and what is used once.
+const SEAL: usize = 16 + 12;
+
+/// The user's own key for an artifact.
+fn key(artifact: &Path) -> LessSafeKey {
+    let name = artifact.file_name().unwrap().to_str().unwrap();
+    let key = Sha256::new_with_prefix(fs::read(secret()).unwrap()).chain_update(name);
+    LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &key.finalize()).unwrap())
+}
+
+/// Seals a content as the user's own runtime does.
+fn sealed(artifact: &Path, content: &[u8]) -> Vec<u8> {
+    let (number, mut sealed) = ([7; 12], content.to_vec());
+    let nonce = Nonce::assume_unique_for_key(number);
+    key(artifact)
+        .seal_in_place_append_tag(nonce, Aad::empty(), &mut sealed)
+        .unwrap();
+    sealed.extend(number);
+    sealed
+}
+
+/// The content of an artifact.
+fn opened(artifact: &Path) -> Vec<u8> {
+    let mut sealed = fs::read(artifact).unwrap();
+    let number = sealed.split_off(sealed.len() - 12);
+    let nonce = Nonce::try_assume_unique_for_key(&number).unwrap();
+    let content = key(artifact).open_in_place(nonce, Aad::empty(), &mut sealed);
+    content.unwrap().to_vec()
+}
+
+/// Another version may write other things under the same name, by the same secret.
+#[test]
+fn what_is_sealed_and_not_understood_is_compiled_again() {
+    let folder = Folder::new();
+    assert_eq!(add(&folder.engine()), COMPILED);
+    let artifact = folder.artifact();
+    let content = opened(&artifact);
+    fs::write(&artifact, sealed(&artifact, &content)).unwrap();
+    assert_eq!(add(&folder.engine()), LOADED);
+
+    let (length, rest) = content.split_first_chunk::<4>().unwrap();
+    let (facts, code) = rest.split_at(u32::from_le_bytes(*length).try_into().unwrap());
+    let with = |facts: &[u8], code: &[u8]| {
+        let length = u32::try_from(facts.len()).unwrap().to_le_bytes();
+        [&length, facts, code].concat()
+    };
+    let mut wrongs = vec![
+        Vec::new(),
+        vec![0; 3],
+        // More facts than there are bytes.
+        [&u32::MAX.to_le_bytes(), rest].concat(),
+        with(b"", code),
+        with(&[facts, b"\0"].concat(), code),
+        with(&[0xff; 100], code),
+        with(facts, b""),
+        with(facts, b"no code"),
+        with(facts, &code[..code.len() / 2]),
+        // The code alone, as it once was.
+        code.to_vec(),
+    ];
+    wrongs.extend((0..facts.len()).map(|end| with(&facts[..end], code)));
+    for (index, wrong) in wrongs.iter().enumerate() {
+        fs::write(&artifact, sealed(&artifact, wrong)).unwrap();
+        assert_eq!(add(&folder.engine()), COMPILED, "{index}");
+    }
+    assert_eq!(add(&folder.engine()), LOADED);
+}
+
+/// Each function of a guest on an engine.
+fn functions(engine: &Engine, guest: &str) -> Vec<Result<Module, Vec<Error>>> {
+    // What needs a signature of its own is a core module.
+    let Ok(surface) = Engine::inspect(&fs::read(fixtures::wasm(guest)).unwrap()) else {
+        return Vec::new();
+    };
+    let imports: Vec<&str> = surface
+        .imports
+        .iter()
+        .filter_map(|name| import_for(name))
+        .collect();
+    let function = |path: &String| prepare_on(engine, guest, path, Wants::imports(&imports));
+    surface.paths().iter().map(function).collect()
+}
+
+/// What is known of a function.
+fn known(function: &Result<Module, Vec<Error>>) -> Result<String, &[Error]> {
+    let module = function.as_ref().map_err(Vec::as_slice)?;
+    let is = (
+        module.ends_at_once(),
+        module.is_http_handler(),
+        module.is_command(),
+    );
+    Ok(format!("{:?} {is:?}", module.signature()))
+}
+
+#[test]
+fn everything_that_is_known_of_a_component_is_kept_with_its_code() {
+    let folder = Folder::new();
+    let (making, loading) = (folder.engine(), folder.engine());
+    let mut guests: Vec<String> = fs::read_dir(fixtures::wasm("bench").parent().unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "wasm"))
+        .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    guests.sort();
+    let mut count = 0;
+    for guest in &guests {
+        // While one function is there, the others share its component.
+        let (made, loaded) = (functions(&making, guest), functions(&loading, guest));
+        assert_eq!(made.len(), loaded.len());
+        for (made, loaded) in made.iter().zip(&loaded) {
+            assert_eq!(known(loaded), known(made), "{guest}");
+            count += usize::from(made.is_ok());
+        }
+    }
+    assert!(count > 100, "{count}");
+    assert_eq!((making.prepared().loaded, loading.prepared().compiled), (0, 0));
+    assert_eq!(making.prepared().compiled, loading.prepared().loaded);
 }
 
 #[test]

@@ -41,6 +41,31 @@ fn a_wrong_hash_names_both() {
     assert!(help.contains(&content.hash()));
 }
 
+/// Entries of one component share what they are linked to only where they grant the same.
+#[test]
+fn what_one_entry_is_granted_another_of_its_component_is_not() {
+    let granted = || {
+        prepare(
+            "sleeper",
+            "test-sleep#sleep-ms",
+            Wants::imports(&["wasi:clocks", "wasi:poll"]),
+        )
+    };
+    let first = granted().unwrap();
+    for (imports, missing) in [
+        (&["wasi:poll"][..], "wasi:clocks"),
+        (&["wasi:clocks"], "wasi:io"),
+        (&["wasi:random", "wasi:poll"], "wasi:clocks"),
+    ] {
+        let errors = prepare("sleeper", "test-sleep#sleep-ms", Wants::imports(imports)).unwrap_err();
+        let names =
+            |error: &Error| matches!(error, Error::UndeclaredImport { import, .. } if import == missing);
+        assert!(!errors.is_empty() && errors.iter().all(names), "{errors:?}");
+    }
+    drop(first);
+    granted().unwrap();
+}
+
 #[test]
 fn an_unknown_method_lists_the_exports() {
     let (message, help) = only(prepare("compute", "multiply", Wants::default()));

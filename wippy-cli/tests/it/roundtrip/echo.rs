@@ -13,6 +13,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
+    path::Path,
     sync::{Arc, LazyLock},
 };
 
@@ -20,7 +21,9 @@ use tokio::runtime::{Builder, Runtime};
 use wippy_lua::{LuaFunction, Services, Source};
 use wippy_registry::EntryId;
 use wippy_security::{CallError, Context, Dispatcher, DispatcherConfig, Handler};
-use wippy_wasm::{Binary, Content, Engine, EngineConfig, Limits, PoolConfig, Spec, WasiConfig, WasmFunction};
+use wippy_wasm::{
+    Binary, CacheConfig, Content, Engine, EngineConfig, Limits, PoolConfig, Spec, WasiConfig, WasmFunction,
+};
 use wippy_wit::{Document, Value, ValueReader, ValueWriter};
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::abi::{AbiVariant, WasmType};
@@ -144,15 +147,30 @@ pub(crate) struct Rig {
 
 /// One engine for all: making one reserves a pool.
 fn engine() -> &'static Arc<Engine> {
-    static ENGINE: LazyLock<Arc<Engine>> = LazyLock::new(|| {
-        Engine::new(EngineConfig {
-            instances_max: 256,
-            memory_max_bytes: 1 << 26,
-            ..EngineConfig::default()
-        })
-        .unwrap()
-    });
+    static ENGINE: LazyLock<Arc<Engine>> = LazyLock::new(new_engine);
     &ENGINE
+}
+
+/// Compiles what the other one then loads, so that everything runs as it does after the first start.
+fn compiler() -> &'static Arc<Engine> {
+    static COMPILER: LazyLock<Arc<Engine>> = LazyLock::new(new_engine);
+    &COMPILER
+}
+
+fn new_engine() -> Arc<Engine> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("roundtrip");
+    Engine::new(EngineConfig {
+        instances_max: 256,
+        memory_max_bytes: 1 << 26,
+        cache: Some(CacheConfig {
+            dir: folder.join("components"),
+            // Each is loaded right after it was compiled.
+            max_bytes: 4 << 20,
+            secret: folder.join("seal"),
+        }),
+        ..EngineConfig::default()
+    })
+    .unwrap()
 }
 
 /// `test:name`.
@@ -181,7 +199,7 @@ impl Rig {
             content: &content,
             hash: &content.hash(),
         };
-        let module = engine().prepare(Spec {
+        let spec = || Spec {
             id: id(name),
             binary,
             wit: None,
@@ -192,8 +210,12 @@ impl Rig {
                 memory_bytes: 16 << 20,
                 ..Limits::default()
             },
-        });
-        let function = WasmFunction::new(module.unwrap(), PoolConfig::default());
+        };
+        let compiled = compiler().prepare(spec()).unwrap();
+        let module = engine().prepare(spec()).unwrap();
+        assert_eq!(engine().prepared().compiled, 0);
+        assert_eq!(module.signature(), compiled.signature());
+        let function = WasmFunction::new(module, PoolConfig::default());
         self.insert(name, Arc::new(function));
     }
 
