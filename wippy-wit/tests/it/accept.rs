@@ -408,3 +408,26 @@ fn maps() {
     {"a": {"some": {"some": 1}}} -- .a.some: expected u8, got table
     "#);
 }
+
+/// An error shows the beginning of a long key, and that there is more of it.
+#[test]
+fn long_keys_are_shortened() {
+    let place = |key: &str| {
+        let value = Value::record([(key, Value::Boolean(true))]);
+        let error = conform(&crate::ty("map<string, u8>"), &value).unwrap_err();
+        error.to_string()
+    };
+    let whole = "x".repeat(48);
+    assert_eq!(place(&whole), format!(".{whole}: expected u8, got boolean"));
+    let long = "x".repeat(49);
+    assert_eq!(
+        place(&long),
+        format!("[\"{}…\"]: expected u8, got boolean", &long[..45])
+    );
+    // A character is shown as a whole or not at all.
+    let wide = "é".repeat(25);
+    assert_eq!(
+        place(&wide),
+        format!("[\"{}…\"]: expected u8, got boolean", &wide[..44])
+    );
+}

@@ -575,9 +575,18 @@ fn step(key: &Value) -> String {
         Value::Integer(key) => Error::new("").at_field(&key.to_string()),
         Value::Unsigned(key) => Error::new("").at_field(&key.to_string()),
         Value::Boolean(key) => Error::new("").at_field(&key.to_string()),
-        key => Error::new("").at_field(&text(key)),
+        key => Error::new("").at_field(&beginning(text(key))),
     };
     error.to_string().strip_suffix(": ").unwrap().to_owned()
+}
+
+/// As much of a key as errors show.
+fn beginning(mut key: String) -> String {
+    if key.len() > 48 {
+        key.truncate(key.floor_char_boundary(45));
+        key.push('…');
+    }
+    key
 }
 
 fn pairs(value: &mut Value) -> &mut [(Value, Value)] {
