@@ -3,6 +3,8 @@
 //! Names are drawn from those that are easy to get wrong: WIT keywords, the mapping's own words, and such that differ
 //! between `kebab-case` and `snake_case`.
 
+mod bytes;
+
 use std::{fmt::Write as _, sync::Arc};
 
 use proptest::{
@@ -13,6 +15,7 @@ use proptest::{
     strategy::Union,
 };
 
+pub use self::bytes::Choices;
 use crate::{Table, Type, TypeCase, TypeField, Value, types::Name};
 
 /// How deep [`ty`] nests types.
@@ -257,12 +260,9 @@ pub fn value_of(ty: &Type) -> BoxedStrategy<Value> {
             prop_oneof![1 => Just(Value::Nil), 2 => value_of(some).prop_map(wrap)].boxed()
         }
         Type::Result { ok, err } => {
-            let ok = side(ok.as_deref()).prop_map(|payload| table(vec![("ok".into(), payload)]));
-            let nilable = err.as_ref().is_some_and(|err| err.is_nilable());
-            let err = side(err.as_deref()).prop_map(move |payload| {
-                let tag = if nilable { Value::from("err") } else { Value::Nil };
-                table(vec![("err".into(), payload), ("tag".into(), tag)])
-            });
+            let ty = err.clone();
+            let ok = side(ok.as_deref()).prop_map(success);
+            let err = side(err.as_deref()).prop_map(move |payload| failure(payload, ty.as_deref()));
             prop_oneof![ok, err].boxed()
         }
         Type::Record { fields, .. } => {
@@ -273,31 +273,22 @@ pub fn value_of(ty: &Type) -> BoxedStrategy<Value> {
                 .boxed()
         }
         Type::Variant { cases, .. } => {
-            let case = |case: &TypeCase| {
-                let name = case.name.clone();
-                let payload = case
+            let any = |any: &TypeCase| {
+                let name = any.name.clone();
+                let payload = any
                     .payload
                     .as_ref()
                     .map_or_else(|| Just(Value::Nil).boxed(), value_of);
-                let make = move |payload| {
-                    table(vec![
-                        ("tag".into(), Value::from(&*name)),
-                        ("value".into(), payload),
-                    ])
-                };
-                payload.prop_map(make).boxed()
+                payload.prop_map(move |payload| case(&name, payload)).boxed()
             };
-            Union::new(cases.iter().map(case)).boxed()
+            Union::new(cases.iter().map(any)).boxed()
         }
         Type::Enum { cases, .. } => Union::new(cases.iter().map(|case| Just(Value::from(&**case)))).boxed(),
         Type::Flags { flags, .. } => {
             let flags = flags.clone();
-            let make = move |set: Vec<bool>| {
-                let set = flags.iter().zip(set).filter(|(_, set)| *set);
-                Value::record(set.map(|(flag, _)| (flag.as_bytes(), Value::Boolean(true))))
-            };
-            let len = flags_len(ty);
-            vec(any::<bool>(), len).prop_map(make).boxed()
+            vec(any::<bool>(), flags.len())
+                .prop_map(move |set| set_flags(&flags, set))
+                .boxed()
         }
         Type::Map(key, value) => {
             let value = if let Type::Option(some) = &**value {
@@ -333,12 +324,27 @@ fn map(entries: Vec<(Value, Value)>) -> Value {
     }))
 }
 
-fn flags_len(ty: &Type) -> usize {
-    if let Type::Flags { flags, .. } = ty {
-        flags.len()
-    } else {
-        0
-    }
+/// The value of a result that went well.
+fn success(payload: Value) -> Value {
+    table(vec![("ok".into(), payload)])
+}
+
+/// The value of a result that did not, with a payload of the type `ty`.
+fn failure(payload: Value, ty: Option<&Type>) -> Value {
+    let nilable = ty.is_some_and(Type::is_nilable);
+    let tag = if nilable { Value::from("err") } else { Value::Nil };
+    table(vec![("err".into(), payload), ("tag".into(), tag)])
+}
+
+/// A variant's value.
+fn case(name: &str, payload: Value) -> Value {
+    table(vec![("tag".into(), Value::from(name)), ("value".into(), payload)])
+}
+
+/// A table of those flags that are set.
+fn set_flags(flags: &[Arc<str>], set: impl IntoIterator<Item = bool>) -> Value {
+    let set = flags.iter().zip(set).filter(|(_, set)| *set);
+    Value::record(set.map(|(flag, _)| (flag.as_bytes(), Value::Boolean(true))))
 }
 
 fn integer<T: Into<i64>>(numbers: impl Strategy<Value = T> + 'static) -> BoxedStrategy<Value> {

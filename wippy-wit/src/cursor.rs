@@ -297,12 +297,16 @@ fn copy_pairs(
     Ok(())
 }
 
-/// The beginning of a key, kept for an error's path without owning anything: see [`Writer::scope`].
+/// The beginning of a key, kept for an error's path without owning anything: see [`Writer::scope`]. It ends in `…` if
+/// there was more of it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Label {
     bytes: [u8; 48],
     len: usize,
 }
+
+/// What stands for the rest of a label.
+const REST: &str = "…";
 
 impl Label {
     pub(crate) fn new(datum: &Datum<'_>) -> Self {
@@ -310,8 +314,7 @@ impl Label {
             bytes: [0; 48],
             len: 0,
         };
-        // What does not fit is left out, which the error of a full label says and nobody needs to hear.
-        let _ = match datum {
+        let whole = match datum {
             Datum::String(bytes) => bytes.utf8_chunks().try_for_each(|chunk| {
                 label.write_str(chunk.valid())?;
                 if chunk.invalid().is_empty() {
@@ -326,6 +329,11 @@ impl Label {
             Datum::Boolean(value) => write!(label, "{value}"),
             other => label.write_str(other.type_name()),
         };
+        if whole.is_err() {
+            label.len = label.as_str().floor_char_boundary(label.bytes.len() - REST.len());
+            // There is room for it now.
+            let _ = label.write_str(REST);
+        }
         label
     }
 

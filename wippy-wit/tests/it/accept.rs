@@ -76,11 +76,11 @@ fn floats() {
     1e300 -> inf
     "#);
     let ty = ty("f32");
-    // Rounded once: by way of an f64 this would become 2^60.
+    // Rounded once, to 2^60 + 2^37: by way of an f64 this would become 2^60.
     let above_the_middle = Value::Integer((1 << 60) + (1 << 36) + 1);
     assert_eq!(
         conform(&ty, &above_the_middle),
-        Ok(Value::Float(2_f64.powi(60) + 2_f64.powi(37)))
+        Ok(Value::Float(1_152_921_642_045_800_448.0))
     );
 }
 
@@ -407,4 +407,27 @@ fn maps() {
     {"a": {"some": 1}, "b": {}, "c": {"none": true}} -> {"a":{"some":1},"b":[],"c":{"none":true}}
     {"a": {"some": {"some": 1}}} -- .a.some: expected u8, got table
     "#);
+}
+
+/// An error shows the beginning of a long key, and that there is more of it.
+#[test]
+fn long_keys_are_shortened() {
+    let place = |key: &str| {
+        let value = Value::record([(key, Value::Boolean(true))]);
+        let error = conform(&crate::ty("map<string, u8>"), &value).unwrap_err();
+        error.to_string()
+    };
+    let whole = "x".repeat(48);
+    assert_eq!(place(&whole), format!(".{whole}: expected u8, got boolean"));
+    let long = "x".repeat(49);
+    assert_eq!(
+        place(&long),
+        format!("[\"{}…\"]: expected u8, got boolean", &long[..45])
+    );
+    // A character is shown as a whole or not at all.
+    let wide = "é".repeat(25);
+    assert_eq!(
+        place(&wide),
+        format!("[\"{}…\"]: expected u8, got boolean", &wide[..44])
+    );
 }

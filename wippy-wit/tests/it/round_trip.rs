@@ -50,6 +50,38 @@ proptest! {
             wave::print(&ty, &mut ValueReader::value(&canonical)).unwrap();
         }
     }
+
+    #[test]
+    fn any_bytes_choose_a_type_and_canonical_values(bytes in vec(any::<u8>(), 0..300)) {
+        let mut choices = arbitrary::Choices::new(&bytes);
+        let ty = choices.ty();
+        for _ in 0..2 {
+            let value = choices.value(&ty);
+            prop_assert!(value.weight() < 1 << 20, "{ty}: {} bytes", value.weight());
+            prop_assert_eq!(conform(&ty, &value), Ok(value));
+        }
+    }
+}
+
+#[test]
+fn no_bytes_choose_the_simplest() {
+    let mut choices = arbitrary::Choices::new(&[]);
+    assert_eq!(choices.ty(), Type::U8);
+    for (ty, simplest) in [
+        ("string", "\"\""),
+        ("list<string>", "[]"),
+        ("map<string, u8>", "[]"),
+        ("option<u8>", "none"),
+        ("result<u8, string>", "ok(0)"),
+        ("tuple<u8, bool, list<u8, 2>>", "(0, false, [0, 0])"),
+    ] {
+        let ty = crate::ty(ty);
+        let value = choices.value(&ty);
+        assert_eq!(
+            wave::print(&ty, &mut ValueReader::value(&value)).as_deref(),
+            Ok(simplest)
+        );
+    }
 }
 
 proptest! {

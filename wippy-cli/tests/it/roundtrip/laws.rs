@@ -13,29 +13,36 @@
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
-use proptest::{collection::vec, prelude::*, sample::Index};
 use wasmtime::{
     Store,
     component::{Component, Instance, Linker, Val},
 };
 use wippy_security::{Call, CallError, ErrorKind, Handler, Permit};
-use wippy_wit::{Error, Node, Table, Type, TypeCase, TypeField, Value, ValueReader, arbitrary, names, typed};
+use wippy_wit::{
+    Error, Node, Table, Type, TypeCase, TypeField, Value, ValueReader,
+    arbitrary::{self, Choices},
+    names, typed,
+};
 
 use super::echo::{self, Rig};
 
-/// A type, some values of it, and which part of the first of them is made wrong.
+/// A type that a component can have, some values of it, and which part of the first of them is made wrong.
 #[derive(Debug, Clone)]
 pub(crate) struct Subject {
-    ty: Type,
-    values: Vec<Value>,
-    pick: Index,
+    pub(crate) ty: Type,
+    pub(crate) values: Vec<Value>,
+    /// Counted from the innermost of the first, and further from there.
+    pub(crate) pick: usize,
 }
 
-/// Any type that a component can have.
-pub(crate) fn subject() -> impl Strategy<Value = Subject> {
-    let ty = arbitrary::ty().prop_map(|ty| with_flags_that_fit(&ty));
-    ty.prop_flat_map(|ty| (vec(arbitrary::value_of(&ty), 1..4), Just(ty), any::<Index>()))
-        .prop_map(|(values, ty, pick)| Subject { ty, values, pick })
+/// What `bytes` stand for. All of them stand for something, though those behind the first 4,096 for nothing more.
+pub(crate) fn subject_of(bytes: &[u8]) -> Subject {
+    let mut choices = Choices::new(bytes.get(..4096).unwrap_or(bytes));
+    let ty = with_flags_that_fit(&choices.ty());
+    let pick = choices.below(256);
+    let many = 1 + choices.below(3);
+    let values = (0..many).map(|_| choices.value(&ty)).collect();
+    Subject { ty, values, pick }
 }
 
 /// Makes the guest for the type and holds it to the laws with each of the values.
@@ -453,11 +460,11 @@ fn elements(value: &Value) -> &[Value] {
     }
 }
 
-fn is_refused_at_its_place(rig: &Rig, ty: &Type, value: &Value, pick: Index) {
+fn is_refused_at_its_place(rig: &Rig, ty: &Type, value: &Value, pick: usize) {
     let mut value = value.clone();
     let mut places = Vec::new();
     each_place(ty, &mut value, "", &mut |_, _, path| places.push(path.to_owned()));
-    let chosen = pick.index(places.len());
+    let chosen = pick % places.len();
     for make in [foreign as fn(&Type) -> Value, wrong] {
         let mut value = value.clone();
         let mut at = 0;
@@ -568,9 +575,18 @@ fn step(key: &Value) -> String {
         Value::Integer(key) => Error::new("").at_field(&key.to_string()),
         Value::Unsigned(key) => Error::new("").at_field(&key.to_string()),
         Value::Boolean(key) => Error::new("").at_field(&key.to_string()),
-        key => Error::new("").at_field(&text(key)),
+        key => Error::new("").at_field(&beginning(text(key))),
     };
     error.to_string().strip_suffix(": ").unwrap().to_owned()
+}
+
+/// As much of a key as errors show.
+fn beginning(mut key: String) -> String {
+    if key.len() > 48 {
+        key.truncate(key.floor_char_boundary(45));
+        key.push('…');
+    }
+    key
 }
 
 fn pairs(value: &mut Value) -> &mut [(Value, Value)] {
