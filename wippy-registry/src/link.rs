@@ -99,7 +99,7 @@ pub fn link(loaded: Loaded, env: &dyn EnvLookup) -> Linked {
             understood.entry(entry.id.clone()).or_insert(place);
         }
     }
-    let linked = |id: &EntryId| {
+    let made = |id: &EntryId| {
         let (entry, decoded) = decoded.get_mut(*understood.get(id)?)?;
         Some(LinkedEntry {
             entry: Arc::clone(entry),
@@ -107,7 +107,7 @@ pub fn link(loaded: Loaded, env: &dyn EnvLookup) -> Linked {
             references: std::mem::take(&mut decoded.references),
         })
     };
-    let entries: Vec<LinkedEntry> = order.ids.iter().filter_map(linked).collect();
+    let entries: Vec<LinkedEntry> = order.ids.iter().filter_map(made).collect();
     let ids = entries.iter().map(|linked| linked.entry.id.clone());
     Linked {
         places: ids.zip(0..).collect(),

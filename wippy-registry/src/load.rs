@@ -19,7 +19,7 @@ use self::include::Includes;
 pub use self::project::{ProjectPaths, Replacement};
 use crate::diagnostic::Diagnostic;
 use crate::entry::Entry;
-use crate::source::{SourceId, SourceMap};
+use crate::source::{Source, SourceId, SourceMap};
 use crate::yaml::{self, Node};
 
 const INDEX_BYTES_MAX: u64 = 4 << 20;
@@ -42,8 +42,8 @@ pub struct Loaded {
 pub struct Files {
     loader: Loader,
     project: ProjectPaths,
-    /// Each with its path, in the order of paths.
-    files: Vec<(SourceId, PathBuf)>,
+    /// The index files, each with its path, in the order of paths.
+    indexes: Vec<(SourceId, PathBuf)>,
 }
 
 /// Reads the project in a folder.
@@ -56,14 +56,14 @@ pub fn read(project_dir: &Path) -> Files {
     let mut loader = Loader::default();
     let project = project::read(project_dir, &mut loader);
     let paths = walk::index_files(&project, &mut loader);
-    let files = paths
+    let indexes = paths
         .into_iter()
         .filter_map(|path| Some((loader.read_yaml(&path, &project)?, path)))
         .collect();
     Files {
         loader,
         project,
-        files,
+        indexes,
     }
 }
 
@@ -72,11 +72,11 @@ impl Files {
     /// does not come.
     pub fn mention(&self, words: &[&str]) -> bool {
         let texts = self
-            .files
+            .indexes
             .iter()
             .filter_map(|(id, _)| self.loader.sources.get(*id));
         texts
-            .map(|source| source.text())
+            .map(Source::text)
             .any(|text| words.iter().any(|word| text.contains(word)))
     }
 
@@ -85,10 +85,10 @@ impl Files {
         let Self {
             mut loader,
             project,
-            files,
+            indexes,
         } = self;
-        let nodes = parse_all(&files, &loader.sources);
-        for ((id, file), node) in files.into_iter().zip(nodes) {
+        let nodes = parse_all(&indexes, &loader.sources);
+        for ((id, file), node) in indexes.into_iter().zip(nodes) {
             loader.load_index(id, &file, node, &project);
         }
         Loaded {

@@ -13,12 +13,15 @@ use wippy_wasm::{Engine, Error};
 use super::wasm::engine_config;
 use crate::config::Config;
 
+/// An engine, or why there is none.
+type Made = Result<Arc<Engine>, Error>;
+
 /// An engine that is made when it is needed, or before.
 #[derive(Default)]
 pub(crate) struct SharedEngine {
-    made: OnceLock<Result<Arc<Engine>, Error>>,
+    made: OnceLock<Made>,
     /// Who makes it already.
-    making: Mutex<Option<JoinHandle<Result<Arc<Engine>, Error>>>>,
+    making: Mutex<Option<JoinHandle<Made>>>,
 }
 
 impl SharedEngine {

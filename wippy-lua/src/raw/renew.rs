@@ -112,10 +112,10 @@ pub(crate) fn copied(
     if let Some(copy) = copy {
         return Ok(copy);
     }
-    let made = make()?;
+    let original = make()?;
     // SAFETY: the closure owns nothing; the table is its argument.
     unsafe {
-        lua.exec_raw::<()>(&made, |l| {
+        lua.exec_raw::<()>(&original, |l| {
             ffi::luaL_getsubtable(l, ffi::LUA_REGISTRYINDEX, ORIGINALS.as_ptr());
             ffi::lua_pushlstring(l, name.as_ptr().cast(), name.len());
             if push_copy(l, 1, 0) {
@@ -124,7 +124,7 @@ pub(crate) fn copied(
             ffi::lua_settop(l, 0);
         })?;
     }
-    Ok(made)
+    Ok(original)
 }
 
 /// The function that is called `name`, which `make` makes: once for all executions that the state serves, if it serves
@@ -155,10 +155,10 @@ pub(crate) fn kept_function(
     if let Some(kept) = kept {
         return Ok(kept);
     }
-    let made = make()?;
+    let original = make()?;
     // SAFETY: the closure owns nothing; the function is its argument.
     unsafe {
-        lua.exec_raw::<()>(&made, |l| {
+        lua.exec_raw::<()>(&original, |l| {
             if core(l).reused.get() {
                 ffi::luaL_getsubtable(l, ffi::LUA_REGISTRYINDEX, ORIGINALS.as_ptr());
                 ffi::lua_pushlstring(l, name.as_ptr().cast(), name.len());
@@ -168,7 +168,7 @@ pub(crate) fn kept_function(
             ffi::lua_settop(l, 0);
         })?;
     }
-    Ok(made)
+    Ok(original)
 }
 
 /// Pushes a copy of the table at `index`. Pushes nothing and answers false if that is none, or if a copy would share

@@ -111,7 +111,9 @@ impl Out {
 
     fn list<T>(&mut self, items: &[T], write: impl Fn(&mut Self, &T)) {
         self.count(items.len());
-        items.iter().for_each(|item| write(self, item));
+        for item in items {
+            write(self, item);
+        }
     }
 
     fn option<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
@@ -211,7 +213,9 @@ impl Out {
 
     fn parts(&mut self, tag: u8, parts: &[&Type]) {
         self.0.push(tag);
-        parts.iter().for_each(|part| self.ty(part));
+        for part in parts {
+            self.ty(part);
+        }
     }
 
     fn named(&mut self, tag: u8, name: &str) {
@@ -265,6 +269,10 @@ impl<'a> In<'a> {
         (0..count).map(|_| read(self)).collect()
     }
 
+    #[expect(
+        clippy::option_option,
+        reason = "nothing was written, or something, or what cannot be read"
+    )]
     fn option<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
         if self.flag()? {
             read(self).map(Some)
