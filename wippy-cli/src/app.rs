@@ -66,7 +66,7 @@ impl App {
             return Err(problems);
         }
         prepared.warm_up();
-        let hosts = services::hosts(&prepared.entries);
+        let hosts = services::hosts(prepared.entries());
         for (id, host) in &hosts {
             prepared
                 .dispatcher
@@ -85,7 +85,7 @@ impl App {
     /// What is wrong with the project, and how many entries it has. Starts nothing.
     pub fn check(directory: &Path, config: &Config) -> (Problems, usize) {
         let (prepared, problems) = boot::prepare(directory, config);
-        (problems, prepared.entries.len())
+        (problems, prepared.entries().len())
     }
 
     /// What is probably not meant as it stands, but keeps nothing from starting.
@@ -158,7 +158,7 @@ impl App {
 
     /// The commands in the order of their names.
     pub fn commands(&self) -> Vec<CommandInfo> {
-        let mut commands: Vec<CommandInfo> = self.prepared.entries.iter().filter_map(command_of).collect();
+        let mut commands: Vec<CommandInfo> = self.prepared.entries().iter().filter_map(command_of).collect();
         commands.sort_by(|a, b| a.name.cmp(&b.name));
         commands
     }
@@ -187,7 +187,7 @@ impl App {
 
     /// Why there is no function of this id.
     pub(crate) fn unknown_function(&self, id: &EntryId) -> Failure {
-        let ids = || self.prepared.entries.iter().map(|entry| &entry.entry);
+        let ids = || self.prepared.entries().iter().map(|entry| &entry.entry);
         if let Some(entry) = ids().find(|entry| entry.id == *id) {
             let failure = Failure::usage(format!("`{id}` is a `{}`, which cannot be called", entry.kind));
             let is_process = self.prepared.processes.contains_key(id);
@@ -209,7 +209,7 @@ impl App {
 
     /// The entry of an id.
     fn entry(&self, id: &EntryId) -> Option<&LinkedEntry> {
-        self.prepared.entries.iter().find(|entry| entry.entry.id == *id)
+        self.prepared.entries().iter().find(|entry| entry.entry.id == *id)
     }
 
     /// Starts the services and serves until `until` is done, then stops them. A service that does not start is reported
@@ -218,7 +218,7 @@ impl App {
         let services = self.start_services();
         let serving = async {
             services.settled().await;
-            tracing::info!(target: "wippy", entries = self.prepared.entries.len(), "serving");
+            tracing::info!(target: "wippy", entries = self.prepared.entries().len(), "serving");
             std::future::pending::<()>().await;
         };
         tokio::select! {

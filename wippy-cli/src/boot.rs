@@ -52,7 +52,7 @@ pub(crate) struct Prepared {
     /// The functions in Lua, for their pools.
     scripts: BTreeMap<EntryId, Arc<LuaFunction>>,
     pub(crate) processes: BTreeMap<EntryId, Arc<Process>>,
-    pub(crate) entries: Vec<LinkedEntry>,
+    linked: Arc<Linked>,
     pub(crate) directories: Directories,
 }
 
@@ -135,17 +135,22 @@ pub(crate) fn binary(linked: &Linked, id: &EntryId) -> Result<Option<Binary>, Ve
 
 impl Prepared {
     fn new(linked: Linked, live: Arc<Live>, made: MadeReady) -> Self {
-        let (entries, directories) = (linked.entries.clone(), made.directories.clone());
-        let running = live.begin(linked, made);
+        let (linked, directories) = (Arc::new(linked), made.directories.clone());
+        let running = live.begin(Arc::clone(&linked), made);
         Self {
             dispatcher: Arc::clone(live.dispatcher()),
             live,
             functions: running.functions,
             scripts: running.scripts,
             processes: running.processes,
-            entries,
+            linked,
             directories,
         }
+    }
+
+    /// The entries, dependencies first.
+    pub(crate) fn entries(&self) -> &[LinkedEntry] {
+        &self.linked.entries
     }
 
     /// Makes the folders and files that are to be made.

@@ -124,7 +124,7 @@ impl Live {
     }
 
     /// The entries that the application starts with, made ready as far as they can be.
-    pub(crate) fn begin(&self, linked: Linked, made: MadeReady) -> Running {
+    pub(crate) fn begin(&self, linked: Arc<Linked>, made: MadeReady) -> Running {
         if linked.is_ok() {
             // What was linked without errors fits into an empty registry.
             let _ = self.gate.pass(|| self.registry.apply(linked.change_set()));
@@ -262,7 +262,7 @@ impl Live {
             runs(id)
         });
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(Current {
-            linked: Some(Arc::new(linked)),
+            linked: Some(linked),
             written,
             libraries: made.libraries,
             running,

@@ -68,8 +68,7 @@ pub fn read(project_dir: &Path) -> Files {
 }
 
 impl Files {
-    /// Whether any of these words stands anywhere in the files: a quick look at what is to come. What does not stand there
-    /// does not come.
+    /// Whether any of these words stands anywhere in the files, be it in a comment: a quick look at what is to come.
     pub fn mention(&self, words: &[&str]) -> bool {
         let texts = self
             .indexes
@@ -111,8 +110,10 @@ fn parse_all(files: &[(SourceId, PathBuf)], sources: &SourceMap) -> Vec<Parsed> 
     let parse = |(id, _): &(SourceId, PathBuf)| yaml::parse(sources, *id);
     let text = files.iter().filter_map(|(id, _)| sources.get(*id));
     let bytes: usize = text.map(|source| source.text().len()).sum();
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
-    let threads = threads.min(files.len()).min(bytes / SMALL);
+    let most = files.len().min(bytes / SMALL);
+    // The system is only asked where it matters, since that takes as long as parsing a small file.
+    let threads = || thread::available_parallelism().map_or(1, NonZero::get).min(most);
+    let threads = if most < 2 { 1 } else { threads() };
     if threads < 2 {
         return files.iter().map(parse).collect();
     }

@@ -81,6 +81,14 @@ impl SourceMap {
         (0u32..).map(SourceId).zip(self.sources.iter().map(AsRef::as_ref))
     }
 
+    /// The first so many sources.
+    #[must_use]
+    pub fn first(&self, count: usize) -> Self {
+        Self {
+            sources: self.sources.iter().take(count).cloned().collect(),
+        }
+    }
+
     /// The path that a span points into.
     pub fn path(&self, span: Span) -> Option<&str> {
         self.get(span.source).map(Source::path)

@@ -88,6 +88,8 @@ pub(crate) struct Cache {
     /// Whom the folder belongs to, which is who we are.
     owner: u32,
     max_bytes: u64,
+    /// How much may be written before it is looked whether there is room.
+    room: AtomicU64,
     /// Whether it was said already that something cannot be written.
     warned: AtomicBool,
 }
@@ -110,8 +112,16 @@ impl Cache {
         make(&config.dir)?;
         let folder = File::open(&config.dir)?;
         let trusted = folder.metadata()?;
+        if !trusted.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
         let folder = Dir::from_std_file(folder);
-        let owner = owner_of_new_files(&folder)?;
+        // What a folder of our own holds is our own. Elsewhere systems may say that others own what we write.
+        let owner = if access::is_own(&trusted) {
+            access::owner(&trusted)?
+        } else {
+            owner_of_new_files(&folder)?
+        };
         access::trusted(&trusted, owner)?;
         Ok(Self {
             folder,
@@ -119,6 +129,7 @@ impl Cache {
             names: Key::of(engine),
             owner,
             max_bytes: config.max_bytes,
+            room: AtomicU64::new(0),
             warned: AtomicBool::new(false),
         })
     }
@@ -205,7 +216,7 @@ impl Cache {
         };
         let kept = self
             .write(name, &facts.to_bytes(), &code)
-            .and_then(|()| self.prune());
+            .and_then(|bytes| self.make_room(bytes));
         if let Err(error) = kept
             && !self.warned.swap(true, Ordering::Relaxed)
         {
@@ -213,23 +224,40 @@ impl Cache {
         }
     }
 
-    fn write(&self, name: &Name, facts: &[u8], code: &[u8]) -> io::Result<()> {
+    /// Writes an artifact, unless there is no room for it at all; how many bytes were written.
+    fn write(&self, name: &Name, facts: &[u8], code: &[u8]) -> io::Result<u64> {
         let Ok(length) = u32::try_from(facts.len()) else {
-            return Ok(());
+            return Ok(0);
         };
         let sealed = self
             .secret
             .seal(&name.0, [&length.to_le_bytes(), facts, code].concat())?;
-        if u64::try_from(sealed.len()).is_ok_and(|bytes| bytes > self.max_bytes) {
-            return Ok(());
+        let bytes = u64::try_from(sealed.len()).unwrap_or(u64::MAX);
+        if bytes > self.max_bytes {
+            return Ok(0);
         }
         let aside = Aside::new(&self.folder)?;
         (&aside.file).write_all(&sealed)?;
-        self.folder.rename(&aside.name, &self.folder, &name.0)
+        self.folder.rename(&aside.name, &self.folder, &name.0)?;
+        Ok(bytes)
     }
 
-    /// Drops what was used longest ago until the rest is small enough.
-    fn prune(&self) -> io::Result<()> {
+    /// Sees to it that the folder does not hold too much after so many bytes were written. Looking at every file each time
+    /// would take the longer the more there are, so half of the room that was found is used first; others may use the rest.
+    fn make_room(&self, written: u64) -> io::Result<()> {
+        let less = |room: u64| room.checked_sub(written);
+        let has_room = self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        if has_room.is_ok() {
+            return Ok(());
+        }
+        let held = self.prune()?;
+        self.room
+            .store(self.max_bytes.saturating_sub(held) / 2, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Drops what was used longest ago until the rest is small enough; how many bytes that has.
+    fn prune(&self) -> io::Result<u64> {
         let mut files = Vec::new();
         for entry in self.folder.entries()? {
             let entry = entry?;
@@ -255,7 +283,7 @@ impl Cache {
             let _ = self.folder.remove_file(name);
             held = held.saturating_sub(bytes);
         }
-        Ok(())
+        Ok(held)
     }
 }
 

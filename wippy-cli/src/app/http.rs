@@ -92,7 +92,7 @@ impl App {
 
     /// The HTTP services that start with the application.
     fn http_services(&self) -> Vec<HttpService> {
-        let entries = self.prepared.entries.iter();
+        let entries = self.prepared.entries().iter();
         entries
             .filter_map(|entry| self.http_service(entry))
             .filter(|service| service.config.lifecycle.auto_start)

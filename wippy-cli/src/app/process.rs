@@ -106,7 +106,7 @@ impl App {
 
     /// The application's terminal, or one that is there anyway.
     fn terminal(&self) -> Result<EntryId, Failure> {
-        let mut entries = self.prepared.entries.iter();
+        let mut entries = self.prepared.entries().iter();
         let terminal = entries.find(|entry| matches!(entry.config, schema::Config::TerminalHost(_)));
         match terminal {
             Some(entry) => Ok(entry.entry.id.clone()),

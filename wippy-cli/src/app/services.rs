@@ -53,7 +53,7 @@ impl App {
 
     /// Every service of the application, dependencies first.
     fn services(&self) -> Vec<Supervised> {
-        let entries = &self.prepared.entries;
+        let entries = self.prepared.entries();
         let services: BTreeMap<&EntryId, Arc<dyn Service>> = entries
             .iter()
             .filter_map(|entry| Some((&entry.entry.id, self.service(entry)?)))

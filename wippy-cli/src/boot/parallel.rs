@@ -4,7 +4,7 @@ use std::{
     io::{self, IsTerminal as _},
     num::NonZero,
     sync::{
-        Mutex, PoisonError,
+        Mutex, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -34,9 +34,7 @@ pub(super) fn map<T: Sync, R: Send>(
             done.fetch_add(1, Ordering::Relaxed);
         }
     };
-    let threads = thread::available_parallelism()
-        .map_or(1, NonZero::get)
-        .min(items.len());
+    let threads = cores().min(items.len());
     thread::scope(|scope| {
         let watched = io::stderr().is_terminal();
         let workers: Vec<_> = (0..threads)
@@ -60,6 +58,12 @@ pub(super) fn map<T: Sync, R: Send>(
         .into_iter()
         .filter_map(|result| result.into_inner().unwrap_or_else(PoisonError::into_inner))
         .collect()
+}
+
+/// How many threads run at once. Asking the system takes as long as preparing a module from the cache.
+fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| thread::available_parallelism().map_or(1, NonZero::get))
 }
 
 fn take<'i, T, R>(next: &AtomicUsize, items: &'i [T], results: &'i [R]) -> Option<(&'i T, &'i R)> {

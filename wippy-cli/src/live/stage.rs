@@ -23,7 +23,7 @@ const WIT: &str = "#wit";
 
 /// The entries as they would be.
 pub(super) struct Staged {
-    pub(super) linked: Linked,
+    pub(super) linked: Arc<Linked>,
     /// The entries as files have them.
     pub(super) written: BTreeMap<EntryId, Arc<Entry>>,
     pub(super) made: MadeReady,
@@ -34,7 +34,11 @@ pub(super) type Files = (Loaded, BTreeMap<EntryId, Arc<Entry>>);
 
 impl Staged {
     /// What the application starts with.
-    pub(super) fn initial(linked: Linked, written: BTreeMap<EntryId, Arc<Entry>>, made: MadeReady) -> Self {
+    pub(super) fn initial(
+        linked: Arc<Linked>,
+        written: BTreeMap<EntryId, Arc<Entry>>,
+        made: MadeReady,
+    ) -> Self {
         Self {
             linked,
             written,
@@ -72,7 +76,7 @@ impl Staged {
             return Err(Problems::new(linked.sources, diagnostics));
         }
         Ok(Self {
-            linked,
+            linked: Arc::new(linked),
             written,
             made,
         })
@@ -142,15 +146,9 @@ fn sources(linked: &Linked) -> SourceMap {
         let id = path.strip_suffix(WIT).unwrap_or(path);
         EntryId::parse(id).is_err()
     };
-    let mut sources = SourceMap::default();
-    for (_, source) in linked
-        .sources
-        .iter()
-        .take_while(|(_, source)| is_file(source.path()))
-    {
-        sources.add(source.path(), Arc::clone(source.text()));
-    }
-    sources
+    let all = linked.sources.iter();
+    let files = all.take_while(|(_, source)| is_file(source.path()));
+    linked.sources.first(files.count())
 }
 
 /// An entry that no file has, with a place all the same: what is wrong in its texts has a line there, everything else is
@@ -237,8 +235,17 @@ fn touched(before: Option<&Linked>, after: &Linked) -> BTreeSet<EntryId> {
 
 /// Whether two entries say the same and mean the same: a placeholder may stand for something else now.
 fn is_same(one: &LinkedEntry, other: &LinkedEntry) -> bool {
-    let has_placeholders = || other.entry.to_json().to_string().contains("${");
+    let has_placeholders = || has_placeholders(&other.entry.meta) || has_placeholders(&other.entry.data);
     one.entry == other.entry && (!has_placeholders() || one.config == other.config)
+}
+
+fn has_placeholders(node: &Node) -> bool {
+    match node.value() {
+        Value::String(text) => text.contains("${"),
+        Value::List(items) => items.iter().any(has_placeholders),
+        Value::Map(map) => map.iter().any(|(_, field)| has_placeholders(&field.node)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 /// Whether an entry is one that is made ready.

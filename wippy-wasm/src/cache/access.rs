@@ -43,6 +43,11 @@ mod unix {
         Ok(())
     }
 
+    /// Whether it is of the user that this process runs as.
+    pub(in crate::cache) fn is_own(metadata: &Metadata) -> bool {
+        metadata.uid() == rustix::process::geteuid().as_raw()
+    }
+
     /// Fills `bytes` from the system's source of randomness.
     pub(in crate::cache) fn random(bytes: &mut [u8]) -> io::Result<()> {
         File::open("/dev/urandom")?.read_exact(bytes)
@@ -86,6 +91,10 @@ mod unknown {
 
     pub(in crate::cache) fn secret(_: &Metadata, _: u32) -> io::Result<()> {
         unknown()
+    }
+
+    pub(in crate::cache) fn is_own(_: &Metadata) -> bool {
+        false
     }
 
     pub(in crate::cache) fn random(_: &mut [u8]) -> io::Result<()> {
