@@ -82,6 +82,35 @@ pub(crate) fn has_foreign(lua: &Lua) -> bool {
 /// The key under which the registry has the tables that copies are made of, and functions by names that no module has.
 const ORIGINALS: &CStr = c"wippy.originals";
 
+/// Pushes the original that is called `name`; nil if there is none.
+///
+/// # Safety
+/// As for any function that can raise; three free slots.
+unsafe fn push_original(l: *mut lua_State, name: &str) {
+    // SAFETY: by the caller.
+    unsafe {
+        ffi::luaL_getsubtable(l, ffi::LUA_REGISTRYINDEX, ORIGINALS.as_ptr());
+        ffi::lua_pushlstring(l, name.as_ptr().cast(), name.len());
+        ffi::lua_rawget(l, -2);
+        ffi::lua_remove(l, -2);
+    }
+}
+
+/// Keeps what is at the top as the original that is called `name`, and pops it.
+///
+/// # Safety
+/// As for any function that can raise; three free slots.
+unsafe fn keep_original(l: *mut lua_State, name: &str) {
+    // SAFETY: by the caller.
+    unsafe {
+        ffi::luaL_getsubtable(l, ffi::LUA_REGISTRYINDEX, ORIGINALS.as_ptr());
+        ffi::lua_pushlstring(l, name.as_ptr().cast(), name.len());
+        ffi::lua_rotate(l, -3, -1);
+        ffi::lua_rawset(l, -3);
+        ffi::lua_settop(l, -2);
+    }
+}
+
 /// A table that `make` makes, which is called `name`. In a state that serves one execution after the other each of them
 /// has a copy of the first one, if that has nothing but functions and plain values in it, and tables of these.
 ///
@@ -99,9 +128,7 @@ pub(crate) fn copied(
     // SAFETY: the closure owns nothing.
     let copy: Option<Table> = unsafe {
         lua.exec_raw((), |l| {
-            ffi::luaL_getsubtable(l, ffi::LUA_REGISTRYINDEX, ORIGINALS.as_ptr());
-            ffi::lua_pushlstring(l, name.as_ptr().cast(), name.len());
-            ffi::lua_rawget(l, -2);
+            push_original(l, name);
             if !push_copy(l, -1, 0) {
                 ffi::lua_pushnil(l);
             }
@@ -116,10 +143,8 @@ pub(crate) fn copied(
     // SAFETY: the closure owns nothing; the table is its argument.
     unsafe {
         lua.exec_raw::<()>(&original, |l| {
-            ffi::luaL_getsubtable(l, ffi::LUA_REGISTRYINDEX, ORIGINALS.as_ptr());
-            ffi::lua_pushlstring(l, name.as_ptr().cast(), name.len());
             if push_copy(l, 1, 0) {
-                ffi::lua_rawset(l, 2);
+                keep_original(l, name);
             }
             ffi::lua_settop(l, 0);
         })?;
@@ -141,9 +166,8 @@ pub(crate) fn kept_function(
     // SAFETY: the closure owns nothing; the table is its argument.
     let kept: Option<Function> = unsafe {
         lua.exec_raw(globals, |l| {
-            ffi::luaL_getsubtable(l, ffi::LUA_REGISTRYINDEX, ORIGINALS.as_ptr());
-            ffi::lua_pushlstring(l, name.as_ptr().cast(), name.len());
-            let is_kept = ffi::lua_rawget(l, -2) == ffi::LUA_TFUNCTION;
+            push_original(l, name);
+            let is_kept = ffi::lua_isfunction(l, -1) != 0;
             if is_kept && ffi::lua_istable(l, 1) != 0 {
                 ffi::lua_pushvalue(l, 1);
                 ffi::lua_setupvalue(l, -2, 1);
@@ -160,10 +184,8 @@ pub(crate) fn kept_function(
     unsafe {
         lua.exec_raw::<()>(&original, |l| {
             if core(l).reused.get() {
-                ffi::luaL_getsubtable(l, ffi::LUA_REGISTRYINDEX, ORIGINALS.as_ptr());
-                ffi::lua_pushlstring(l, name.as_ptr().cast(), name.len());
                 ffi::lua_pushvalue(l, 1);
-                ffi::lua_rawset(l, 2);
+                keep_original(l, name);
             }
             ffi::lua_settop(l, 0);
         })?;
