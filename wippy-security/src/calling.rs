@@ -13,8 +13,10 @@ use wippy_registry::EntryId;
 use crate::{CallError, ErrorKind, Object, dispatcher::Function};
 
 /// What a callee returns: the call itself, to be polled. Dropping it cancels the call.
-#[must_use = "a call does nothing until it is polled"]
+#[must_use = "a call need not do anything until it is polled"]
 pub enum CallFuture<'a> {
+    /// A call that came to its end already, as nothing in it could wait; none once it was told.
+    Ended(Option<Result<(), CallError>>),
     /// A call with memory of its own.
     Boxed(Pin<Box<dyn Future<Output = Result<(), CallError>> + Send + 'a>>),
     /// A call that lives in its callee, so that nothing is allocated for it.
@@ -39,9 +41,22 @@ impl<'a> CallFuture<'a> {
         Self::Resident(ResidentCall(callee))
     }
 
-    /// A call that ends at once with `error`.
+    /// A call that came to its end already.
+    pub fn ended(outcome: Result<(), CallError>) -> Self {
+        Self::Ended(Some(outcome))
+    }
+
+    /// A call that failed with `error` before anything was done.
     pub fn refused(error: CallError) -> Self {
-        Self::Boxed(Box::pin(std::future::ready(Err(error))))
+        Self::ended(Err(error))
+    }
+
+    /// How the call ended, if it came to its end already.
+    pub fn try_outcome(&mut self) -> Option<Result<(), CallError>> {
+        match self {
+            Self::Ended(outcome) => outcome.take(),
+            Self::Boxed(_) | Self::Resident(_) => None,
+        }
     }
 }
 
@@ -60,10 +75,16 @@ impl Future for CallFuture<'_> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         match self.get_mut() {
+            Self::Ended(outcome) => Poll::Ready(outcome.take().unwrap_or_else(|| Err(polled_again()))),
             Self::Boxed(future) => future.as_mut().poll(cx),
             Self::Resident(resident) => resident.0.poll(cx),
         }
     }
+}
+
+#[cold]
+fn polled_again() -> CallError {
+    CallError::internal("a call was polled after its end")
 }
 
 impl Drop for ResidentCall<'_> {
@@ -73,7 +94,7 @@ impl Drop for ResidentCall<'_> {
 }
 
 /// A call in progress. It ends by the deadline of its context; dropping it cancels the call.
-#[must_use = "a call does nothing until it is polled"]
+#[must_use = "a call need not do anything until it is polled"]
 pub struct Calling<'a> {
     future: CallFuture<'a>,
     deadline: Option<Instant>,
@@ -86,7 +107,7 @@ pub struct Calling<'a> {
 pub(crate) enum Callee<'a> {
     Function(Arc<Function>),
     Borrowed(&'a Function),
-    Object(Arc<dyn Object>),
+    Object(&'a Arc<dyn Object>),
 }
 
 impl Callee<'_> {
@@ -107,6 +128,12 @@ impl<'a> Calling<'a> {
             sleep: None,
             callee,
         }
+    }
+
+    /// How the call ended, if it came to its end already.
+    #[inline]
+    pub fn try_outcome(&mut self) -> Option<Result<(), CallError>> {
+        self.future.try_outcome()
     }
 }
 

@@ -205,7 +205,7 @@ impl Dispatcher {
     pub fn call_object<'a>(
         &self,
         context: &'a Context,
-        object: &Arc<dyn Object>,
+        object: &'a Arc<dyn Object>,
         method: &'a str,
         arguments: &'a mut dyn Reader,
         result: &'a mut dyn Writer,
@@ -216,12 +216,8 @@ impl Dispatcher {
             arguments,
             result,
         };
-        let future = object.clone().invoke(permit, method, call);
-        Ok(Calling::new(
-            CallFuture::Boxed(future),
-            context.deadline(),
-            Callee::Object(object.clone()),
-        ))
+        let future = Arc::clone(object).invoke(permit, method, call);
+        Ok(Calling::new(future, context.deadline(), Callee::Object(object)))
     }
 
     /// The process table.

@@ -167,8 +167,12 @@ struct MeasuredBound {
 
 impl Bound for MeasuredBound {
     fn call<'a>(&'a mut self, permit: Permit, call: Call<'a>) -> CallFuture<'a> {
-        let watch = self.metrics.watch(call.context.deadline());
-        let future = self.bound.call(permit, call);
+        let mut watch = self.metrics.watch(call.context.deadline());
+        let mut future = self.bound.call(permit, call);
+        if let Some(outcome) = future.try_outcome() {
+            watch.record(outcome.as_ref().err().map(CallError::kind));
+            return CallFuture::ended(outcome);
+        }
         Box::pin(Timed { future, watch }).into()
     }
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use wippy_registry::EntryId;
 use wippy_wit::Foreign;
 
-use crate::{Call, CallError, Permit};
+use crate::{Call, CallError, CallFuture, Permit};
 
 /// A thing with methods. Like a [`Handler`](crate::Handler), it is only called with a permit.
 #[async_trait]
@@ -20,16 +20,9 @@ pub trait Object: Any + Send + Sync + fmt::Debug {
     /// Whether it has a method of that name, in either case convention.
     fn has_method(&self, name: &str) -> bool;
 
-    /// Calls a method.
-    ///
-    /// # Errors
-    /// Like [`Handler::invoke`](crate::Handler::invoke); also when the object is closed.
-    async fn invoke<'a>(
-        self: Arc<Self>,
-        permit: Permit,
-        method: &'a str,
-        call: Call<'a>,
-    ) -> Result<(), CallError>;
+    /// Calls a method. What is returned fails like [`Handler::invoke`](crate::Handler::invoke); also when the object is
+    /// closed.
+    fn invoke<'a>(self: Arc<Self>, permit: Permit, method: &'a str, call: Call<'a>) -> CallFuture<'a>;
 
     /// Releases what it stands for. Calling it again does nothing.
     ///

@@ -29,6 +29,7 @@
 
 pub(crate) mod concurrent;
 pub(crate) mod flow;
+mod guarded;
 mod lift;
 mod lower;
 mod phases;
@@ -53,7 +54,10 @@ use wasmtime::{
 };
 use wippy_wit::{MAX_FLAT_PARAMS, Reader, Value, Writer};
 
-pub(crate) use self::place::{Place, Surroundings};
+pub(crate) use self::{
+    guarded::Guarded,
+    place::{Place, Surroundings},
+};
 use self::{
     lift::{Lifter, Lifting, lift_result},
     lower::{Lowerer, lower_arguments},
@@ -108,6 +112,7 @@ pub(crate) fn call<'a>(
 
 /// Like [`call`], for a method that [ends at once](crate::component::Method::ends_at_once): it runs on the stack of
 /// whoever asks.
+#[inline]
 pub(crate) fn call_at_once(
     store: &mut Store<GuestState>,
     export: &Export,
@@ -122,17 +127,8 @@ pub(crate) fn call_at_once(
     };
     let error_contexts = store.data().error_contexts.clone();
     let job = Job::new(invocation, error_contexts, erase_writer(result));
-    run_at_once(store, export, arguments, &job)
-}
-
-fn run_at_once(
-    store: &mut Store<GuestState>,
-    export: &Export,
-    arguments: Arguments,
-    job: &Job,
-) -> wasmtime::Result<Returned> {
     // The job stays where it is until the thread forgets it again.
-    let _entered = Entered::new(job);
+    let _entered = Entered::new(&job);
     store.data_mut().ends_at_once = true;
     let lifted = export.0.call(&mut *store, arguments);
     store.data_mut().ends_at_once = false;
@@ -310,7 +306,7 @@ unsafe impl Lower for Arguments {
         // SAFETY: see the module's second point.
         let (invocation, reader) = unsafe { (&self.invocation, &mut *self.reader) };
         let slots = dst.write([ValRaw::u64(0); MAX_FLAT_PARAMS]);
-        lower_arguments(&mut Lowerer { cx, invocation, ty }, reader, slots)?;
+        lower_arguments(&mut Lowerer::new(cx, invocation, ty), reader, slots)?;
         if invocation.trace.is_some()
             // SAFETY: see the module's second point.
             && let Some(job) = unsafe { JOB.get().as_ref() }

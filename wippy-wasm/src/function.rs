@@ -174,7 +174,8 @@ impl WasmFunction {
                 Keeper::new(self.module.clone(), instance)
             }
         };
-        keeper.run(&self.module.method, None, call, deadline).await
+        let method = Arc::clone(&self.module.method);
+        keeper.call(method, None, call, deadline).await
     }
 }
 
@@ -273,6 +274,10 @@ fn start_in<'a>(place: &'a mut Place<Kept>, call: Call<'a>) -> CallFuture<'a> {
         return CallFuture::refused(failure.into());
     }
     kept.is_good = false;
+    if module.method.ends_at_once() {
+        let outcome = instance.run_at_once(invocation, arguments, result);
+        return CallFuture::ended(kept.ended(outcome));
+    }
     place.start(deadline, context.traced(), arguments, result)
 }
 

@@ -106,8 +106,7 @@ impl Instance {
         }
         self.prepare(module, invocation, context, deadline, arguments)?;
         let outcome = if invocation.method.ends_at_once() {
-            let Self { store, export, .. } = self;
-            Ok(abi::call_at_once(store, export, invocation, arguments, result))
+            self.run_at_once(invocation, arguments, result)
         } else {
             self.start(invocation, deadline, arguments, result).await
         };
@@ -132,6 +131,18 @@ impl Instance {
         let context = module.acts.then(|| context.callee());
         self.store.data_mut().begin(context, deadline);
         Ok(())
+    }
+
+    /// Runs a call that [ends at once](Method::ends_at_once), for which everything is ready.
+    #[inline]
+    pub(crate) fn run_at_once(
+        &mut self,
+        invocation: Invocation<'_>,
+        arguments: &mut dyn Reader,
+        result: &mut dyn Writer,
+    ) -> Outcome {
+        let Self { store, export, .. } = self;
+        Ok(abi::call_at_once(store, export, invocation, arguments, result))
     }
 
     fn start<'a>(

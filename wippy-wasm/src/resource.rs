@@ -5,20 +5,23 @@
 
 use std::{
     any::Any,
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
+    fmt, mem,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
+use tokio::sync::OwnedMutexGuard;
 use wasmtime::component::ResourceAny;
 use wippy_registry::EntryId;
-use wippy_security::{Call, CallError, Handle, Object, Permit};
+use wippy_security::{Call, CallError, CallFuture, Context, Handle, Object, Permit};
 use wippy_wit::{Datum, Kind, Node, Plan, Reader, Value};
 
 use crate::{
+    abi::{Guarded, Place},
     component::{Method, ResourceType},
     deadline::{self, Deadline},
-    instance::{CallFailure, Instance, Invocation},
+    instance::{self, CallFailure, Instance, Invocation, is_good},
     module::Module,
     trap,
 };
@@ -26,17 +29,20 @@ use crate::{
 /// An instance that is kept by the handles that it gave away.
 pub(crate) struct Keeper {
     module: Arc<Module>,
-    /// None once the instance trapped.
-    instance: tokio::sync::Mutex<Option<Instance>>,
+    instance: Arc<tokio::sync::Mutex<Held>>,
     /// What was dropped while the instance was busy or nobody could wait: released before the next call.
     garbage: Mutex<Vec<ResourceAny>>,
 }
 
+/// The instance, with room for its call; none once it trapped.
+pub(crate) type Held = Option<Place<()>>;
+
 impl Keeper {
     pub(crate) fn new(module: Arc<Module>, instance: Instance) -> Arc<Self> {
+        let place = Place::new(Box::new(instance), ());
         Arc::new(Self {
             module,
-            instance: tokio::sync::Mutex::new(Some(instance)),
+            instance: Arc::new(tokio::sync::Mutex::new(Some(place))),
             garbage: Mutex::default(),
         })
     }
@@ -46,79 +52,56 @@ impl Keeper {
         &self.module
     }
 
-    /// Runs one call in the instance, after those that run or wait already.
-    pub(crate) async fn run(
-        self: &Arc<Self>,
-        method: &Arc<Method>,
-        receiver: Option<&Resource>,
-        call: Call<'_>,
+    /// Starts one call in the instance, after those that run or wait already.
+    pub(crate) fn call<'a>(
+        self: Arc<Self>,
+        method: Arc<Method>,
+        receiver: Option<Arc<Resource>>,
+        call: Call<'a>,
         deadline: Deadline,
-    ) -> Result<(), CallError> {
-        let module = &self.module;
-        let expired =
-            |exceeded| trap::exceeded(exceeded, module.id.as_str(), &method.function.signature.name);
-        let mut held = deadline::within(deadline, self.instance.lock())
-            .await
-            .map_err(expired)?;
-        if held.is_none() {
-            return Err(closed_by_trap());
-        }
-        self.admit(method, receiver, call.arguments)
-            .map_err(|error| CallError::invalid(format!("{}: {error}", module.id)))?;
-        // If the call is dropped halfway, the instance goes with it.
-        let mut running = Running {
-            held: &mut held,
-            keep: false,
-        };
-        let garbage = std::mem::take(&mut *self.garbage.lock().unwrap_or_else(PoisonError::into_inner));
-        let instance = running.instance()?;
-        instance.renew(module);
-        for resource in garbage {
-            instance.release(module, deadline, resource).await?;
-        }
-        let Call {
-            context,
-            arguments,
-            result,
-        } = call;
-        let invocation = Invocation {
+    ) -> CallFuture<'a> {
+        let subject = Subject {
+            keeper: self,
             method,
-            keeper: Some(self),
             receiver,
-            trace: context.traced(),
         };
-        let outcome = instance
-            .call(module, invocation, context, deadline, arguments, result)
-            .await;
-        instance.release_callees();
-        running.keep = matches!(
-            outcome,
-            Ok(()) | Err(CallFailure::Returned(_) | CallFailure::Refused(_))
-        );
-        outcome.map_err(CallError::from)
+        // The usual case: nobody else is in the instance, and there is nothing to do before the call.
+        let is_ready = !subject.method.is_concurrent() && subject.keeper.is_clean();
+        if is_ready && subject.method.ends_at_once() {
+            if let Ok(mut held) = subject.keeper.instance.try_lock() {
+                return CallFuture::ended(run_at_once(&mut held, &subject, call, deadline));
+            }
+        } else if is_ready && let Ok(held) = Arc::clone(&subject.keeper.instance).try_lock_owned() {
+            return match enter(held, subject, call, deadline) {
+                Ok(guarded) => CallFuture::from(guarded),
+                Err(error) => CallFuture::refused(error),
+            };
+        }
+        CallFuture::from(Box::pin(wait(subject, call, deadline)))
     }
 
-    /// Makes sure that the arguments fit before the instance is entered: an error while they are lowered would cost
-    /// the instance, and with it every handle of it.
-    fn admit(
-        self: &Arc<Self>,
-        method: &Method,
-        receiver: Option<&Resource>,
-        arguments: &mut dyn Reader,
-    ) -> Result<(), wippy_wit::Error> {
-        if let Some(receiver) = receiver {
-            receiver.lend(self)?;
+    fn is_clean(&self) -> bool {
+        self.garbage().is_empty()
+    }
+
+    fn garbage(&self) -> MutexGuard<'_, Vec<ResourceAny>> {
+        self.garbage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Releases what was dropped since the last call.
+    async fn clean(&self, held: &mut Held, deadline: Deadline) -> Result<(), CallError> {
+        let garbage = mem::take(&mut *self.garbage());
+        if garbage.is_empty() {
+            return Ok(());
         }
-        let given = arguments.len();
-        let params = method.plan().params.iter().skip(usize::from(receiver.is_some()));
-        for (index, param) in params.enumerate().take(given) {
-            arguments.enter_index(index)?;
-            let value = wippy_wit::typed::value(&param.node, arguments);
-            value
-                .and_then(|value| self.lendable(&value))
-                .map_err(|error| error.at_argument(index, &param.name))?;
-            arguments.leave();
+        // If this is dropped halfway, the instance goes with it.
+        let mut cleaning = Leaving { held, keep: false };
+        let instance = cleaning.instance()?;
+        instance.renew(&self.module);
+        for resource in garbage {
+            instance.release(&self.module, deadline, resource).await?;
         }
+        cleaning.keep = true;
         Ok(())
     }
 
@@ -140,17 +123,173 @@ impl Keeper {
 
     async fn release(&self, resource: ResourceAny) -> Result<(), CallError> {
         let mut held = self.instance.lock().await;
-        let mut running = Running {
+        let mut leaving = Leaving {
             held: &mut held,
             keep: false,
         };
-        let Ok(instance) = running.instance() else {
+        let Ok(instance) = leaving.instance() else {
             return Ok(());
         };
         instance.renew(&self.module);
         let deadline = Deadline::after(self.module.limits.execution).begun();
         instance.release(&self.module, deadline, resource).await?;
-        running.keep = true;
+        leaving.keep = true;
+        Ok(())
+    }
+}
+
+/// Runs a call that ends at once in an instance that nobody else is in.
+fn run_at_once(
+    held: &mut Held,
+    subject: &Subject,
+    call: Call<'_>,
+    deadline: Deadline,
+) -> Result<(), CallError> {
+    let Some(place) = held else {
+        return Err(closed_by_trap());
+    };
+    let (instance, ()) = place.parts();
+    let Call {
+        context,
+        arguments,
+        result,
+    } = call;
+    let invocation = subject.prepare(instance, context, arguments, deadline)?;
+    let outcome = instance.run_at_once(invocation, arguments, result);
+    let outcome = instance::finish(&subject.keeper.module, &subject.method, outcome);
+    if !is_good(&outcome) {
+        *held = None;
+    }
+    outcome.map_err(CallError::from)
+}
+
+/// Starts a call in an instance that nobody else is in.
+fn enter<'a>(
+    mut held: OwnedMutexGuard<Held>,
+    subject: Subject,
+    call: Call<'a>,
+    deadline: Deadline,
+) -> Result<Pin<Box<Guarded<'a>>>, CallError> {
+    let Some(place) = &mut *held else {
+        return Err(closed_by_trap());
+    };
+    let Call {
+        context,
+        arguments,
+        result,
+    } = call;
+    subject.prepare(place.parts().0, context, arguments, deadline)?;
+    Ok(Guarded::start(
+        held,
+        subject,
+        deadline,
+        context.traced(),
+        arguments,
+        result,
+    ))
+}
+
+/// Runs a call once nobody else is in the instance.
+async fn wait(subject: Subject, call: Call<'_>, deadline: Deadline) -> Result<(), CallError> {
+    let module = &subject.keeper.module;
+    let deadline = deadline.begun();
+    let lock = Arc::clone(&subject.keeper.instance).lock_owned();
+    let held = deadline::within(deadline, lock).await;
+    let mut held = held.map_err(|exceeded| {
+        trap::exceeded(
+            exceeded,
+            module.id.as_str(),
+            &subject.method.function.signature.name,
+        )
+    })?;
+    subject.keeper.clean(&mut held, deadline).await?;
+    if subject.method.ends_at_once() {
+        return run_at_once(&mut held, &subject, call, deadline);
+    }
+    if !subject.method.is_concurrent() {
+        return enter(held, subject, call, deadline)?.await;
+    }
+    let mut leaving = Leaving {
+        held: &mut held,
+        keep: false,
+    };
+    let instance = leaving.instance()?;
+    let admitted = subject.admit(call.arguments);
+    let outcome = match admitted {
+        Err(refused) => Err(CallFailure::Refused(refused)),
+        Ok(()) => {
+            instance.renew(module);
+            let Call {
+                context,
+                arguments,
+                result,
+            } = call;
+            let invocation = subject.invocation(context.traced());
+            let calling = instance.call(module, invocation, context, deadline, arguments, result);
+            calling.await
+        }
+    };
+    instance.release_callees();
+    leaving.keep = is_good(&outcome);
+    outcome.map_err(CallError::from)
+}
+
+/// What a call in an instance that is kept is about. It refers to this for as long as it runs.
+pub(crate) struct Subject {
+    pub(crate) keeper: Arc<Keeper>,
+    pub(crate) method: Arc<Method>,
+    /// The resource whose method it is, if it is one.
+    receiver: Option<Arc<Resource>>,
+}
+
+impl Subject {
+    pub(crate) fn invocation<'a>(&'a self, trace: Option<&'a Context>) -> Invocation<'a> {
+        Invocation {
+            method: &self.method,
+            keeper: Some(&self.keeper),
+            receiver: self.receiver.as_deref(),
+            trace,
+        }
+    }
+
+    /// Makes everything ready for the call in `instance`.
+    fn prepare<'a>(
+        &'a self,
+        instance: &mut Instance,
+        context: &'a Context,
+        arguments: &mut dyn Reader,
+        deadline: Deadline,
+    ) -> Result<Invocation<'a>, CallError> {
+        let module = &self.keeper.module;
+        self.admit(arguments)?;
+        instance.renew(module);
+        let invocation = self.invocation(context.traced());
+        instance.prepare(module, invocation, context, deadline, arguments)?;
+        Ok(invocation)
+    }
+
+    /// Makes sure that the arguments fit before the instance is entered: an error while they are lowered would cost
+    /// the instance, and with it every handle of it.
+    fn admit(&self, arguments: &mut dyn Reader) -> Result<(), CallError> {
+        self.fit(arguments)
+            .map_err(|error| CallError::invalid(format!("{}: {error}", self.keeper.module.id)))
+    }
+
+    fn fit(&self, arguments: &mut dyn Reader) -> Result<(), wippy_wit::Error> {
+        if let Some(receiver) = &self.receiver {
+            receiver.lend(&self.keeper)?;
+        }
+        let given = arguments.len();
+        let params = self.method.plan().params.iter();
+        let params = params.skip(usize::from(self.receiver.is_some()));
+        for (index, param) in params.enumerate().take(given) {
+            arguments.enter_index(index)?;
+            let value = wippy_wit::typed::value(&param.node, arguments);
+            value
+                .and_then(|value| self.keeper.lendable(&value))
+                .map_err(|error| error.at_argument(index, &param.name))?;
+            arguments.leave();
+        }
         Ok(())
     }
 }
@@ -163,19 +302,20 @@ impl fmt::Debug for Keeper {
     }
 }
 
-/// Drops the instance unless its call came to an end that leaves it good.
-struct Running<'a> {
-    held: &'a mut Option<Instance>,
+/// Drops the instance unless what is done in it comes to an end that leaves it good.
+struct Leaving<'a> {
+    held: &'a mut Held,
     keep: bool,
 }
 
-impl Running<'_> {
+impl Leaving<'_> {
     fn instance(&mut self) -> Result<&mut Instance, CallError> {
-        self.held.as_mut().ok_or_else(closed_by_trap)
+        let place = self.held.as_mut().ok_or_else(closed_by_trap)?;
+        Ok(place.parts().0)
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for Leaving<'_> {
     fn drop(&mut self) {
         if !self.keep {
             *self.held = None;
@@ -261,11 +401,7 @@ impl Drop for Resource {
     /// the instance goes away with its last handle.
     fn drop(&mut self) {
         if let Some(handle) = self.take() {
-            self.keeper
-                .garbage
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(handle);
+            self.keeper.garbage().push(handle);
         }
     }
 }
@@ -280,10 +416,11 @@ impl fmt::Debug for Resource {
 }
 
 impl Resource {
-    /// Runs one of its methods.
-    async fn run(&self, method: &Arc<Method>, call: Call<'_>) -> Result<(), CallError> {
-        let deadline = Deadline::of(call.context, &self.keeper.module.limits).begun();
-        self.keeper.run(method, Some(self), call, deadline).await
+    /// Starts one of its methods.
+    fn start(self: Arc<Self>, method: Arc<Method>, call: Call<'_>) -> CallFuture<'_> {
+        let keeper = Arc::clone(&self.keeper);
+        let deadline = Deadline::of(call.context, &keeper.module.limits);
+        keeper.call(method, Some(self), call, deadline)
     }
 }
 
@@ -301,28 +438,18 @@ impl Object for Resource {
         self.ty.method(name).is_some()
     }
 
-    async fn invoke<'a>(
-        self: Arc<Self>,
-        _permit: Permit,
-        method: &'a str,
-        call: Call<'a>,
-    ) -> Result<(), CallError> {
+    fn invoke<'a>(self: Arc<Self>, _permit: Permit, method: &'a str, call: Call<'a>) -> CallFuture<'a> {
         let Some(method) = self.ty.method(method).cloned() else {
-            return Err(CallError::invalid(format!(
+            return CallFuture::refused(CallError::invalid(format!(
                 "the {} has no method `{method}`",
                 self.ty.title
             )));
         };
         match self.keeper.module.class.clone() {
-            None => self.run(&method, call).await,
-            Some(class) => {
-                let this = self;
-                class
-                    .call(call, move |call| {
-                        Box::pin(async move { this.run(&method, call).await }).into()
-                    })
-                    .await
-            }
+            None => self.start(method, call),
+            Some(class) => CallFuture::from(Box::pin(async move {
+                class.call(call, move |call| self.start(method, call)).await
+            })),
         }
     }
 

@@ -9,10 +9,33 @@ use std::{
 };
 
 use crate::{
-    Case, Datum, Error, Field, Foreign, Key, Kind, Node, OptionForm, Reader, Value, ValueReader,
+    Case, Datum, Error, Field, Foreign, Key, Kind, Node, OptionForm, Reader, Scalar, Value, ValueReader,
     cursor::{Label, key_text},
     names,
 };
+
+/// The core value of `scalar` as a value of the type `kind`, extended with zeros to 64 bits, if it is one as it stands.
+/// What has to be converted, refused or looked into has none: the other functions here do that.
+#[inline]
+pub fn plain(kind: &Kind, scalar: Scalar) -> Option<u64> {
+    /// Zeros before what a core `i32` holds.
+    fn extended(value: i32) -> u64 {
+        u32::from_ne_bytes(value.to_ne_bytes()).into()
+    }
+    match (kind, scalar) {
+        (Kind::Bool, Scalar::Boolean(value)) => Some(value.into()),
+        (Kind::U8, Scalar::Integer(value)) => u8::try_from(value).ok().map(u64::from),
+        (Kind::S8, Scalar::Integer(value)) => i8::try_from(value).ok().map(|value| extended(value.into())),
+        (Kind::U16, Scalar::Integer(value)) => u16::try_from(value).ok().map(u64::from),
+        (Kind::S16, Scalar::Integer(value)) => i16::try_from(value).ok().map(|value| extended(value.into())),
+        (Kind::U32, Scalar::Integer(value)) => u32::try_from(value).ok().map(u64::from),
+        (Kind::S32, Scalar::Integer(value)) => i32::try_from(value).ok().map(extended),
+        (Kind::U64, Scalar::Integer(value)) => u64::try_from(value).ok(),
+        (Kind::S64, Scalar::Integer(value)) => Some(u64::from_ne_bytes(value.to_ne_bytes())),
+        (Kind::F64, Scalar::Float(value)) => Some(value.to_bits()),
+        _ => None,
+    }
+}
 
 /// An integer type's range, for the checks and for the message.
 macro_rules! integers {

@@ -132,6 +132,19 @@ impl Datum<'_> {
     }
 }
 
+/// A value that a step of a [`Reader`] answers without moving.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Scalar {
+    /// Nothing.
+    Nil,
+    /// A boolean.
+    Boolean(bool),
+    /// A signed integer.
+    Integer(i64),
+    /// A float.
+    Float(f64),
+}
+
 /// Walks a value. The cursor starts on the argument list, which behaves like an array of the arguments.
 ///
 /// Every successful `enter_*` is matched by one [`leave`](Reader::leave). After an error the cursor's place is
@@ -164,6 +177,24 @@ pub trait Reader: Send {
     /// # Errors
     /// When values are nested deeper than the source allows.
     fn enter_key(&mut self, key: &Key) -> Result<(), Error>;
+
+    /// As [`enter_index`](Self::enter_index), but if a scalar is there, the cursor need not move: then that is the answer,
+    /// and there is nothing to leave.
+    ///
+    /// # Errors
+    /// As there.
+    fn step_index(&mut self, index: usize) -> Result<Option<Scalar>, Error> {
+        self.enter_index(index).map(|()| None)
+    }
+
+    /// As [`enter_key`](Self::enter_key), but if a scalar is there, the cursor need not move: then that is the answer, and
+    /// there is nothing to leave.
+    ///
+    /// # Errors
+    /// As there.
+    fn step_key(&mut self, key: &Key) -> Result<Option<Scalar>, Error> {
+        self.enter_key(key).map(|()| None)
+    }
 
     /// Moves to the next pair of the table under the cursor: true puts the cursor on the pair's key, from where
     /// [`enter_value`](Reader::enter_value) goes to its value; false means that there is no further pair.

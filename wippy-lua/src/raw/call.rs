@@ -352,7 +352,14 @@ fn start(l: *mut lua_State, core: &Core, pointer: FramePointer) -> Progress {
     };
     match begun {
         // SAFETY: the frame is ours, and its earlier call has ended.
-        Ok(calling) => unsafe { (*frame).calling = Some(calling) },
+        Ok(mut calling) => unsafe {
+            if let Some(outcome) = calling.try_outcome() {
+                (*frame).outcome = Some(outcome);
+                drop(calling);
+                return settle(l, core, pointer);
+            }
+            (*frame).calling = Some(calling);
+        },
         Err(error) => {
             park_error(core, error);
             recycle(core, pointer);

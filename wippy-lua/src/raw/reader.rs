@@ -3,7 +3,7 @@
 use std::{ffi::c_int, ptr, slice, sync::Arc};
 
 use mlua::ffi::{self, lua_State};
-use wippy_wit::{Datum, Error, Foreign, Key, Reader, accept::CHANNEL};
+use wippy_wit::{Datum, Error, Foreign, Key, Reader, Scalar, accept::CHANNEL};
 
 use super::{channel, core::Core, object, writer};
 
@@ -157,6 +157,32 @@ impl LuaReader {
         }
     }
 
+    /// The stack index of the argument `index`, if the cursor stands on the list of arguments and there is one.
+    #[inline]
+    fn argument(&self, index: usize) -> Option<c_int> {
+        let is_listed = self.levels.is_empty() && self.standing == Standing::List;
+        let index = c_int::try_from(index).ok()?;
+        (is_listed && index < self.arguments).then_some(self.first + index)
+    }
+
+    /// What was just pushed, popped again if it is a scalar; else the cursor is on it.
+    ///
+    /// # Safety
+    /// Something of that `kind` was.
+    #[inline]
+    unsafe fn stepped(&mut self, kind: c_int) -> Option<Scalar> {
+        // SAFETY: by the caller.
+        unsafe {
+            let scalar = scalar(self.l, -1, kind);
+            if scalar.is_some() {
+                ffi::lua_settop(self.l, -2);
+            } else {
+                self.entered(Shape::Value, kind);
+            }
+            scalar
+        }
+    }
+
     /// The index of the table that the cursor stands on; none if it stands on something else. Tables have levels, so the
     /// index counts from the top.
     #[inline]
@@ -217,13 +243,7 @@ impl Reader for LuaReader {
     }
 
     fn enter_index(&mut self, index: usize) -> Result<(), Error> {
-        let argument = match self.current() {
-            None => c_int::try_from(index)
-                .ok()
-                .filter(|index| *index < self.arguments)
-                .map(|index| self.first + index),
-            Some(_) => None,
-        };
+        let argument = self.argument(index);
         if let Some(argument) = argument {
             // SAFETY: the argument is there, and asking for its type does not raise.
             let kind = unsafe { ffi::lua_type(self.l, argument) };
@@ -267,6 +287,40 @@ impl Reader for LuaReader {
         };
         self.entered(Shape::Value, kind);
         Ok(())
+    }
+
+    fn step_index(&mut self, index: usize) -> Result<Option<Scalar>, Error> {
+        // SAFETY: the argument is there, and asking for it does not raise; there is room for a slot.
+        unsafe {
+            if let Some(argument) = self.argument(index) {
+                let kind = ffi::lua_type(self.l, argument);
+                let scalar = scalar(self.l, argument, kind);
+                if scalar.is_none() {
+                    self.enter_index(index)?;
+                }
+                return Ok(scalar);
+            }
+            let Some(table) = self.table() else {
+                return self.enter_index(index).map(|()| None);
+            };
+            self.reserve()?;
+            let index = i64::try_from(index).unwrap_or(i64::MAX).saturating_add(1);
+            let kind = ffi::lua_rawgeti(self.l, table, index);
+            Ok(self.stepped(kind))
+        }
+    }
+
+    fn step_key(&mut self, key: &Key) -> Result<Option<Scalar>, Error> {
+        let Some(table) = self.table() else {
+            return self.enter_key(key).map(|()| None);
+        };
+        self.reserve()?;
+        // SAFETY: there is room, and none of these raise: a missing key string is made under protection.
+        unsafe {
+            self.push_key(key)?;
+            let kind = ffi::lua_rawget(self.l, table - 1);
+            Ok(self.stepped(kind))
+        }
     }
 
     fn enter_pair(&mut self, position: &mut u64) -> Result<bool, Error> {
@@ -384,6 +438,26 @@ fn key_text(datum: &Datum<'_>) -> String {
         Datum::Float(number) => number.to_string(),
         Datum::Boolean(value) => value.to_string(),
         other => format!("<{}>", other.type_name()),
+    }
+}
+
+/// The scalar at `index`, if one is there.
+///
+/// # Safety
+/// The index is acceptable; `kind` is its Lua type.
+#[inline]
+unsafe fn scalar(l: *mut lua_State, index: c_int, kind: c_int) -> Option<Scalar> {
+    // SAFETY: each query suits the type, so nothing raises or converts.
+    unsafe {
+        match kind {
+            ffi::LUA_TNIL | ffi::LUA_TNONE => Some(Scalar::Nil),
+            ffi::LUA_TBOOLEAN => Some(Scalar::Boolean(ffi::lua_toboolean(l, index) != 0)),
+            ffi::LUA_TNUMBER if ffi::lua_isinteger(l, index) != 0 => {
+                Some(Scalar::Integer(ffi::lua_tointegerx(l, index, ptr::null_mut())))
+            }
+            ffi::LUA_TNUMBER => Some(Scalar::Float(ffi::lua_tonumberx(l, index, ptr::null_mut()))),
+            _ => None,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use wippy_lua::{Config, Library, LuaFunction, LuaProcess, PoolConfig, Services, Source, Terminal};
 use wippy_registry::EntryId;
 use wippy_security::{
-    Call, CallError, Context, Dispatcher, DispatcherConfig, Handle, Handler, Object, Permit,
+    Call, CallError, CallFuture, Context, Dispatcher, DispatcherConfig, Handle, Handler, Object, Permit,
 };
 use wippy_wit::{DEPTH_MAX, Datum, Foreign, Value, ValueReader, ValueWriter, copy};
 
@@ -322,21 +322,18 @@ impl Object for Counter {
         name == "increment"
     }
 
-    async fn invoke<'a>(
-        self: Arc<Self>,
-        _permit: Permit,
-        _method: &'a str,
-        call: Call<'a>,
-    ) -> Result<(), CallError> {
-        call.arguments.enter_index(0)?;
-        let Datum::Integer(by) = call.arguments.datum() else {
-            return Err(CallError::invalid("no number"));
-        };
-        let by = usize::try_from(by).map_err(|_| CallError::invalid("negative"))?;
-        tokio::task::yield_now().await;
-        let count = self.count.fetch_add(by, Ordering::SeqCst) + by;
-        call.result.integer(i64::try_from(count).unwrap());
-        Ok(())
+    fn invoke<'a>(self: Arc<Self>, _permit: Permit, _method: &'a str, call: Call<'a>) -> CallFuture<'a> {
+        CallFuture::from(Box::pin(async move {
+            call.arguments.enter_index(0)?;
+            let Datum::Integer(by) = call.arguments.datum() else {
+                return Err(CallError::invalid("no number"));
+            };
+            let by = usize::try_from(by).map_err(|_| CallError::invalid("negative"))?;
+            tokio::task::yield_now().await;
+            let count = self.count.fetch_add(by, Ordering::SeqCst) + by;
+            call.result.integer(i64::try_from(count).unwrap());
+            Ok(())
+        }))
     }
 
     async fn close(self: Arc<Self>) -> Result<(), CallError> {

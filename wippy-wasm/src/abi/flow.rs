@@ -188,11 +188,7 @@ unsafe impl Lower for Item {
             receiver: None,
             trace: None,
         };
-        let mut lowerer = Lowerer {
-            cx,
-            invocation: &invocation,
-            ty,
-        };
+        let mut lowerer = Lowerer::new(cx, &invocation, ty);
         lower::store(
             &mut lowerer,
             &self.node,

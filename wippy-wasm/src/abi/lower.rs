@@ -1,6 +1,6 @@
 //! Into the guest: arguments from a cursor to core values and guest memory.
 
-use std::{any::Any, mem::MaybeUninit};
+use std::{any::Any, mem::MaybeUninit, ptr::NonNull};
 
 use wasmtime::{
     ValRaw,
@@ -10,7 +10,7 @@ use wasmtime::{
     },
 };
 use wippy_wit::{
-    Case, Entry, Error, Field, Kind, MAX_FLAT_PARAMS, Node, OptionForm, Reader,
+    Case, Entry, Error, Field, Kind, MAX_FLAT_PARAMS, Node, OptionForm, Reader, Scalar,
     accept::{self, Entries, Payload},
 };
 
@@ -22,17 +22,50 @@ pub(super) struct Lowerer<'a, 'b, T: 'static> {
     pub(super) cx: &'a mut LowerContext<'b, T>,
     pub(super) invocation: &'a Invocation<'a>,
     /// The engine's type of the parameter list.
-    pub(super) ty: InterfaceType,
+    ty: InterfaceType,
+    /// The guest's memory, once it was looked up, until the guest runs.
+    memory: Option<NonNull<[u8]>>,
+    /// The encoding of its strings, once it was looked up.
+    encoding: Option<StringEncoding>,
 }
 
-impl<T> Lowerer<'_, '_, T> {
+impl<'a, 'b, T> Lowerer<'a, 'b, T> {
+    /// For the parameters of a call, whose list is of the engine's type `ty`.
+    #[inline]
+    pub(super) fn new(
+        cx: &'a mut LowerContext<'b, T>,
+        invocation: &'a Invocation<'a>,
+        ty: InterfaceType,
+    ) -> Self {
+        Self {
+            cx,
+            invocation,
+            ty,
+            memory: None,
+            encoding: None,
+        }
+    }
+
     /// Room of the guest's own; the address is checked to be aligned and within its memory.
     fn realloc(&mut self, align: u32, size: usize) -> wasmtime::Result<usize> {
+        self.memory = None;
         self.cx.realloc(0, 0, align, size)
     }
 
+    #[inline]
     fn memory(&mut self) -> &mut [u8] {
-        self.cx.as_slice_mut()
+        let memory = match self.memory {
+            Some(memory) => memory,
+            None => *self.memory.insert(NonNull::from(self.cx.as_slice_mut())),
+        };
+        // SAFETY: a memory moves, and becomes longer, only while its guest runs, which in lowering it does in `realloc`
+        // alone: that forgets the address. The engine hands nobody else a slice of it while its store is borrowed here.
+        unsafe { &mut *memory.as_ptr() }
+    }
+
+    fn encoding(&mut self) -> StringEncoding {
+        let cx = &self.cx;
+        *self.encoding.get_or_insert_with(|| cx.options().string_encoding)
     }
 
     /// The guest's index for the resource under the cursor.
@@ -133,7 +166,13 @@ pub(super) fn lower_arguments<T>(
             continue;
         }
         let index = index - usize::from(receiver.is_some());
-        reader.enter_index(index)?;
+        if let Some(scalar) = reader.step_index(index)? {
+            if let (Some(value), [slot]) = (accept::plain(&param.node.kind, scalar), &mut *mine) {
+                *slot = ValRaw::u64(value);
+                continue;
+            }
+            reader.enter_index(index)?;
+        }
         lower_flat(cx, &param.node, reader, mine)
             .map_err(|error| at(error, |error| error.at_argument(index, &param.name)))?;
         reader.leave();
@@ -350,14 +389,20 @@ pub(super) fn store<T>(
         Kind::Enum { cases, tag } => put_tag(cx, offset, *tag, accept::enumeration(reader, cases)?)?,
         Kind::String | Kind::Bytes | Kind::List(_) | Kind::Map(_) => {
             let (pointer, length) = lower_sequence(cx, node, reader)?;
-            put(cx, offset, pointer.to_le_bytes())?;
-            put(cx, offset + 4, length.to_le_bytes())?;
+            let both = u64::from(pointer) | u64::from(length) << 32;
+            put(cx, offset, both.to_le_bytes())?;
         }
         Kind::Record(fields) => {
             accept::record(reader)?;
             for (index, field) in fields.iter().enumerate() {
-                accept::field(reader, fields, index)?;
-                store(cx, &field.node, reader, offset + field.offset as usize)
+                let place = offset + field.offset as usize;
+                if let Some(scalar) = reader.step_key(&field.key)? {
+                    if put_plain(cx, &field.node, scalar, place)? {
+                        continue;
+                    }
+                    accept::field(reader, fields, index)?;
+                }
+                store(cx, &field.node, reader, place)
                     .map_err(|error| at(error, |error| at_field(error, 0, field)))?;
                 reader.leave();
             }
@@ -468,12 +513,38 @@ fn store_elements<T>(
     length: usize,
 ) -> wasmtime::Result<()> {
     for index in 0..length {
-        reader.enter_index(index)?;
-        store(cx, element, reader, base + index * element.size as usize)
-            .map_err(|error| at(error, |error| error.at_index(index)))?;
+        let place = base + index * element.size as usize;
+        if let Some(scalar) = reader.step_index(index)? {
+            if put_plain(cx, element, scalar, place)? {
+                continue;
+            }
+            reader.enter_index(index)?;
+        }
+        store(cx, element, reader, place).map_err(|error| at(error, |error| error.at_index(index)))?;
         reader.leave();
     }
     Ok(())
+}
+
+/// Stores `scalar`, if it is a value of `node`'s type as it stands.
+#[inline]
+fn put_plain<T>(
+    cx: &mut Lowerer<'_, '_, T>,
+    node: &Node,
+    scalar: Scalar,
+    offset: usize,
+) -> wasmtime::Result<bool> {
+    let Some(value) = accept::plain(&node.kind, scalar) else {
+        return Ok(false);
+    };
+    let [a, b, c, d, ..] = value.to_le_bytes();
+    match node.size {
+        1 => put(cx, offset, [a])?,
+        2 => put(cx, offset, [a, b])?,
+        4 => put(cx, offset, [a, b, c, d])?,
+        _ => put(cx, offset, value.to_le_bytes())?,
+    }
+    Ok(true)
 }
 
 /// Puts a string, bytes, a list or a map into memory of the guest's own and gives its pointer and length.
@@ -579,7 +650,7 @@ fn lower_bytes<T>(
 
 /// Strings go in the encoding that the component chose; few choose anything but UTF-8.
 fn lower_string<T>(cx: &mut Lowerer<'_, '_, T>, text: &str) -> wasmtime::Result<(u32, u32)> {
-    match cx.cx.options().string_encoding {
+    match cx.encoding() {
         StringEncoding::Utf8 => lower_bytes(cx, text.as_bytes(), 1, text.len()),
         StringEncoding::Utf16 => {
             let bytes = utf16_bytes(text);

@@ -24,7 +24,7 @@ use crate::{
     state::GuestState,
 };
 
-/// What surrounds the calls of a [`Place`].
+/// What surrounds the calls of a [`Place`] that one execution has for itself.
 pub(crate) trait Surroundings: Send {
     /// The method that is called.
     fn method(&self) -> &Arc<Method>;
@@ -40,9 +40,7 @@ pub(crate) trait Surroundings: Send {
 pub(crate) struct Place<S>(Inner<S>);
 
 struct Inner<S> {
-    /// A call that ends by itself, once it is polled.
-    short: Option<(Arguments, Job)>,
-    /// Any other call, in the future that the engine makes of it.
+    /// The call, in the future that the engine makes of it.
     room: Pin<Box<dyn Room>>,
     /// Owned, by a pointer because what is in the room borrows from it.
     instance: NonNull<Instance>,
@@ -53,11 +51,10 @@ struct Inner<S> {
 // SAFETY: it owns an instance, and a future that borrows from that; both are `Send`, and so is the rest.
 unsafe impl<S: Send> Send for Inner<S> {}
 
-impl<S: Surroundings> Place<S> {
+impl<S> Place<S> {
     /// A place for the calls of `instance`.
     pub(crate) fn new(instance: Box<Instance>, surroundings: S) -> Self {
         Self(Inner {
-            short: None,
             room: room(|store, export, arguments| export.0.call_async(store, arguments)),
             instance: NonNull::from(Box::leak(instance)),
             timer: Timer::default(),
@@ -73,13 +70,11 @@ impl<S: Surroundings> Place<S> {
     /// The instance and what is around it; a call that was left in it is dropped.
     pub(crate) fn parts(&mut self) -> (&mut Instance, &mut S) {
         let Inner {
-            short,
             room,
             instance,
             surroundings,
             ..
         } = &mut self.0;
-        *short = None;
         room.as_mut().clear();
         // SAFETY: it is owned, and nothing in the room borrows from it any more.
         (unsafe { instance.as_mut() }, surroundings)
@@ -92,7 +87,6 @@ impl<S: Surroundings> Place<S> {
         // SAFETY: each field is moved out or dropped once, since `inner` itself never is. The instance came out of a box,
         // and nothing in the room borrows from it any more.
         unsafe {
-            drop(ptr::read(&raw const inner.short));
             drop(ptr::read(&raw const inner.room));
             drop(ptr::read(&raw const inner.timer));
             (
@@ -102,6 +96,45 @@ impl<S: Surroundings> Place<S> {
         }
     }
 
+    /// Polls the call that is in it.
+    pub(super) fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<Outcome> {
+        self.0.poll(cx)
+    }
+
+    /// Drops what is left of a call; whether anything was.
+    pub(super) fn clear(&mut self) -> bool {
+        self.0.clear()
+    }
+
+    /// Puts in the call that the instance was prepared for.
+    ///
+    /// # Safety
+    /// What `invocation` refers to, and the cursors, outlive every poll of the call.
+    #[inline]
+    pub(super) unsafe fn fill(
+        &mut self,
+        invocation: Invocation<'_>,
+        deadline: Deadline,
+        arguments: &mut dyn Reader,
+        result: &mut dyn Writer,
+    ) {
+        let inner = &mut self.0;
+        inner.timer.set(deadline);
+        let invocation = erase_invocation(invocation);
+        let reader = erase_reader(arguments);
+        // SAFETY: it is owned, and nothing is in the room.
+        let error_contexts = unsafe { inner.instance.as_ref() }.error_contexts();
+        let job = Job::new(invocation, error_contexts, erase_writer(result));
+        // SAFETY: the instance outlives what is in the room, which is dropped first, and is not touched meanwhile.
+        let (store, export) = unsafe { inner.instance.as_mut().engine_parts() };
+        inner
+            .room
+            .as_mut()
+            .fill(store, export, Arguments { invocation, reader }, job);
+    }
+}
+
+impl<S: Surroundings> Place<S> {
     /// Starts the call that the instance was prepared for.
     #[inline]
     pub(crate) fn start<'a>(
@@ -111,55 +144,42 @@ impl<S: Surroundings> Place<S> {
         arguments: &'a mut dyn Reader,
         result: &'a mut dyn Writer,
     ) -> CallFuture<'a> {
-        let inner = &mut self.0;
-        inner.timer.set(deadline);
         let invocation = erase_invocation(Invocation {
-            method: inner.surroundings.method(),
+            method: self.0.surroundings.method(),
             keeper: None,
             receiver: None,
             trace,
         });
-        let reader = erase_reader(arguments);
-        // SAFETY: it is owned, and nothing is in the room.
-        let error_contexts = unsafe { inner.instance.as_ref() }.error_contexts();
-        let job = Job::new(invocation, error_contexts, erase_writer(result));
-        let arguments = Arguments { invocation, reader };
-        if invocation.method.ends_at_once() {
-            inner.short = Some((arguments, job));
-        } else {
-            // SAFETY: the instance outlives what is in the room, which is dropped first, and is not touched meanwhile.
-            let (store, export) = unsafe { inner.instance.as_mut().engine_parts() };
-            inner.room.as_mut().fill(store, export, arguments, job);
+        // SAFETY: all of it is borrowed for as long as what is returned lives, and only that can poll the call; if that is
+        // leaked, what is left in the room never looks at them again. The surroundings stay as they are meanwhile.
+        unsafe { self.fill(invocation, deadline, arguments, result) };
+        CallFuture::resident(&mut self.0)
+    }
+}
+
+impl<S> Inner<S> {
+    fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<Outcome> {
+        match self.room.as_mut().poll(cx) {
+            Poll::Ready(outcome) => Poll::Ready(Ok(outcome)),
+            Poll::Pending => self.timer.poll(cx).map(|exceeded| {
+                self.room.as_mut().clear();
+                Err(exceeded)
+            }),
         }
-        // The cursors are looked at only while the call is polled, which only what is returned can do; if that is
-        // leaked, what is left in the room never looks at them again. See the module's second point.
-        CallFuture::resident(inner)
+    }
+
+    fn clear(&mut self) -> bool {
+        self.room.as_mut().clear()
     }
 }
 
 impl<S: Surroundings> Resident for Inner<S> {
     fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<(), CallError>> {
-        if let Some((arguments, job)) = self.short.take() {
-            // SAFETY: it is owned, and nothing is in the room.
-            let (store, export) = unsafe { self.instance.as_mut().engine_parts() };
-            let outcome = super::run_at_once(store, export, arguments, &job);
-            return Poll::Ready(self.surroundings.ended(Ok(outcome)));
-        }
-        let outcome = match self.room.as_mut().poll(cx) {
-            Poll::Ready(outcome) => Ok(outcome),
-            Poll::Pending => match self.timer.poll(cx) {
-                Poll::Ready(exceeded) => {
-                    self.room.as_mut().clear();
-                    Err(exceeded)
-                }
-                Poll::Pending => return Poll::Pending,
-            },
-        };
-        Poll::Ready(self.surroundings.ended(outcome))
+        Inner::poll(self, cx).map(|outcome| self.surroundings.ended(outcome))
     }
 
     fn cancel(&mut self) {
-        if self.short.take().is_some() || self.room.as_mut().clear() {
+        if self.clear() {
             self.surroundings.cancelled();
         }
     }
