@@ -78,8 +78,9 @@ impl Component {
     ) -> Result<Self, Error> {
         let Facts { surface, bounded } = facts;
         let method = |function: &ExportedFunction| {
+            let interface = function.interface.as_deref().map(str::to_owned);
             Ok(Arc::new(Method {
-                is_bounded: function.interface.is_none() && bounded.contains(&*function.signature.name),
+                is_bounded: bounded.contains(&(interface, function.signature.name.to_string())),
                 ends_at_once: OnceLock::new(),
                 index: export_index(&compiled, function)?,
                 function: function.clone(),

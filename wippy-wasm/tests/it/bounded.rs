@@ -1,9 +1,33 @@
 //! Functions that end by themselves are known as such, and only those; they compute the same either way.
 
-use wippy_wasm::Module;
+use std::sync::Arc;
+
+use wippy_security::{Context, Dispatcher, DispatcherConfig};
+use wippy_wasm::{Module, PoolConfig, WasmFunction};
 use wippy_wit::Value;
 
-use crate::support::{Wants, call, context, prepare, prepare_text};
+use crate::support::{Wants, call, call_named, context, id, prepare, prepare_text};
+
+/// A component of many parts: modules and components with several instances, functions in several interfaces.
+const PARTS: &str = include_str!("bounded/parts.wat");
+/// Which of its functions end by themselves. They lead to `straight` or to `loops`.
+const PARTS_CASES: &[(&str, bool)] = &[
+    ("one#f", true),
+    ("one#g", false),
+    ("other#f", false),
+    ("other#g", true),
+    ("made#f", false),
+    ("made#g", true),
+    ("made#h", false),
+    ("whole#f", true),
+    ("whole#g", false),
+    ("whole#given", true),
+    // It ends, but what is around a component is not looked at.
+    ("whole#outer", false),
+    ("again", true),
+    ("again-long", false),
+    ("last", true),
+];
 
 /// Functions with one argument, by what is special about each. `F` in the WIT stands for the function.
 const CASES: &[(&str, bool, &str)] = &[
@@ -74,6 +98,32 @@ fn what_ends_by_itself_is_known() {
 }
 
 #[test]
+fn what_ends_by_itself_is_known_however_the_component_is_put_together() {
+    let ends_at_once = |name: &str| prepare_text(PARTS, None, name).unwrap().ends_at_once();
+    let wrong: Vec<_> = PARTS_CASES
+        .iter()
+        .filter(|(name, expected)| ends_at_once(name) != *expected)
+        .map(|(name, expected)| format!("{name}: expected {expected}"))
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn functions_of_committed_guests_are_known() {
+    for (guest, method, expected) in [
+        ("math", "ops#add", true),
+        ("math", "negate", true),
+        ("counters", "alive", true),
+        // What takes time to say what went wrong may take long.
+        ("counters", "increment", false),
+        ("counters", "consume", false),
+    ] {
+        let module = prepare(guest, method, Wants::default()).unwrap();
+        assert_eq!(module.ends_at_once(), expected, "{guest} {method}");
+    }
+}
+
+#[test]
 fn what_is_long_is_not_at_once() {
     let long = "(drop (i32.mul (local.get 0) (local.get 0)))".repeat(2_000);
     assert!(!module(&format!("{long} (local.get 0)")).ends_at_once());
@@ -139,5 +189,27 @@ async fn what_ends_in_a_trap_says_so_each_time() {
     for _ in 0..3 {
         let error = call(&context, &[Value::Integer(1)]).await.unwrap_err();
         assert!(error.message().contains("unreachable"), "{error}");
+    }
+}
+
+/// A context that knows functions of a component by their names there.
+fn functions(names: &[&str], prepare: impl Fn(&str) -> Module) -> Context {
+    let dispatcher = Dispatcher::new(DispatcherConfig::default());
+    for name in names {
+        let function = WasmFunction::new(prepare(name), PoolConfig::default());
+        dispatcher.insert(id(name), Arc::new(function));
+    }
+    Context::root(dispatcher)
+}
+
+#[tokio::test]
+async fn functions_of_interfaces_compute_the_same() {
+    let text = |name: &str| prepare_text(PARTS, None, &format!("one#{name}")).unwrap();
+    let context = functions(&["f", "g"], text);
+    for _ in 0..3 {
+        let short = call_named(&context, "f", &[Value::Integer(41)]).await;
+        assert_eq!(short, Ok(Value::Integer(42)));
+        let long = call_named(&context, "g", &[Value::Integer(41)]).await;
+        assert_eq!(long, Ok(Value::Integer(41)));
     }
 }
