@@ -6,7 +6,10 @@ use wippy_security::{Context, Dispatcher, DispatcherConfig};
 use wippy_wasm::{Module, PoolConfig, WasmFunction};
 use wippy_wit::Value;
 
-use crate::support::{Wants, call, call_named, context, id, prepare, prepare_text};
+use crate::{
+    resources::method,
+    support::{Wants, call, call_named, context, id, prepare, prepare_text},
+};
 
 /// A component of many parts: modules and components with several instances, functions in several interfaces.
 const PARTS: &str = include_str!("bounded/parts.wat");
@@ -27,6 +30,17 @@ const PARTS_CASES: &[(&str, bool)] = &[
     ("again", true),
     ("again-long", false),
     ("last", true),
+];
+
+/// A component with a resource, whose destructor traps. What stands for `more` is run by `increment`, too.
+const COUNTER: &str = include_str!("bounded/counter.wat");
+const COUNTER_CASES: &[(&str, bool)] = &[
+    ("[constructor]counter", true),
+    ("[method]counter.increment", true),
+    ("[method]counter.value", true),
+    // The guest keeps what it is given.
+    ("keep", true),
+    ("consume", false),
 ];
 
 /// Functions with one argument, by what is special about each. `F` in the WIT stands for the function.
@@ -99,13 +113,15 @@ fn what_ends_by_itself_is_known() {
 
 #[test]
 fn what_ends_by_itself_is_known_however_the_component_is_put_together() {
-    let ends_at_once = |name: &str| prepare_text(PARTS, None, name).unwrap().ends_at_once();
-    let wrong: Vec<_> = PARTS_CASES
-        .iter()
-        .filter(|(name, expected)| ends_at_once(name) != *expected)
-        .map(|(name, expected)| format!("{name}: expected {expected}"))
-        .collect();
-    assert!(wrong.is_empty(), "{wrong:?}");
+    for (component, cases) in [(PARTS, PARTS_CASES), (COUNTER, COUNTER_CASES)] {
+        let ends_at_once = |name: &str| prepare_text(component, None, name).unwrap().ends_at_once();
+        let wrong: Vec<_> = cases
+            .iter()
+            .filter(|(name, expected)| ends_at_once(name) != *expected)
+            .map(|(name, expected)| format!("{name}: expected {expected}"))
+            .collect();
+        assert!(wrong.is_empty(), "{wrong:?}");
+    }
 }
 
 #[test]
@@ -212,4 +228,64 @@ async fn functions_of_interfaces_compute_the_same() {
         let long = call_named(&context, "g", &[Value::Integer(41)]).await;
         assert_eq!(long, Ok(Value::Integer(41)));
     }
+}
+
+type Prepare<'a> = &'a dyn Fn(&str) -> Module;
+
+#[tokio::test]
+async fn resources_are_the_same_either_way() {
+    let long = COUNTER.replace("(;more;)", "(loop (nop))");
+    let text = |wat: &str, name: &str| prepare_text(wat, None, name).unwrap();
+    let committed = |name: &str| prepare("counters", name, Wants::default()).unwrap();
+    let ways: [(Prepare<'_>, bool); 3] = [
+        (&|name| text(COUNTER, name), true),
+        (&|name| text(&long, name), false),
+        (&committed, false),
+    ];
+    for (way, (prepare, expected)) in ways.into_iter().enumerate() {
+        assert_eq!(prepare("increment").ends_at_once(), expected, "{way}");
+        let context = functions(&["counter"], |_| prepare("[constructor]counter"));
+        let start = |start| [Value::Integer(start)];
+        let one = call_named(&context, "counter", &start(5)).await.unwrap();
+        let other = call_named(&context, "counter", &start(-7)).await.unwrap();
+        let mut values = Vec::new();
+        for by in [2, -10, i64::from(i32::MAX)] {
+            for handle in [&one, &other] {
+                let arguments = [Value::Integer(by)];
+                values.push(method(&context, handle, "increment", &arguments).await.unwrap());
+                values.push(method(&context, handle, "value", &[]).await.unwrap());
+            }
+        }
+        let expected = [7, 7, -5, -5, -3, -3, -15, -15, 2_147_483_644, 2_147_483_644];
+        let expected = expected.into_iter().chain([2_147_483_632, 2_147_483_632]);
+        assert_eq!(values, expected.map(Value::Integer).collect::<Vec<_>>(), "{way}");
+        let error = method(&context, &one, "increment", &[Value::from("2")])
+            .await
+            .unwrap_err();
+        assert!(
+            error.message().contains("argument 1 (by): expected s32"),
+            "{way}: {error}"
+        );
+    }
+}
+
+/// Only dropping a handle runs a destructor, and whoever drops one in the guest is not at once.
+#[tokio::test]
+async fn what_is_given_away_is_not_destroyed_by_the_call() {
+    let text = |name: &str| prepare_text(COUNTER, None, name).unwrap();
+    let context = functions(&["counter", "keep", "consume"], text);
+    for _ in 0..3 {
+        let handle = call_named(&context, "counter", &[Value::Integer(5)])
+            .await
+            .unwrap();
+        let handles = std::slice::from_ref(&handle);
+        assert_eq!(call_named(&context, "keep", handles).await, Ok(Value::Integer(5)));
+        let error = method(&context, &handle, "value", &[]).await.unwrap_err();
+        assert!(error.message().contains("is closed"), "{error}");
+    }
+    let handle = call_named(&context, "counter", &[Value::Integer(5)])
+        .await
+        .unwrap();
+    let error = call_named(&context, "consume", &[handle]).await.unwrap_err();
+    assert!(error.message().contains("unreachable"), "{error}");
 }
