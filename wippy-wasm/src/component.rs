@@ -78,8 +78,9 @@ impl Component {
     ) -> Result<Self, Error> {
         let Facts { surface, bounded } = facts;
         let method = |function: &ExportedFunction| {
+            let interface = function.interface.as_deref().map(str::to_owned);
             Ok(Arc::new(Method {
-                is_bounded: function.interface.is_none() && bounded.contains(&*function.signature.name),
+                is_bounded: bounded.contains(&(interface, function.signature.name.to_string())),
                 ends_at_once: OnceLock::new(),
                 index: export_index(&compiled, function)?,
                 function: function.clone(),
@@ -184,13 +185,14 @@ impl Method {
     }
 
     /// Whether a call of it ends by itself within a few thousand instructions. Lowering an argument that is in memory of
-    /// its own would run the guest's allocator, about which nothing is known.
+    /// its own would run the guest's allocator, about which nothing is known. Handles of resources only go from one of the
+    /// engine's tables to another, or are lent by a mark there: destructors run when somebody drops a resource, which is
+    /// not bounded in the guest and not a part of the call in the host.
     pub(crate) fn ends_at_once(&self) -> bool {
         *self.ends_at_once.get_or_init(|| {
             let plan = self.plan();
             self.is_bounded
                 && !self.is_concurrent
-                && !self.has_resources()
                 && plan.params_flat <= MAX_FLAT_PARAMS
                 && !plan.params.iter().any(|param| param.node.has_sequences())
         })

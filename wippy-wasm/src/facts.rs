@@ -3,17 +3,20 @@
 
 mod form;
 
-use std::collections::HashSet;
-
-use crate::{Error, bounded, exports::Surface, hosts};
+use crate::{
+    Error,
+    bounded::{self, Names},
+    exports::Surface,
+    hosts,
+};
 
 /// What is known of a component.
 #[derive(Debug, Clone)]
 pub(crate) struct Facts {
     /// What it exports and imports.
     pub(crate) surface: Surface,
-    /// The functions that it exports by itself and that end by themselves within a few thousand instructions.
-    pub(crate) bounded: HashSet<String>,
+    /// The functions that it exports and that end by themselves within a few thousand instructions.
+    pub(crate) bounded: Names,
 }
 
 impl Facts {
@@ -31,7 +34,7 @@ impl Facts {
         }
         let mut facts = Self {
             surface,
-            bounded: HashSet::new(),
+            bounded: Names::new(),
         };
         // Host functions may have to wait, so whoever imports any needs a stack of its own.
         let waits =

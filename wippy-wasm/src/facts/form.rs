@@ -56,9 +56,11 @@ pub(super) fn write(facts: &Facts) -> Vec<u8> {
     });
     out.list(&surface.imports, |out, import| out.text(import));
     out.flag(surface.has_error_contexts);
-    let mut bounded: Vec<&String> = bounded.iter().collect();
-    bounded.sort_unstable();
-    out.list(&bounded, |out, name| out.text(name));
+    let bounded: Vec<_> = bounded.iter().collect();
+    out.list(&bounded, |out, (interface, name)| {
+        out.option(interface.as_ref(), |out, name| out.text(name));
+        out.text(name);
+    });
     out.0
 }
 
@@ -85,7 +87,10 @@ pub(super) fn read(bytes: &[u8]) -> Option<Facts> {
             imports: rest.list(|rest| rest.text().map(str::to_owned))?,
             has_error_contexts: rest.flag()?,
         },
-        bounded: rest.list(|rest| rest.text().map(str::to_owned))?,
+        bounded: rest.list(|rest| {
+            let interface = rest.option(In::text)?.map(str::to_owned);
+            Some((interface, rest.text()?.to_owned()))
+        })?,
     };
     rest.rest.is_empty().then_some(facts)
 }

@@ -1,9 +1,47 @@
 //! Functions that end by themselves are known as such, and only those; they compute the same either way.
 
-use wippy_wasm::Module;
+use std::sync::Arc;
+
+use wippy_security::{Context, Dispatcher, DispatcherConfig};
+use wippy_wasm::{Module, PoolConfig, WasmFunction};
 use wippy_wit::Value;
 
-use crate::support::{Wants, call, context, prepare, prepare_text};
+use crate::{
+    resources::method,
+    support::{Wants, call, call_named, context, id, prepare, prepare_text},
+};
+
+/// A component of many parts: modules and components with several instances, functions in several interfaces.
+const PARTS: &str = include_str!("bounded/parts.wat");
+/// Which of its functions end by themselves. They lead to `straight` or to `loops`.
+const PARTS_CASES: &[(&str, bool)] = &[
+    ("one#f", true),
+    ("one#g", false),
+    ("other#f", false),
+    ("other#g", true),
+    ("made#f", false),
+    ("made#g", true),
+    ("made#h", false),
+    ("whole#f", true),
+    ("whole#g", false),
+    ("whole#given", true),
+    // It ends, but what is around a component is not looked at.
+    ("whole#outer", false),
+    ("again", true),
+    ("again-long", false),
+    ("last", true),
+];
+
+/// A component with a resource, whose destructor traps. What stands for `more` is run by `increment`, too.
+const COUNTER: &str = include_str!("bounded/counter.wat");
+const COUNTER_CASES: &[(&str, bool)] = &[
+    ("[constructor]counter", true),
+    ("[method]counter.increment", true),
+    ("[method]counter.value", true),
+    // The guest keeps what it is given.
+    ("keep", true),
+    ("consume", false),
+];
 
 /// Functions with one argument, by what is special about each. `F` in the WIT stands for the function.
 const CASES: &[(&str, bool, &str)] = &[
@@ -74,6 +112,34 @@ fn what_ends_by_itself_is_known() {
 }
 
 #[test]
+fn what_ends_by_itself_is_known_however_the_component_is_put_together() {
+    for (component, cases) in [(PARTS, PARTS_CASES), (COUNTER, COUNTER_CASES)] {
+        let ends_at_once = |name: &str| prepare_text(component, None, name).unwrap().ends_at_once();
+        let wrong: Vec<_> = cases
+            .iter()
+            .filter(|(name, expected)| ends_at_once(name) != *expected)
+            .map(|(name, expected)| format!("{name}: expected {expected}"))
+            .collect();
+        assert!(wrong.is_empty(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn functions_of_committed_guests_are_known() {
+    for (guest, method, expected) in [
+        ("math", "ops#add", true),
+        ("math", "negate", true),
+        ("counters", "alive", true),
+        // What takes time to say what went wrong may take long.
+        ("counters", "increment", false),
+        ("counters", "consume", false),
+    ] {
+        let module = prepare(guest, method, Wants::default()).unwrap();
+        assert_eq!(module.ends_at_once(), expected, "{guest} {method}");
+    }
+}
+
+#[test]
 fn what_is_long_is_not_at_once() {
     let long = "(drop (i32.mul (local.get 0) (local.get 0)))".repeat(2_000);
     assert!(!module(&format!("{long} (local.get 0)")).ends_at_once());
@@ -140,4 +206,86 @@ async fn what_ends_in_a_trap_says_so_each_time() {
         let error = call(&context, &[Value::Integer(1)]).await.unwrap_err();
         assert!(error.message().contains("unreachable"), "{error}");
     }
+}
+
+/// A context that knows functions of a component by their names there.
+fn functions(names: &[&str], prepare: impl Fn(&str) -> Module) -> Context {
+    let dispatcher = Dispatcher::new(DispatcherConfig::default());
+    for name in names {
+        let function = WasmFunction::new(prepare(name), PoolConfig::default());
+        dispatcher.insert(id(name), Arc::new(function));
+    }
+    Context::root(dispatcher)
+}
+
+#[tokio::test]
+async fn functions_of_interfaces_compute_the_same() {
+    let text = |name: &str| prepare_text(PARTS, None, &format!("one#{name}")).unwrap();
+    let context = functions(&["f", "g"], text);
+    for _ in 0..3 {
+        let short = call_named(&context, "f", &[Value::Integer(41)]).await;
+        assert_eq!(short, Ok(Value::Integer(42)));
+        let long = call_named(&context, "g", &[Value::Integer(41)]).await;
+        assert_eq!(long, Ok(Value::Integer(41)));
+    }
+}
+
+type Prepare<'a> = &'a dyn Fn(&str) -> Module;
+
+#[tokio::test]
+async fn resources_are_the_same_either_way() {
+    let long = COUNTER.replace("(;more;)", "(loop (nop))");
+    let text = |wat: &str, name: &str| prepare_text(wat, None, name).unwrap();
+    let committed = |name: &str| prepare("counters", name, Wants::default()).unwrap();
+    let ways: [(Prepare<'_>, bool); 3] = [
+        (&|name| text(COUNTER, name), true),
+        (&|name| text(&long, name), false),
+        (&committed, false),
+    ];
+    for (way, (prepare, expected)) in ways.into_iter().enumerate() {
+        assert_eq!(prepare("increment").ends_at_once(), expected, "{way}");
+        let context = functions(&["counter"], |_| prepare("[constructor]counter"));
+        let start = |start| [Value::Integer(start)];
+        let one = call_named(&context, "counter", &start(5)).await.unwrap();
+        let other = call_named(&context, "counter", &start(-7)).await.unwrap();
+        let mut values = Vec::new();
+        for by in [2, -10, i64::from(i32::MAX)] {
+            for handle in [&one, &other] {
+                let arguments = [Value::Integer(by)];
+                values.push(method(&context, handle, "increment", &arguments).await.unwrap());
+                values.push(method(&context, handle, "value", &[]).await.unwrap());
+            }
+        }
+        let expected = [7, 7, -5, -5, -3, -3, -15, -15, 2_147_483_644, 2_147_483_644];
+        let expected = expected.into_iter().chain([2_147_483_632, 2_147_483_632]);
+        assert_eq!(values, expected.map(Value::Integer).collect::<Vec<_>>(), "{way}");
+        let error = method(&context, &one, "increment", &[Value::from("2")])
+            .await
+            .unwrap_err();
+        assert!(
+            error.message().contains("argument 1 (by): expected s32"),
+            "{way}: {error}"
+        );
+    }
+}
+
+/// Only dropping a handle runs a destructor, and whoever drops one in the guest is not at once.
+#[tokio::test]
+async fn what_is_given_away_is_not_destroyed_by_the_call() {
+    let text = |name: &str| prepare_text(COUNTER, None, name).unwrap();
+    let context = functions(&["counter", "keep", "consume"], text);
+    for _ in 0..3 {
+        let handle = call_named(&context, "counter", &[Value::Integer(5)])
+            .await
+            .unwrap();
+        let handles = std::slice::from_ref(&handle);
+        assert_eq!(call_named(&context, "keep", handles).await, Ok(Value::Integer(5)));
+        let error = method(&context, &handle, "value", &[]).await.unwrap_err();
+        assert!(error.message().contains("is closed"), "{error}");
+    }
+    let handle = call_named(&context, "counter", &[Value::Integer(5)])
+        .await
+        .unwrap();
+    let error = call_named(&context, "consume", &[handle]).await.unwrap_err();
+    assert!(error.message().contains("unreachable"), "{error}");
 }

@@ -36,7 +36,8 @@ fn object(value: &Value) -> Arc<dyn Object> {
     Handle::of(&**foreign).unwrap().object().clone()
 }
 
-async fn method(
+/// Calls the method `name` of what `handle` is a handle of.
+pub async fn method(
     context: &Context,
     handle: &Value,
     name: &str,
