@@ -1,8 +1,12 @@
 //! What a second core brings: calls on two threads and on one, of guests that are used again and of guests that are made afresh.
 //!
-//! As many callers as threads call through the dispatcher, each an execution of its own. Turns of one and of two threads
-//! alternate. Two ratios are told: calls a second, which needs a machine whose second core has nothing else to do, and
-//! calls for a second of processor time, twice: what two cores would bring if both were ours alone.
+//! As many callers as threads call through the dispatcher, each an execution of its own. Turns of one and of two threads,
+//! and of all subjects, alternate. Two ratios are told: calls a second, the median and the range of the turns, which needs a
+//! machine whose second core has nothing else to do, and calls for a second of processor time, twice: what two cores would
+//! bring if both were ours alone.
+//!
+//! Virtual processors may be threads of one core at one time and cores at another, which no guest can see. The bare loop does
+//! not tell, since it waits for nothing that threads of a core share; the engine alone does.
 //!
 //! `cargo bench -p wippy-cli --bench cores [FILTER]`.
 #![allow(
@@ -28,15 +32,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use support::{Rig, median};
+use support::{Bare, Rig, median};
 use tokio::runtime::{Builder, Runtime};
 use wippy_security::Context;
 use wippy_wasm::{PoolConfig, Reuse};
 use wippy_wit::Value;
 
 /// How long one turn lasts.
-const TURN: Duration = Duration::from_millis(400);
-const TURNS: usize = 9;
+const TURN: Duration = Duration::from_millis(200);
+const TURNS: usize = 21;
 
 /// Calls a guest from Lua, as applications do, for as many rounds.
 const SCRIPT: &str = r#"
@@ -60,62 +64,107 @@ fn main() {
     rig.script("bench:run", SCRIPT);
 
     println!(
-        "{:<24} {:>14} {:>14} {:>7} {:>9} {:>7}",
-        "calls a second", "one thread", "two threads", "ratio", "of time", "target"
+        "{:<24} {:>14} {:>14} {:>7} {:>10} {:>9} {:>7}",
+        "calls a second", "one thread", "two threads", "ratio", "range", "of time", "target"
     );
-    let name = |name: &str| Value::from(name);
-    let subjects: [(&str, &str, Vec<Value>, u64); 4] = [
-        ("bare loop", "", Vec::new(), 1),
-        (
-            "wasm, reused",
-            "bench:reused",
-            vec![Value::Integer(1), Value::Integer(2)],
-            1,
-        ),
-        (
-            "wasm, fresh",
-            "bench:fresh",
-            vec![Value::Integer(1), Value::Integer(2)],
-            1,
-        ),
-        (
-            "lua to wasm, reused",
-            "bench:run",
-            vec![name("bench:reused"), Value::Integer(100)],
-            100,
-        ),
+    let call = |target: &'static str, arguments, each| Work::Call {
+        target,
+        arguments,
+        each,
+    };
+    let numbers = || vec![Value::Integer(1), Value::Integer(2)];
+    let rounds = vec![Value::from("bench:reused"), Value::Integer(100)];
+    let subjects = [
+        ("bare loop", Work::Loop),
+        ("engine alone, fresh", Work::Engine(Arc::new(Bare::new("bench")))),
+        ("wasm, reused", call("bench:reused", numbers(), 1)),
+        ("wasm, fresh", call("bench:fresh", numbers(), 1)),
+        ("lua to wasm, reused", call("bench:run", rounds, 100)),
     ];
     let runtimes = [1, 2].map(runtime);
-    for (title, target, arguments, each) in subjects {
-        if filter
+    let wanted = |title: &str| {
+        filter
             .as_ref()
-            .is_some_and(|filter| !title.contains(filter.as_str()))
-        {
-            continue;
-        }
-        let mut turns = [Vec::new(), Vec::new()];
-        for _ in 0..TURNS {
+            .is_none_or(|filter| title.contains(filter.as_str()))
+    };
+    let mut rows: Vec<_> = subjects
+        .into_iter()
+        .filter(|(title, _)| wanted(title))
+        .map(|(title, work)| (title, work, [Vec::new(), Vec::new()]))
+        .collect();
+    for _ in 0..TURNS {
+        for (_, work, turns) in &mut rows {
             for (index, runtime) in runtimes.iter().enumerate() {
-                turns[index].push(turn(runtime, index + 1, &rig, target, &arguments));
+                turns[index].push(turn(runtime, index + 1, &rig, work));
             }
         }
-        let [one, two] = turns;
-        let rate = |turns: &[Turn]| {
-            let mut rates: Vec<f64> = turns.iter().map(|turn| turn.calls / turn.wall).collect();
-            median(&mut rates) * each as f64
-        };
-        let efficiency = |turns: &[Turn]| {
-            let calls: f64 = turns.iter().map(|turn| turn.calls).sum();
-            calls / turns.iter().map(|turn| turn.processor).sum::<f64>()
-        };
-        println!(
-            "{title:<24} {:>14.0} {:>14.0} {:>7.2} {:>9.2} {:>7.2}",
-            rate(&one),
-            rate(&two),
-            rate(&two) / rate(&one),
-            2.0 * efficiency(&two) / efficiency(&one),
-            1.8
-        );
+    }
+    for (title, work, turns) in &rows {
+        print(title, work, turns);
+    }
+}
+
+fn print(title: &str, work: &Work, [one, two]: &[Vec<Turn>; 2]) {
+    let rates = |turns: &[Turn]| -> Vec<f64> {
+        let rate = |turn: &Turn| turn.calls / turn.wall * work.each();
+        turns.iter().map(rate).collect()
+    };
+    let (mut ones, mut twos) = (rates(one), rates(two));
+    let mut ratios: Vec<f64> = ones.iter().zip(&twos).map(|(one, two)| two / one).collect();
+    let efficiency = |turns: &[Turn]| {
+        let calls: f64 = turns.iter().map(|turn| turn.calls).sum();
+        calls / turns.iter().map(|turn| turn.processor).sum::<f64>()
+    };
+    let ratio = median(&mut ratios);
+    println!(
+        "{title:<24} {:>14.0} {:>14.0} {ratio:>7.2} {:>5.2}-{:.2} {:>9.2} {:>7.2}",
+        median(&mut ones),
+        median(&mut twos),
+        ratios[0],
+        ratios[ratios.len() - 1],
+        2.0 * efficiency(two) / efficiency(one),
+        1.8
+    );
+}
+
+/// What is done again and again.
+#[derive(Clone)]
+enum Work {
+    /// Nothing: what the machine gives.
+    Loop,
+    /// An instance is made, called and dropped, by the engine without us.
+    Engine(Arc<Bare>),
+    /// A call of ours, which stands for so many.
+    Call {
+        target: &'static str,
+        arguments: Vec<Value>,
+        each: u32,
+    },
+}
+
+impl Work {
+    fn each(&self) -> f64 {
+        match self {
+            Self::Call { each, .. } => f64::from(*each),
+            Self::Loop | Self::Engine(_) => 1.0,
+        }
+    }
+
+    async fn run(&self, context: &Context) {
+        match self {
+            Self::Loop => (0..1_000).for_each(|number| {
+                std::hint::black_box(number);
+            }),
+            Self::Engine(bare) => {
+                let (mut store, add) = bare.ready().await;
+                std::hint::black_box(add.call_async(&mut store, (1, 2)).await.unwrap());
+            }
+            Self::Call {
+                target, arguments, ..
+            } => {
+                support::call(context, target, arguments).await;
+            }
+        }
     }
 }
 
@@ -133,13 +182,13 @@ fn runtime(threads: usize) -> Runtime {
     builder.worker_threads(threads).enable_all().build().unwrap()
 }
 
-/// So many callers call for a while. An empty target is a loop that calls nothing: what the machine gives.
-fn turn(runtime: &Runtime, callers: usize, rig: &Rig, target: &str, arguments: &[Value]) -> Turn {
+/// So many callers work for a while.
+fn turn(runtime: &Runtime, callers: usize, rig: &Rig, work: &Work) -> Turn {
     let waiting = Arc::new(AtomicUsize::new(callers));
     let (before, begun) = (processor_seconds(), Instant::now());
     let tasks: Vec<_> = (0..callers)
         .map(|_| {
-            let (context, target, arguments) = (rig.context(), target.to_owned(), arguments.to_vec());
+            let (context, work) = (rig.context(), work.clone());
             let waiting = Arc::clone(&waiting);
             runtime.spawn(async move {
                 // Nobody begins before all have a thread.
@@ -147,7 +196,7 @@ fn turn(runtime: &Runtime, callers: usize, rig: &Rig, target: &str, arguments: &
                 while waiting.load(Ordering::SeqCst) > 0 {
                     std::hint::spin_loop();
                 }
-                caller(&context, &target, &arguments, begun).await
+                caller(&context, &work, begun).await
             })
         })
         .collect();
@@ -165,22 +214,16 @@ fn turn(runtime: &Runtime, callers: usize, rig: &Rig, target: &str, arguments: &
     }
 }
 
-/// Calls until the turn is over; how often.
-async fn caller(context: &Context, target: &str, arguments: &[Value], begun: Instant) -> u32 {
-    let mut calls = 0;
+/// Works until the turn is over; how often.
+async fn caller(context: &Context, work: &Work, begun: Instant) -> u32 {
+    let mut rounds = 0;
     while begun.elapsed() < TURN {
         for _ in 0..16 {
-            if target.is_empty() {
-                (0..1_000).for_each(|number| {
-                    std::hint::black_box(number);
-                });
-            } else {
-                support::call(context, target, arguments).await;
-            }
+            work.run(context).await;
         }
-        calls += 16;
+        rounds += 16;
     }
-    calls
+    rounds
 }
 
 /// Seconds that processors were busy with this process so far.

@@ -21,11 +21,7 @@ mod support;
 
 use std::{hint::black_box, process::Command, time::Instant};
 
-use support::{Rig, Row, bare_engine, lua_c_call};
-use wasmtime::{
-    Store,
-    component::{Component, ComponentExportIndex, InstancePre, Linker, TypedFunc},
-};
+use support::{Bare, Rig, Row, lua_c_call};
 use wippy_wasm::{PoolConfig, Ready, Reuse};
 
 const SCRIPT: &str = r#"
@@ -154,37 +150,14 @@ fn resident() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 
-/// The engine alone.
-struct Bare {
-    engine: wasmtime::Engine,
-    pre: InstancePre<()>,
-    add: Option<ComponentExportIndex>,
+/// What a call takes in the engine alone.
+trait Floors {
+    fn fresh(&self, rig: &Rig, loops: u64) -> f64;
+    fn ahead(&self, rig: &Rig) -> f64;
+    fn warm(&self, rig: &Rig, loops: u64) -> f64;
 }
 
-type Add = TypedFunc<(i32, i32), (i32,)>;
-
-impl Bare {
-    fn new(guest: &str) -> Self {
-        let engine = bare_engine(1_100);
-        let component = Component::from_file(&engine, fixtures::wasm(guest)).unwrap();
-        let pre = Linker::new(&engine).instantiate_pre(&component).unwrap();
-        let add = component.get_export_index(None, "add");
-        Self { engine, pre, add }
-    }
-
-    async fn instance(&self) -> (Store<()>, wasmtime::component::Instance) {
-        let mut store = Store::new(&self.engine, ());
-        store.set_epoch_deadline(1 << 40);
-        let instance = self.pre.instantiate_async(&mut store).await.unwrap();
-        (store, instance)
-    }
-
-    async fn ready(&self) -> (Store<()>, Add) {
-        let (mut store, instance) = self.instance().await;
-        let add = instance.get_typed_func(&mut store, self.add.unwrap()).unwrap();
-        (store, add)
-    }
-
+impl Floors for Bare {
     fn fresh(&self, rig: &Rig, loops: u64) -> f64 {
         rig.runtime.block_on(async {
             let begun = Instant::now();

@@ -59,7 +59,7 @@ pub(crate) use self::{
     place::{Place, Surroundings},
 };
 use self::{
-    lift::{Lifter, Lifting, lift_result},
+    lift::{Lifter, Lifting, lift_plain, lift_result},
     lower::{Lowerer, lower_arguments},
     phases::Phases,
 };
@@ -125,8 +125,8 @@ pub(crate) fn call_at_once(
         invocation,
         reader: erase_reader(arguments),
     };
-    let error_contexts = store.data().error_contexts.clone();
-    let job = Job::new(invocation, error_contexts, erase_writer(result));
+    // What has error contexts does not end at once.
+    let job = Job::new(invocation, None, erase_writer(result));
     // The job stays where it is until the thread forgets it again.
     let _entered = Entered::new(&job);
     store.data_mut().ends_at_once = true;
@@ -376,7 +376,12 @@ unsafe impl Lift for Lifted {
         src: &[ValRaw; 1],
     ) -> wasmtime::Result<Self> {
         let [slot] = src;
-        with_job(|lifting, writer, failed| lift_result(Lifter::new(cx, lifting, ty), *slot, writer, failed))?;
+        with_job(|lifting, writer, failed| {
+            if lift_plain(lifting.invocation.method.plan().result.as_ref(), *slot, writer) {
+                return Ok(());
+            }
+            lift_result(Lifter::new(cx, lifting, ty), *slot, writer, failed)
+        })?;
         Ok(Self)
     }
 

@@ -5,6 +5,8 @@
     reason = "each benchmark uses a part of it, and no results of guests"
 )]
 
+mod bare;
+
 use std::{
     alloc::{GlobalAlloc, Layout},
     collections::{BTreeMap, BTreeSet},
@@ -17,6 +19,7 @@ use std::{
     time::Instant,
 };
 
+pub use self::bare::Bare;
 use mlua::{Lua, ffi};
 use tokio::runtime::{Builder, Runtime};
 use wasmtime::{

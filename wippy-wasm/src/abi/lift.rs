@@ -24,6 +24,26 @@ pub(super) enum Place<'a> {
     Memory(usize),
 }
 
+/// Writes a result that is one number as it stands, or none at all, for which nothing of the guest has to be looked at;
+/// false if it is another.
+#[inline]
+pub(super) fn lift_plain(node: Option<&Node>, slot: ValRaw, writer: &mut dyn Writer) -> bool {
+    let Some(node) = node else {
+        writer.nil();
+        return true;
+    };
+    match &node.kind {
+        Kind::Bool => writer.boolean(slot.get_u32() != 0),
+        Kind::U32 => writer.integer(slot.get_u32().into()),
+        Kind::S32 => writer.integer(slot.get_i32().into()),
+        Kind::U64 => writer.unsigned(slot.get_u64()),
+        Kind::S64 => writer.integer(slot.get_i64()),
+        Kind::F64 => writer.float(f64::from_bits(slot.get_f64())),
+        _ => return false,
+    }
+    true
+}
+
 /// Lifts a function's result from its only core value: the value itself, or the pointer to it.
 pub(super) fn lift_result(
     lifter: Lifter<'_, '_>,
