@@ -88,7 +88,7 @@ impl Binding {
         Ok(Calling::new(
             future,
             context.deadline(),
-            Callee::Borrowed(&self.function),
+            Callee::Function(&self.function),
         ))
     }
 }

@@ -105,8 +105,7 @@ pub struct Calling<'a> {
 
 /// Who is called.
 pub(crate) enum Callee<'a> {
-    Function(Arc<Function>),
-    Borrowed(&'a Function),
+    Function(&'a Function),
     Object(&'a Arc<dyn Object>),
 }
 
@@ -114,7 +113,6 @@ impl Callee<'_> {
     fn id(&self) -> &EntryId {
         match self {
             Self::Function(function) => function.id(),
-            Self::Borrowed(function) => function.id(),
             Self::Object(object) => object.entry(),
         }
     }

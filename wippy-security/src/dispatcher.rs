@@ -173,7 +173,7 @@ impl Dispatcher {
     pub fn call<'a>(
         &self,
         context: &'a Context,
-        function: &Arc<Function>,
+        function: &'a Function,
         arguments: &'a mut dyn Reader,
         result: &'a mut dyn Writer,
     ) -> Result<Calling<'a>, CallError> {
@@ -189,7 +189,7 @@ impl Dispatcher {
     pub fn call_held<'a>(
         &self,
         context: &'a Context,
-        held: &Held,
+        held: &'a Held,
         arguments: &'a mut dyn Reader,
         result: &'a mut dyn Writer,
     ) -> Result<Calling<'a>, CallError> {
@@ -268,7 +268,7 @@ impl Dispatcher {
 fn begin<'a>(
     permit: Permit,
     context: &'a Context,
-    function: &Arc<Function>,
+    function: &'a Function,
     handler: Arc<dyn Handler>,
     arguments: &'a mut dyn Reader,
     result: &'a mut dyn Writer,
@@ -281,7 +281,7 @@ fn begin<'a>(
     Calling::new(
         CallFuture::Boxed(handler.invoke(permit, call)),
         context.deadline(),
-        Callee::Function(function.clone()),
+        Callee::Function(function),
     )
 }
 

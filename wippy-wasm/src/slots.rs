@@ -5,19 +5,30 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicU64, Ordering},
 };
 
 /// The instances of one engine that are alive.
 #[derive(Debug)]
 pub(crate) struct Slots {
-    alive: AtomicUsize,
+    /// Both counts in one word, so that counting an instance is one access to a line that all threads share: those that are
+    /// alive below, and those of them in the first pool in the upper half.
+    counts: AtomicU64,
     max: usize,
     /// With more alive than this, none is kept idle.
     keep_max: usize,
-    /// Those of them that live in the first pool.
-    first: AtomicUsize,
     first_max: usize,
+}
+
+/// One that is alive.
+const ALIVE: u64 = 1;
+/// One that is in the first pool.
+const FIRST: u64 = 1 << 32;
+
+/// Those that are alive, and those in the first pool.
+fn split(counts: u64) -> (usize, usize) {
+    let half = |half: u64| usize::try_from(half).unwrap_or(usize::MAX);
+    (half(counts & (FIRST - 1)), half(counts >> 32))
 }
 
 /// Where an instance lives.
@@ -34,42 +45,51 @@ impl Slots {
     /// a fresh one.
     pub(crate) fn new(instances_max: usize, first_max: usize) -> Arc<Self> {
         Arc::new(Self {
-            alive: AtomicUsize::new(0),
+            counts: AtomicU64::new(0),
             max: instances_max,
             keep_max: instances_max / 4 * 3,
-            first: AtomicUsize::new(0),
             first_max: first_max.min(instances_max),
         })
     }
 
     /// Counts an instance for as long as what is returned lives; none when there are as many as may be.
     pub(crate) fn take(self: &Arc<Self>) -> Option<Alive> {
-        let mut alive = Alive {
-            slots: Arc::clone(self),
-            place: Place::Reserve,
+        let one_more = |counts| {
+            let (alive, first) = split(counts);
+            (alive < self.max).then(|| counts + self.one(first))
         };
-        if self.alive.fetch_add(1, Ordering::Relaxed) >= self.max {
-            return None;
+        let before = self
+            .counts
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        let (_, first) = split(before.ok()?);
+        let place = if first < self.first_max {
+            Place::First
+        } else {
+            Place::Reserve
+        };
+        Some(Alive {
+            slots: Arc::clone(self),
+            place,
+        })
+    }
+
+    /// What one more adds, with so many in the first pool.
+    fn one(&self, first: usize) -> u64 {
+        if first < self.first_max {
+            ALIVE + FIRST
+        } else {
+            ALIVE
         }
-        let free = |first| (first < self.first_max).then_some(first + 1);
-        if self
-            .first
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, free)
-            .is_ok()
-        {
-            alive.place = Place::First;
-        }
-        Some(alive)
     }
 
     /// How many are alive, and how many there may be.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        (self.alive.load(Ordering::Relaxed), self.max)
+        (split(self.counts.load(Ordering::Relaxed)).0, self.max)
     }
 
     /// Whether an instance may be kept although nobody uses it.
     pub(crate) fn has_room(&self) -> bool {
-        self.alive.load(Ordering::Relaxed) <= self.keep_max
+        self.counts().0 <= self.keep_max
     }
 }
 
@@ -90,7 +110,7 @@ impl Alive {
     pub(crate) fn move_to_reserve(&mut self) {
         if self.place == Place::First {
             self.place = Place::Reserve;
-            self.slots.first.fetch_sub(1, Ordering::Relaxed);
+            self.slots.counts.fetch_sub(FIRST, Ordering::Relaxed);
         }
     }
 
@@ -102,7 +122,10 @@ impl Alive {
 
 impl Drop for Alive {
     fn drop(&mut self) {
-        self.move_to_reserve();
-        self.slots.alive.fetch_sub(1, Ordering::Relaxed);
+        let mine = match self.place {
+            Place::First => ALIVE + FIRST,
+            Place::Reserve => ALIVE,
+        };
+        self.slots.counts.fetch_sub(mine, Ordering::Relaxed);
     }
 }

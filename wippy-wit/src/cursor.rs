@@ -179,21 +179,23 @@ pub trait Reader: Send {
     fn enter_key(&mut self, key: &Key) -> Result<(), Error>;
 
     /// As [`enter_index`](Self::enter_index), but if a scalar is there, the cursor need not move: then that is the answer,
-    /// and there is nothing to leave.
+    /// and there is nothing to leave. Nil is always an answer.
     ///
     /// # Errors
     /// As there.
     fn step_index(&mut self, index: usize) -> Result<Option<Scalar>, Error> {
-        self.enter_index(index).map(|()| None)
+        self.enter_index(index)?;
+        Ok(leave_nil(self))
     }
 
     /// As [`enter_key`](Self::enter_key), but if a scalar is there, the cursor need not move: then that is the answer, and
-    /// there is nothing to leave.
+    /// there is nothing to leave. Nil is always an answer.
     ///
     /// # Errors
     /// As there.
     fn step_key(&mut self, key: &Key) -> Result<Option<Scalar>, Error> {
-        self.enter_key(key).map(|()| None)
+        self.enter_key(key)?;
+        Ok(leave_nil(self))
     }
 
     /// Moves to the next pair of the table under the cursor: true puts the cursor on the pair's key, from where
@@ -212,6 +214,14 @@ pub trait Reader: Send {
 
     /// A key of the table under the cursor that is not one of the first `len` indices, if there is any.
     fn stray_key(&mut self, len: usize) -> Option<String>;
+}
+
+/// Goes back from nil.
+fn leave_nil(reader: &mut (impl Reader + ?Sized)) -> Option<Scalar> {
+    reader.is_nil().then(|| {
+        reader.leave();
+        Scalar::Nil
+    })
 }
 
 /// Why a value could not be written.

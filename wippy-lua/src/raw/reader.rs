@@ -301,7 +301,7 @@ impl Reader for LuaReader {
                 return Ok(scalar);
             }
             let Some(table) = self.table() else {
-                return self.enter_index(index).map(|()| None);
+                return Ok(Some(Scalar::Nil));
             };
             self.reserve()?;
             let index = i64::try_from(index).unwrap_or(i64::MAX).saturating_add(1);
@@ -312,7 +312,7 @@ impl Reader for LuaReader {
 
     fn step_key(&mut self, key: &Key) -> Result<Option<Scalar>, Error> {
         let Some(table) = self.table() else {
-            return self.enter_key(key).map(|()| None);
+            return Ok(Some(Scalar::Nil));
         };
         self.reserve()?;
         // SAFETY: there is room, and none of these raise: a missing key string is made under protection.
