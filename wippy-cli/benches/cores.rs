@@ -32,7 +32,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use support::{Bare, Rig, median};
+use support::{Rig, bare::Bare, median};
 use tokio::runtime::{Builder, Runtime};
 use wippy_security::Context;
 use wippy_wasm::{PoolConfig, Reuse};

@@ -21,7 +21,7 @@ mod support;
 
 use std::{hint::black_box, process::Command, time::Instant};
 
-use support::{Bare, Rig, Row, lua_c_call};
+use support::{Rig, Row, bare::Bare, lua_c_call};
 use wippy_wasm::{PoolConfig, Ready, Reuse};
 
 const SCRIPT: &str = r#"

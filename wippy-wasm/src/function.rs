@@ -276,7 +276,7 @@ fn start_in<'a>(place: &'a mut Place<Kept>, call: Call<'a>) -> CallFuture<'a> {
     kept.is_good = false;
     if module.method.ends_at_once() {
         let outcome = instance.run_at_once(invocation, arguments, result);
-        return CallFuture::ended(kept.ended(outcome));
+        return CallFuture::ended(kept.ended(Ok(outcome)));
     }
     place.start(deadline, context.traced(), arguments, result)
 }

@@ -106,7 +106,7 @@ impl Instance {
         }
         self.prepare(module, invocation, context, deadline, arguments)?;
         let outcome = if invocation.method.ends_at_once() {
-            self.run_at_once(invocation, arguments, result)
+            Ok(self.run_at_once(invocation, arguments, result))
         } else {
             self.start(invocation, deadline, arguments, result).await
         };
@@ -140,9 +140,9 @@ impl Instance {
         invocation: Invocation<'_>,
         arguments: &mut dyn Reader,
         result: &mut dyn Writer,
-    ) -> Outcome {
+    ) -> wasmtime::Result<Returned> {
         let Self { store, export, .. } = self;
-        Ok(abi::call_at_once(store, export, invocation, arguments, result))
+        abi::call_at_once(store, export, invocation, arguments, result)
     }
 
     fn start<'a>(

@@ -53,13 +53,13 @@ impl Keeper {
     }
 
     /// Starts one call in the instance, after those that run or wait already.
-    pub(crate) fn call<'a>(
+    pub(crate) fn call(
         self: Arc<Self>,
         method: Arc<Method>,
         receiver: Option<Arc<Resource>>,
-        call: Call<'a>,
+        call: Call<'_>,
         deadline: Deadline,
-    ) -> CallFuture<'a> {
+    ) -> CallFuture<'_> {
         let subject = Subject {
             keeper: self,
             method,
@@ -156,7 +156,7 @@ fn run_at_once(
     } = call;
     let invocation = subject.prepare(instance, context, arguments, deadline)?;
     let outcome = instance.run_at_once(invocation, arguments, result);
-    let outcome = instance::finish(&subject.keeper.module, &subject.method, outcome);
+    let outcome = instance::finish(&subject.keeper.module, &subject.method, Ok(outcome));
     if !is_good(&outcome) {
         *held = None;
     }
@@ -164,12 +164,12 @@ fn run_at_once(
 }
 
 /// Starts a call in an instance that nobody else is in.
-fn enter<'a>(
+fn enter(
     mut held: OwnedMutexGuard<Held>,
     subject: Subject,
-    call: Call<'a>,
+    call: Call<'_>,
     deadline: Deadline,
-) -> Result<Pin<Box<Guarded<'a>>>, CallError> {
+) -> Result<Pin<Box<Guarded<'_>>>, CallError> {
     let Some(place) = &mut *held else {
         return Err(closed_by_trap());
     };
@@ -214,21 +214,19 @@ async fn wait(subject: Subject, call: Call<'_>, deadline: Deadline) -> Result<()
         keep: false,
     };
     let instance = leaving.instance()?;
-    let admitted = subject.admit(call.arguments);
-    let outcome = match admitted {
-        Err(refused) => Err(CallFailure::Refused(refused)),
-        Ok(()) => {
-            instance.renew(module);
-            let Call {
-                context,
-                arguments,
-                result,
-            } = call;
-            let invocation = subject.invocation(context.traced());
-            let calling = instance.call(module, invocation, context, deadline, arguments, result);
-            calling.await
-        }
+    let running = async {
+        subject.admit(call.arguments).map_err(CallFailure::Refused)?;
+        instance.renew(module);
+        let Call {
+            context,
+            arguments,
+            result,
+        } = call;
+        let invocation = subject.invocation(context.traced());
+        let calling = instance.call(module, invocation, context, deadline, arguments, result);
+        calling.await
     };
+    let outcome = running.await;
     instance.release_callees();
     leaving.keep = is_good(&outcome);
     outcome.map_err(CallError::from)

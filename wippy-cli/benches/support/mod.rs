@@ -5,7 +5,7 @@
     reason = "each benchmark uses a part of it, and no results of guests"
 )]
 
-mod bare;
+pub mod bare;
 
 use std::{
     alloc::{GlobalAlloc, Layout},
@@ -19,7 +19,6 @@ use std::{
     time::Instant,
 };
 
-pub use self::bare::Bare;
 use mlua::{Lua, ffi};
 use tokio::runtime::{Builder, Runtime};
 use wasmtime::{

@@ -1,12 +1,12 @@
 //! Resources: handles of things inside an instance, their methods, and what ends them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use wippy_security::{CallError, Context, Dispatcher, DispatcherConfig, Handle, Object};
+use wippy_security::{CallError, Context, Dispatcher, DispatcherConfig, ErrorKind, Handle, Object};
 use wippy_wasm::{PoolConfig, WasmFunction};
 use wippy_wit::{Value, ValueReader, ValueWriter};
 
-use crate::support::{Wants, call_named, id, prepare};
+use crate::support::{Wants, call_named, id, prepare, prepare_text};
 
 /// A context that knows every function of the `counters` guest by its short name.
 fn counters() -> Context {
@@ -176,5 +176,72 @@ async fn instances_go_with_their_last_handle() {
             method(&context, &handle, "value", &[]).await,
             Ok(Value::Integer(round))
         );
+    }
+}
+
+/// Counters whose `increment` first loops: for a while, or for ever if it is given a negative number.
+const SLOW: &str = "(local $left i32) (local.set $left (i32.const 20_000_000))
+    (loop $again
+        (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+        (br_if $again (i32.lt_s (local.get 1) (i32.const 0)))
+        (br_if $again (local.get $left)))";
+
+async fn slow_counter() -> (Context, Value) {
+    let wat = include_str!("bounded/counter.wat").replace("(;more;)", SLOW);
+    let constructor = prepare_text(&wat, None, "[constructor]counter").unwrap();
+    let dispatcher = Dispatcher::new(DispatcherConfig::default());
+    dispatcher.insert(
+        id("counter"),
+        Arc::new(WasmFunction::new(constructor, PoolConfig::default())),
+    );
+    let context = Context::root(dispatcher);
+    let handle = counter(&context, 5).await;
+    (context, handle)
+}
+
+#[tokio::test]
+async fn methods_of_one_instance_take_turns() {
+    let (context, handle) = slow_counter().await;
+    let increment = async |by| method(&context, &handle, "increment", &[Value::Integer(by)]).await;
+    // The loops take far longer than a thread is left to one of them.
+    let values = tokio::join!(
+        increment(1),
+        increment(10),
+        method(&context, &handle, "value", &[])
+    );
+    let expected = [6, 16, 16].map(|value| Ok(Value::Integer(value)));
+    assert_eq!(values, expected.into());
+}
+
+#[tokio::test]
+async fn a_method_that_is_cancelled_takes_its_instance_along() {
+    let (context, handle) = slow_counter().await;
+    let endless = [Value::Integer(-1)];
+    let calling = method(&context, &handle, "increment", &endless);
+    let waiting = async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        method(&context, &handle, "value", &[]).await
+    };
+    let cancelled = tokio::time::timeout(Duration::from_millis(50), calling);
+    let (cancelled, waited) = tokio::join!(cancelled, waiting);
+    assert!(cancelled.is_err());
+    let error = waited.unwrap_err();
+    assert_eq!(error.message(), "the resource is closed: its instance failed");
+}
+
+#[tokio::test]
+async fn who_waits_for_an_instance_does_so_until_the_deadline() {
+    let (context, handle) = slow_counter().await;
+    let endless = [Value::Integer(-1)];
+    let calling = method(&context, &handle, "increment", &endless);
+    let hurried = context.with_timeout(Duration::from_millis(30));
+    let waiting = async {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        method(&hurried, &handle, "value", &[]).await
+    };
+    tokio::select! {
+        biased;
+        outcome = calling => panic!("an endless loop ended: {outcome:?}"),
+        waited = waiting => assert_eq!(waited.unwrap_err().kind(), ErrorKind::Timeout),
     }
 }
