@@ -1,9 +1,6 @@
 //! [`Component`]: a compiled binary with its exported functions, shared by every entry that names the same bytes.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
 use wasmtime::component::{
     __internal::{ComponentTypes, InterfaceType},
@@ -38,17 +35,15 @@ pub(crate) struct ResourceType {
     name: Arc<str>,
     /// What messages call it: `resource counter`.
     pub(crate) title: String,
-    methods: Vec<Arc<Method>>,
+    /// With their own names.
+    methods: Vec<(Box<str>, Arc<Method>)>,
 }
 
 impl ResourceType {
     /// The method `name`, in either case convention.
     pub(crate) fn method(&self, name: &str) -> Option<&Arc<Method>> {
-        let named = |method: &&Arc<Method>| {
-            let path = method.resource_method();
-            path.is_some_and(|(_, found)| wippy_wit::names::same(found, name))
-        };
-        self.methods.iter().find(named)
+        let named = |(known, _): &&(Box<str>, _)| **known == *name || wippy_wit::names::same(known, name);
+        self.methods.iter().find(named).map(|(_, method)| method)
     }
 }
 
@@ -150,19 +145,20 @@ impl ResourceType {
 fn resources(methods: &[Arc<Method>]) -> Box<[Arc<ResourceType>]> {
     let mut resources: Vec<ResourceType> = Vec::new();
     for method in methods {
-        let Some((name, _)) = method.resource_method() else {
+        let Some((resource, name)) = method.resource_method() else {
             continue;
         };
+        let named = (name.into(), Arc::clone(method));
         let interface = &method.function.interface;
         let known = resources
             .iter_mut()
-            .find(|resource| *resource.name == *name && resource.interface == *interface);
+            .find(|known| *known.name == *resource && known.interface == *interface);
         if let Some(known) = known {
-            known.methods.push(Arc::clone(method));
+            known.methods.push(named);
         } else {
-            let mut resource = ResourceType::new(interface.clone(), name.into());
-            resource.methods.push(Arc::clone(method));
-            resources.push(resource);
+            let mut known = ResourceType::new(interface.clone(), resource.into());
+            known.methods.push(named);
+            resources.push(known);
         }
     }
     resources.into_iter().map(Arc::new).collect()
@@ -235,7 +231,7 @@ fn export_index(
 
 /// The engine's types of the handles in a plan, found by walking both trees once.
 #[derive(Default)]
-pub(crate) struct HandleTypes(OnceLock<HashMap<usize, InterfaceType>>);
+pub(crate) struct HandleTypes(OnceLock<Vec<(usize, InterfaceType)>>);
 
 impl HandleTypes {
     /// The engine's type of `node`, which is a part of one of `roots`; `list` is the tuple type of the roots.
@@ -246,16 +242,19 @@ impl HandleTypes {
         types: &ComponentTypes,
         list: InterfaceType,
     ) -> Option<InterfaceType> {
-        let map = self.0.get_or_init(|| {
-            let mut map = HashMap::new();
+        let found = self.0.get_or_init(|| {
+            let mut found = Vec::new();
             if let InterfaceType::Tuple(list) = list {
                 for (root, ty) in roots.zip(&types[list].types) {
-                    walk(root, *ty, types, &mut map);
+                    walk(root, *ty, types, &mut found);
                 }
             }
-            map
+            found.sort_unstable_by_key(|(node, _)| *node);
+            found
         });
-        map.get(&address(node)).copied()
+        let wanted = address(node);
+        let at = found.binary_search_by_key(&wanted, |(node, _)| *node).ok()?;
+        found.get(at).map(|(_, ty)| *ty)
     }
 }
 
@@ -264,59 +263,59 @@ fn address(node: &Node) -> usize {
     std::ptr::from_ref(node) as usize
 }
 
-fn walk(node: &Node, ty: InterfaceType, types: &ComponentTypes, map: &mut HashMap<usize, InterfaceType>) {
+fn walk(node: &Node, ty: InterfaceType, types: &ComponentTypes, found: &mut Vec<(usize, InterfaceType)>) {
     match (&node.kind, ty) {
         (Kind::Own(_) | Kind::Borrow(_), _) => {
-            map.insert(address(node), ty);
+            found.push((address(node), ty));
         }
         (Kind::Stream(element), InterfaceType::Stream(stream)) => {
-            map.insert(address(node), ty);
+            found.push((address(node), ty));
             let payload = types[types[stream].ty].payload;
             if let (Some(element), Some(payload)) = (element, payload) {
-                walk(element, payload, types, map);
+                walk(element, payload, types, found);
             }
         }
         (Kind::Future(value), InterfaceType::Future(future)) => {
-            map.insert(address(node), ty);
+            found.push((address(node), ty));
             let payload = types[types[future].ty].payload;
             if let (Some(value), Some(payload)) = (value, payload) {
-                walk(value, payload, types, map);
+                walk(value, payload, types, found);
             }
         }
-        (Kind::List(element), InterfaceType::List(list)) => walk(element, types[list].element, types, map),
+        (Kind::List(element), InterfaceType::List(list)) => walk(element, types[list].element, types, found),
         (Kind::Map(entry), InterfaceType::Map(map_type)) => {
             let map_type = &types[map_type];
-            walk(&entry.key, map_type.key, types, map);
-            walk(&entry.value, map_type.value, types, map);
+            walk(&entry.key, map_type.key, types, found);
+            walk(&entry.value, map_type.value, types, found);
         }
         (Kind::FixedList(element, _), InterfaceType::FixedLengthList(list)) => {
-            walk(element, types[list].element, types, map);
+            walk(element, types[list].element, types, found);
         }
         (Kind::Option { some, .. }, InterfaceType::Option(option)) => {
-            walk(some, types[option].ty, types, map);
+            walk(some, types[option].ty, types, found);
         }
         (Kind::Record(fields), InterfaceType::Record(record)) => {
             for (field, ty) in fields.iter().zip(&types[record].fields) {
-                walk(&field.node, ty.ty, types, map);
+                walk(&field.node, ty.ty, types, found);
             }
         }
         (Kind::Tuple(fields), InterfaceType::Tuple(tuple)) => {
             for (field, ty) in fields.iter().zip(&types[tuple].types) {
-                walk(&field.node, *ty, types, map);
+                walk(&field.node, *ty, types, found);
             }
         }
         (Kind::Result { ok, err, .. }, InterfaceType::Result(result)) => {
             let result = &types[result];
             for (node, ty) in [(ok, result.ok), (err, result.err)] {
                 if let (Some(node), Some(ty)) = (node, ty) {
-                    walk(node, ty, types, map);
+                    walk(node, ty, types, found);
                 }
             }
         }
         (Kind::Variant { cases, .. }, InterfaceType::Variant(variant)) => {
             for (case, (_, ty)) in cases.iter().zip(&types[variant].cases) {
                 if let (Some(node), Some(ty)) = (&case.payload, ty) {
-                    walk(node, *ty, types, map);
+                    walk(node, *ty, types, found);
                 }
             }
         }

@@ -281,7 +281,12 @@ impl Subject {
         let params = self.method.plan().params.iter();
         let params = params.skip(usize::from(self.receiver.is_some()));
         for (index, param) in params.enumerate().take(given) {
-            arguments.enter_index(index)?;
+            if let Some(scalar) = arguments.step_index(index)? {
+                if wippy_wit::accept::plain(&param.node.kind, scalar).is_some() {
+                    continue;
+                }
+                arguments.enter_index(index)?;
+            }
             let value = wippy_wit::typed::value(&param.node, arguments);
             value
                 .and_then(|value| self.keeper.lendable(&value))

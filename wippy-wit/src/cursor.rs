@@ -265,6 +265,14 @@ pub trait Writer: Send {
     fn set_index(&mut self, index: usize);
     /// Puts the value just written under `key` of the table below it.
     fn set_key(&mut self, key: &Key);
+    /// Says under which key of the table just begun, or last put into, the next value goes; when that is written,
+    /// [`put`](Self::put) puts it there. To a sink that keeps keys below their values this is worth something, to others
+    /// nothing.
+    fn key(&mut self, _key: &Key) {}
+    /// Puts the value just written under `key`, of which [`key`](Self::key) spoke.
+    fn put(&mut self, key: &Key) {
+        self.set_key(key);
+    }
     /// Puts the value just written under the key written just before it, into the table below both.
     /// A nil or NaN key is dropped with its value.
     fn set_pair(&mut self);

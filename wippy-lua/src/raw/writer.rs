@@ -347,6 +347,21 @@ impl Writer for LuaWriter {
         }
     }
 
+    fn key(&mut self, key: &Key) {
+        if matches!(self.state, State::Scoped) {
+            // SAFETY: as for `unsigned`; `table` made room, and the scope's frame begins with the table of keys.
+            unsafe { push_key_unprotected(self.workbench(), 1, key) };
+        }
+    }
+
+    fn put(&mut self, key: &Key) {
+        if !matches!(self.state, State::Scoped) {
+            return self.set_key(key);
+        }
+        // SAFETY: as for `unsigned`; the table lies below the key, the key below the value.
+        unsafe { ffi::lua_rawset(self.workbench(), -3) };
+    }
+
     fn set_pair(&mut self) {
         if let Some(writer) = self.detached() {
             return writer.set_pair();
@@ -446,6 +461,7 @@ pub(super) fn keys_address(core: &Core) -> *const c_void {
 ///
 /// # Safety
 /// Within a protected call, with three free slots.
+#[inline]
 unsafe fn push_key_unprotected(l: *mut lua_State, keys: c_int, key: &Key) {
     // SAFETY: by the caller.
     unsafe {

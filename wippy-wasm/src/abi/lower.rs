@@ -556,6 +556,10 @@ fn lower_sequence<T>(
     match &node.kind {
         Kind::String => {
             let datum = reader.datum();
+            if cx.encoding() == StringEncoding::Utf8 {
+                let bytes = accept::utf8(&datum)?;
+                return lower_bytes(cx, bytes, 1, bytes.len());
+            }
             lower_string(cx, accept::string(&datum)?)
         }
         Kind::Bytes => {
