@@ -32,6 +32,7 @@ impl Maker<Worker> for LuaFunction {
 /// Lets `pool` have the state of an execution that has ended.
 pub(crate) fn retire(pool: &Arc<Pool<Worker>>, worker: Box<Worker>) {
     if pool.retire(worker)
+        && !pool.is_tended()
         && let Ok(runtime) = tokio::runtime::Handle::try_current()
         && let Some(expiring) = pool.expire()
     {
@@ -41,7 +42,10 @@ pub(crate) fn retire(pool: &Arc<Pool<Worker>>, worker: Box<Worker>) {
 
 /// Sees to it that `pool` is looked after from now on, until it has nothing in stock.
 pub(crate) fn look_after(pool: &Arc<Pool<Worker>>, function: &Arc<LuaFunction>) {
-    if let Ok(runtime) = tokio::runtime::Handle::try_current()
+    // Asking for the runtime counts one more holder of it, on a line that all threads share.
+    if pool.has_stock()
+        && !pool.is_tended()
+        && let Ok(runtime) = tokio::runtime::Handle::try_current()
         && let Some(tending) = pool.tend(function)
     {
         runtime.spawn(tending);

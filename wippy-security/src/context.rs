@@ -203,8 +203,11 @@ impl Context {
     #[must_use]
     pub fn with_own_execution(&self) -> Self {
         Self {
+            shared: Arc::clone(&self.shared),
             execution: Arc::default(),
-            ..self.clone()
+            deadline: self.deadline,
+            depth: self.depth,
+            within: self.within.clone(),
         }
     }
 

@@ -67,9 +67,15 @@ impl<T: Pooled> Pool<T> {
         })
     }
 
+    /// Whether somebody looks after the pool already: then there is nothing to spawn.
+    #[inline]
+    pub fn is_tended(&self) -> bool {
+        self.tended.load(Ordering::Relaxed)
+    }
+
     /// Whether nobody looks after the pool yet; from now on somebody does.
     fn begin_tending(&self) -> bool {
-        !self.tended.load(Ordering::Relaxed) && !self.tended.swap(true, Ordering::SeqCst)
+        !self.is_tended() && !self.tended.swap(true, Ordering::SeqCst)
     }
 
     /// Drops what is not needed; false when there is nothing left to look after.

@@ -42,7 +42,11 @@ pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
 
 /// The context to call with, if the guest may call at all now.
 fn caller(store: &mut StoreContextMut<'_, GuestState>) -> Result<Context, CallError> {
-    let state = store.data_mut();
+    may_call(store.data_mut()).cloned()
+}
+
+/// The context of the guest's call, if the guest may call others now.
+fn may_call(state: &mut GuestState) -> Result<&mut Context, CallError> {
     let context = state
         .context
         .as_mut()
@@ -60,7 +64,7 @@ fn caller(store: &mut StoreContextMut<'_, GuestState>) -> Result<Context, CallEr
         *context = context.from_within(pool);
         state.is_outward = true;
     }
-    Ok(context.clone())
+    Ok(context)
 }
 
 /// A function that a guest calls, under the name that the guest has for it, with what the instance keeps for calling it.
@@ -119,17 +123,32 @@ async fn call_text<R>(
     input: &Input,
     finish: fn(&str, Vec<u8>) -> Result<R, CallError>,
 ) -> wasmtime::Result<Result<R, CallError>> {
-    let context = match caller(&mut store) {
-        Ok(context) => context,
-        Err(error) => return Ok(Err(error)),
+    if let Err(error) = may_call(store.data_mut()) {
+        return Ok(Err(error));
+    }
+    // The guest waits for this, so nobody misses its context meanwhile.
+    let Some(context) = store.data_mut().context.take() else {
+        return Ok(Err(CallError::internal("a call lost its context")));
     };
-    let mut callee = match take(&mut store, &context, target)? {
+    let outcome = call_as(&mut store, &context, target, input, finish).await;
+    store.data_mut().context = Some(context);
+    outcome
+}
+
+async fn call_as<R>(
+    store: &mut StoreContextMut<'_, GuestState>,
+    context: &Context,
+    target: &WasmStr,
+    input: &Input,
+    finish: fn(&str, Vec<u8>) -> Result<R, CallError>,
+) -> wasmtime::Result<Result<R, CallError>> {
+    let mut callee = match take(store, context, target)? {
         Ok(callee) => callee,
         Err(error) => return Ok(Err(error)),
     };
-    let outcome = send(&context, &mut callee, &input.bytes(&store)?).await;
+    let outcome = send(context, &mut callee, &input.bytes(store)?).await;
     let outcome = outcome.and_then(|text| finish(&callee.0, text));
-    give_back(&mut store, callee);
+    give_back(store, callee);
     Ok(outcome)
 }
 
