@@ -21,7 +21,7 @@ pub(crate) mod message;
 mod owned;
 pub(crate) mod payload;
 mod process;
-mod random;
+pub(crate) mod random;
 mod registry;
 mod security;
 mod store;
@@ -107,7 +107,14 @@ pub(crate) fn open(lua: &Lua, name: &str, environment: &Environment) -> mlua::Re
 /// Whether what the module `name` gives may hold something outside of the state that is to be given up when nobody needs
 /// it any more: files, connections, subscriptions.
 pub(crate) fn holds(name: &str) -> bool {
-    matches!(name, "events" | "fs" | "http_client")
+    matches!(name, "events" | "fs" | "http_client" | "registry")
+}
+
+/// Gives up what modules keep for an execution that has ended. Whether that, or what refers to it, may take much memory
+/// outside of the state.
+pub(crate) fn forget(lua: &Lua) -> bool {
+    json::forget(lua);
+    text::forget(lua)
 }
 
 fn make(lua: &Lua, name: &str, environment: &Environment) -> mlua::Result<Table> {

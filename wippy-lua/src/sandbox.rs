@@ -4,12 +4,12 @@
 
 use std::{ffi::CStr, sync::Arc};
 
-use mlua::{Lua, LuaOptions, StdLib, Table, Value as LuaValue, Variadic};
+use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value as LuaValue, Variadic};
 
 use crate::{
     base, errors, handles,
     local::Local,
-    modules::{self, Console},
+    modules::{self, Console, random},
     numbers,
     raw::{self, BASE, Field, Kept, Maker, Metatables, Recipe, Vm, lazy_table},
     require,
@@ -218,11 +218,20 @@ static STRING_METHODS: Maker = |lua| library(lua, "string", &STRING);
 /// When memory does not suffice.
 pub(crate) fn wipe(lua: &Lua, chunk: Option<Kept>) -> mlua::Result<bool> {
     let local = Local::of(lua);
-    let holds = local.loader.get().is_some_and(|loader| loader.clear());
-    let holds = holds || raw::has_foreign(lua);
+    let holds = [
+        local.loader.get().is_some_and(|loader| loader.clear()),
+        local.tasks.forget(),
+        local.ledger.used() > OUTSIDE_BYTES_MAX,
+        modules::forget(lua),
+        raw::has_foreign(lua),
+    ]
+    .contains(&true);
     raw::renew(lua, &GLOBALS, &[CHANCE], chunk)?;
     Ok(holds)
 }
+
+/// So much of what userdata keep alive is left to the collector when a state is wiped.
+const OUTSIDE_BYTES_MAX: usize = 48 << 10;
 
 /// Globals for an entry's script or for a library: the same values in a table of its own.
 ///
@@ -254,6 +263,12 @@ fn of_chance(lua: &Lua, name: &str) -> mlua::Result<LuaValue> {
         return mathematics.raw_get(name);
     }
     let mathematics = raw::mathematics(lua)?;
+    // Lua seeds by the second and an address, which is the same for all executions that a state serves.
+    let seed = random::array::<16>().map_err(mlua::Error::external)?;
+    let (parts, _) = seed.as_chunks::<8>();
+    let parts = parts.iter().map(|part| i64::from_ne_bytes(*part));
+    let seeding: Function = mathematics.raw_get("randomseed")?;
+    seeding.call::<()>(parts.collect::<Variadic<_>>())?;
     lua.set_named_registry_value(&place, &mathematics)?;
     mathematics.raw_get(name)
 }

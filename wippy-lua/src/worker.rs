@@ -223,6 +223,7 @@ impl Worker {
         if !self.is_reusable() || self.seat.is_some() {
             return false;
         }
+        self.vm.clear();
         if let Some(method) = self.method.take() {
             self.vm.forget(method);
         }

@@ -282,7 +282,13 @@ impl Bound for TracedBound {
             arguments: call.arguments,
             result: call.result,
         };
-        let future = bound.call(permit, call);
+        let mut future = bound.call(permit, call);
+        if let Some(outcome) = future.try_outcome() {
+            if let Some(span) = span {
+                span.end(outcome.as_ref().err().map(CallError::kind));
+            }
+            return CallFuture::ended(outcome);
+        }
         Box::pin(Spanning { future, span }).into()
     }
 }

@@ -84,6 +84,12 @@ impl Timer {
         self.sleep = None;
     }
 
+    /// Forgets whom it would wake.
+    #[inline]
+    pub(crate) fn stop(&mut self) {
+        self.sleep = None;
+    }
+
     /// Ready once the deadline has passed.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Exceeded> {
         let Some((at, exceeded)) = self.deadline.at() else {

@@ -6,12 +6,10 @@
 use std::{
     any::Any,
     fmt, mem,
-    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
-use tokio::sync::OwnedMutexGuard;
 use wasmtime::component::ResourceAny;
 use wippy_registry::EntryId;
 use wippy_security::{Call, CallError, CallFuture, Context, Handle, Object, Permit};
@@ -72,10 +70,7 @@ impl Keeper {
                 return CallFuture::ended(run_at_once(&mut held, &subject, call, deadline));
             }
         } else if is_ready && let Ok(held) = Arc::clone(&subject.keeper.instance).try_lock_owned() {
-            return match enter(held, subject, call, deadline) {
-                Ok(guarded) => CallFuture::from(guarded),
-                Err(error) => CallFuture::refused(error),
-            };
+            return CallFuture::from(Box::pin(Guarded::new(held, subject, call, deadline)));
         }
         CallFuture::from(Box::pin(wait(subject, call, deadline)))
     }
@@ -145,48 +140,22 @@ fn run_at_once(
     call: Call<'_>,
     deadline: Deadline,
 ) -> Result<(), CallError> {
-    let Some(place) = held else {
-        return Err(closed_by_trap());
-    };
-    let (instance, ()) = place.parts();
+    let mut leaving = Leaving { held, keep: false };
+    let instance = leaving.instance()?;
     let Call {
         context,
         arguments,
         result,
     } = call;
-    let invocation = subject.prepare(instance, context, arguments, deadline)?;
-    let outcome = instance.run_at_once(invocation, arguments, result);
-    let outcome = instance::finish(&subject.keeper.module, &subject.method, Ok(outcome));
-    if !is_good(&outcome) {
-        *held = None;
-    }
+    let outcome = match subject.prepare(instance, context, arguments, deadline) {
+        Ok(invocation) => {
+            let outcome = instance.run_at_once(invocation, arguments, result);
+            instance::finish(&subject.keeper.module, &subject.method, Ok(outcome))
+        }
+        Err(refused) => Err(CallFailure::Refused(refused)),
+    };
+    leaving.keep = is_good(&outcome);
     outcome.map_err(CallError::from)
-}
-
-/// Starts a call in an instance that nobody else is in.
-fn enter(
-    mut held: OwnedMutexGuard<Held>,
-    subject: Subject,
-    call: Call<'_>,
-    deadline: Deadline,
-) -> Result<Pin<Box<Guarded<'_>>>, CallError> {
-    let Some(place) = &mut *held else {
-        return Err(closed_by_trap());
-    };
-    let Call {
-        context,
-        arguments,
-        result,
-    } = call;
-    subject.prepare(place.parts().0, context, arguments, deadline)?;
-    Ok(Guarded::start(
-        held,
-        subject,
-        deadline,
-        context.traced(),
-        arguments,
-        result,
-    ))
 }
 
 /// Runs a call once nobody else is in the instance.
@@ -202,12 +171,17 @@ async fn wait(subject: Subject, call: Call<'_>, deadline: Deadline) -> Result<()
             &subject.method.function.signature.name,
         )
     })?;
+    if held.is_none() {
+        return Err(closed_by_trap());
+    }
+    // What is refused is refused before anything else is done.
+    subject.admit(call.arguments)?;
     subject.keeper.clean(&mut held, deadline).await?;
     if subject.method.ends_at_once() {
         return run_at_once(&mut held, &subject, call, deadline);
     }
     if !subject.method.is_concurrent() {
-        return enter(held, subject, call, deadline)?.await;
+        return Guarded::new(held, subject, call, deadline).await;
     }
     let mut leaving = Leaving {
         held: &mut held,
@@ -251,7 +225,7 @@ impl Subject {
     }
 
     /// Makes everything ready for the call in `instance`.
-    fn prepare<'a>(
+    pub(crate) fn prepare<'a>(
         &'a self,
         instance: &mut Instance,
         context: &'a Context,
@@ -327,7 +301,7 @@ impl Drop for Leaving<'_> {
 }
 
 #[cold]
-fn closed_by_trap() -> CallError {
+pub(crate) fn closed_by_trap() -> CallError {
     CallError::invalid("the resource is closed: its instance failed")
 }
 

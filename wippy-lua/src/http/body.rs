@@ -156,6 +156,8 @@ impl Input {
         // Whoever reads just now is a call that ends together with this one.
         if let Ok(mut state) = self.state.try_lock() {
             state.body = None;
+            state.whole = None;
+            state.pending = BytesMut::new();
         }
     }
 

@@ -3,7 +3,10 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context as Waking, Poll},
 };
 
@@ -86,15 +89,23 @@ pub(super) fn start(
 #[derive(Default)]
 pub(crate) struct Tasks {
     running: Mutex<Vec<AbortHandle>>,
+    /// Whether there were any since they were [forgotten](Self::forget): what they came to may be kept by a future.
+    had_any: AtomicBool,
 }
 
 impl Tasks {
     fn keep(&self, task: AbortHandle) {
+        self.had_any.store(true, Ordering::Relaxed);
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if running.len() >= 64 && running.len().is_power_of_two() {
             running.retain(|task| !task.is_finished());
         }
         running.push(task);
+    }
+
+    /// Whether the execution that ended began any.
+    pub(crate) fn forget(&self) -> bool {
+        self.had_any.swap(false, Ordering::Relaxed)
     }
 
     /// Cancels what still runs.

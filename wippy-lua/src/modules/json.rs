@@ -42,6 +42,11 @@ fn decode(arguments: &Arguments) -> Result<Value, CallError> {
     from_text(&text)
 }
 
+/// Gives up what is kept for an execution that has ended, if it is much.
+pub(super) fn forget(lua: &Lua) {
+    schema::forget(lua);
+}
+
 /// The value of a JSON text.
 ///
 /// # Errors

@@ -43,6 +43,11 @@ impl Ledger {
         Local::of(lua).ledger.clone()
     }
 
+    /// How many bytes are kept alive.
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
     /// A charge for bytes that are there already, from wherever they came.
     pub(crate) fn take(&self, bytes: usize) -> Option<Charge> {
         let charge = Charge {

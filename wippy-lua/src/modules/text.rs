@@ -7,6 +7,11 @@ mod splitter;
 
 use mlua::{Lua, Table};
 
+/// Gives up what is kept for an execution that has ended; whether there was any.
+pub(super) fn forget(lua: &Lua) -> bool {
+    regexp::forget(lua)
+}
+
 /// Opens the module.
 ///
 /// # Errors

@@ -61,6 +61,11 @@ impl Queue {
         }
     }
 
+    /// Wakes nobody until a driver begins.
+    pub(super) fn forget_parent(&self) {
+        self.lock().parent = None;
+    }
+
     /// The driver begins: until it ends, it looks here by itself. Everything that has been woken moves to the end of
     /// `ready`.
     pub(super) fn begin(&self, waker: &Waker, ready: &mut VecDeque<Ready>) {

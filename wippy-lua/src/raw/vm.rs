@@ -443,6 +443,14 @@ impl Vm {
         unsafe { ffi::lua_settop(self.main.thread, 0) };
     }
 
+    /// Gives up what an invocation that failed in the middle of something may have left for a continuation that never came,
+    /// and whom it woke.
+    pub(crate) fn clear(&mut self) {
+        self.core.object.borrow_mut().take();
+        self.core.handoff.borrow_mut().take();
+        self.core.queue.forget_parent();
+    }
+
     /// Replaces a userdata of a module that the invocation returned by what `body` makes of it.
     ///
     /// # Errors

@@ -140,6 +140,46 @@ async fn what_nobody_acts_for_is_not_shared_by_actor() {
     assert_eq!(function.stocked(), (0, 1), "wiped, it is anybody's");
 }
 
+/// Lua itself seeds by the second and by an address, which is the same for all that a state serves.
+#[tokio::test]
+async fn random_numbers_do_not_repeat_from_one_execution_to_the_next() {
+    let script = "return { main = function() return tostring(math.random(1 << 62)) end }";
+    let (app, function) = pooled(script, PoolConfig::default());
+    let mut numbers = BTreeSet::new();
+    for _ in 0..20 {
+        numbers.insert(found(&app, &app.context()).await);
+    }
+    assert_eq!(numbers.len(), 20, "{numbers:?}");
+    assert_eq!(function.pool().unwrap().created, 1);
+}
+
+/// What a call came to that ran on its own is kept outside of the state, and charged to whoever has that.
+#[tokio::test]
+async fn what_nobody_looked_at_is_not_charged_to_the_next() {
+    let script = "local funcs, time = require('funcs'), require('time')
+        return { main = function()
+            kept = {}
+            for i = 1, 3 do kept[i] = funcs.async('test:big') end
+            time.sleep('50ms')
+            local failures = {}
+            for i = 1, 3 do failures[i] = tostring(kept[i]:error()) end
+            return table.concat(failures, ' ')
+        end }";
+    let mut app = App::new();
+    app.config.memory_limit = 7 << 19;
+    app.add(
+        "test:big",
+        "return { main = function() return ('x'):rep(1 << 20) end }",
+    );
+    let function = LuaFunction::new(source("test:f", script), app.services.clone(), app.config.clone());
+    let function = function.unwrap();
+    app.dispatcher.insert(id("test:f"), function.clone());
+    for _ in 0..5 {
+        assert_eq!(found(&app, &app.context()).await, "nil nil nil");
+    }
+    assert_eq!(function.pool().unwrap().created, 1);
+}
+
 /// A state is made once and serves one execution after the other: what one opened is closed, what it took is given back.
 #[tokio::test]
 async fn a_state_whose_execution_ended_is_as_good_as_new() {

@@ -22,9 +22,12 @@ const NODES_MAX: usize = 50_000;
 /// So are longer keys, in bytes.
 const KEY_MAX: usize = 500;
 
+/// Longer texts are for the library, which has limits of its own.
+const BYTES_MAX: usize = 32 << 20;
+
 /// The value of a text, if it is one of the usual ones.
 pub(super) fn parse(text: &str, id: SourceId) -> Option<Node> {
-    if !is_printable(text) {
+    if text.len() > BYTES_MAX || !is_printable(text) {
         return None;
     }
     let mut reader = Reader {

@@ -2,54 +2,47 @@
 
 use std::{
     future::Future,
-    marker::{PhantomData, PhantomPinned},
+    marker::PhantomPinned,
     pin::Pin,
     task::{self, Poll, ready},
 };
 
 use tokio::sync::OwnedMutexGuard;
-use wippy_security::{CallError, Context};
-use wippy_wit::{Reader, Writer};
+use wippy_security::{Call, CallError};
 
+use super::Place;
 use crate::{
     deadline::Deadline,
     instance::{self, is_good},
-    resource::{Held, Subject},
+    resource::{Held, Subject, closed_by_trap},
 };
 
-/// A call in an instance that it alone is in, by a guard. An instance whose call fails, or is dropped before its end, is
-/// dropped.
+/// A call in an instance that it alone is in, by a guard. It begins when it is first polled: the arguments are looked at
+/// and given to the guest without anybody else running in between, and a call that is dropped before that leaves the
+/// instance as it was. An instance whose call fails, or is dropped before its end, is dropped.
 pub(crate) struct Guarded<'a> {
     held: OwnedMutexGuard<Held>,
     subject: Subject,
+    /// What the call begins with, until it does.
+    beginning: Option<(Call<'a>, Deadline)>,
     /// The call in the place refers to the subject, so that must not move.
     _pinned: PhantomPinned,
-    cursors: PhantomData<(&'a mut dyn Reader, &'a mut dyn Writer, &'a Context)>,
 }
 
 impl<'a> Guarded<'a> {
-    /// Starts the call that the instance was prepared for.
-    pub(crate) fn start(
+    /// A call in the instance that `held` holds.
+    pub(crate) fn new(
         held: OwnedMutexGuard<Held>,
         subject: Subject,
+        call: Call<'a>,
         deadline: Deadline,
-        trace: Option<&'a Context>,
-        arguments: &'a mut dyn Reader,
-        result: &'a mut dyn Writer,
-    ) -> Pin<Box<Self>> {
-        let mut this = Box::new(Self {
+    ) -> Self {
+        Self {
             held,
             subject,
+            beginning: Some((call, deadline)),
             _pinned: PhantomPinned,
-            cursors: PhantomData,
-        });
-        if let Some(place) = &mut *this.held {
-            let invocation = this.subject.invocation(trace);
-            // SAFETY: the subject is pinned from here on and goes away after the call, which only this can poll; the rest
-            // is borrowed for as long as this lives. If this is leaked, nobody polls the call again.
-            unsafe { place.fill(invocation, deadline, arguments, result) };
         }
-        Box::into_pin(this)
     }
 }
 
@@ -60,8 +53,17 @@ impl Future for Guarded<'_> {
         // SAFETY: the subject is not moved.
         let this = unsafe { self.get_unchecked_mut() };
         let Some(place) = &mut *this.held else {
-            return Poll::Ready(Err(CallError::internal("the instance is gone")));
+            return Poll::Ready(Err(closed_by_trap()));
         };
+        if let Some((call, deadline)) = this.beginning.take() {
+            let (instance, ()) = place.parts();
+            let invocation = this
+                .subject
+                .prepare(instance, call.context, call.arguments, deadline)?;
+            // SAFETY: the subject is pinned, and goes away after the call, which only this can poll. The cursors and the
+            // context are borrowed for as long as this lives. If this is leaked, nobody polls the call again.
+            unsafe { place.fill(invocation, deadline, call.arguments, call.result) };
+        }
         let outcome = ready!(place.poll(cx));
         let outcome = instance::finish(this.subject.keeper.module(), &this.subject.method, outcome);
         if is_good(&outcome) {
@@ -75,7 +77,7 @@ impl Future for Guarded<'_> {
 
 impl Drop for Guarded<'_> {
     fn drop(&mut self) {
-        if self.held.as_mut().is_some_and(super::Place::clear) {
+        if self.held.as_mut().is_some_and(Place::clear) {
             *self.held = None;
         }
     }

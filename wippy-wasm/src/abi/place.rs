@@ -159,16 +159,18 @@ impl<S: Surroundings> Place<S> {
 
 impl<S> Inner<S> {
     fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<Outcome> {
-        match self.room.as_mut().poll(cx) {
-            Poll::Ready(outcome) => Poll::Ready(Ok(outcome)),
-            Poll::Pending => self.timer.poll(cx).map(|exceeded| {
-                self.room.as_mut().clear();
-                Err(exceeded)
-            }),
+        if let Poll::Ready(outcome) = self.room.as_mut().poll(cx) {
+            self.timer.stop();
+            return Poll::Ready(Ok(outcome));
         }
+        self.timer.poll(cx).map(|exceeded| {
+            self.clear();
+            Err(exceeded)
+        })
     }
 
     fn clear(&mut self) -> bool {
+        self.timer.stop();
         self.room.as_mut().clear()
     }
 }

@@ -37,6 +37,8 @@ pub(super) fn bounded(component: &[u8]) -> Option<Names> {
     for (name, item) in exports {
         if let Item::Instance(instance) = item {
             for (function, item) in assembly.instances.get(instance)?.clone() {
+                // One instance may be exported again and again, with all the names of its functions.
+                assembly.code.look_at(1 + name.len() + function.len())?;
                 if assembly.is_bounded(item)? {
                     names.insert((Some(name.to_owned()), function.to_owned()));
                 }
@@ -132,7 +134,7 @@ impl<'a> Assembly<'a> {
     fn new(bytes: &'a [u8]) -> Self {
         Self {
             bytes,
-            code: Code::default(),
+            code: Code::new(),
             functions: Vec::new(),
             instances: Vec::new(),
             components: Vec::new(),
@@ -165,6 +167,7 @@ impl<'a> Assembly<'a> {
                 return None;
             };
             rest = rest.get(consumed..)?;
+            self.code.look_at(1)?;
             match payload {
                 Payload::ModuleSection {
                     parser,
@@ -183,26 +186,31 @@ impl<'a> Assembly<'a> {
                 }
                 Payload::InstanceSection(section) => {
                     for instance in section {
+                        self.code.look_at(1)?;
                         self.core_instance(&mut spaces, &instance.ok()?)?;
                     }
                 }
                 Payload::ComponentInstanceSection(section) => {
                     for instance in section {
+                        self.code.look_at(1)?;
                         self.instance(&mut spaces, &instance.ok()?, depth)?;
                     }
                 }
                 Payload::ComponentAliasSection(section) => {
                     for alias in section {
+                        self.code.look_at(1)?;
                         self.alias(&mut spaces, &alias.ok()?)?;
                     }
                 }
                 Payload::ComponentCanonicalSection(section) => {
                     for function in section {
+                        self.code.look_at(1)?;
                         self.canonical(&mut spaces, &function.ok()?)?;
                     }
                 }
                 Payload::ComponentImportSection(section) => {
                     for import in section {
+                        self.code.look_at(1)?;
                         let import = import.ok()?;
                         let argument = arguments.get(import.name.name).copied();
                         spaces.add(import.ty.kind(), argument.unwrap_or(Item::Unknown));
@@ -210,6 +218,7 @@ impl<'a> Assembly<'a> {
                 }
                 Payload::ComponentExportSection(section) => {
                     for export in section {
+                        self.code.look_at(1)?;
                         let export = export.ok()?;
                         // It is in its index space once more from here on.
                         let item = spaces.get(export.kind, export.index)?;
@@ -240,6 +249,7 @@ impl<'a> Assembly<'a> {
     fn core_instance(&mut self, spaces: &mut Spaces<'a>, instance: &Instance<'a>) -> Option<()> {
         let instance = match instance {
             Instance::Instantiate { module_index, args } => {
+                self.code.look_at(args.len())?;
                 let argument = |arg: &InstantiationArg<'a>| {
                     let instance = spaces.core_instances.get(arg.index as usize)?;
                     Some((arg.name, *instance))
@@ -252,6 +262,7 @@ impl<'a> Assembly<'a> {
                 }
             }
             Instance::FromExports(exports) => {
+                self.code.look_at(exports.len())?;
                 let functions = exports.iter().filter(|export| is_function(export.kind));
                 let function = |export: &Export<'a>| {
                     let function = spaces.core_functions.get(export.index as usize)?;
@@ -275,6 +286,7 @@ impl<'a> Assembly<'a> {
                 component_index,
                 args,
             } => {
+                self.code.look_at(args.len())?;
                 let mut arguments = Items::new();
                 for arg in args {
                     arguments.insert(arg.name, spaces.get(arg.kind, arg.index)?);
@@ -291,7 +303,10 @@ impl<'a> Assembly<'a> {
                     Items::new()
                 }
             }
-            ComponentInstance::FromExports(exports) => spaces.items(exports)?,
+            ComponentInstance::FromExports(exports) => {
+                self.code.look_at(exports.len())?;
+                spaces.items(exports)?
+            }
         };
         spaces.instances.push(Item::Instance(self.instances.len()));
         self.instances.push(exports);
@@ -360,6 +375,7 @@ impl<'a> Assembly<'a> {
     /// A function that is made of a core function.
     fn lifted(&mut self, spaces: &Spaces<'a>, index: u32, options: &[CanonicalOption]) -> Option<Item> {
         let core_function = |index: u32| spaces.core_functions.get(index as usize).copied();
+        self.code.look_at(options.len())?;
         let mut run = vec![core_function(index)?];
         for option in options {
             match option {

@@ -2,16 +2,23 @@
 
 use std::collections::HashMap;
 
-use wasmparser::{ExternalKind, FunctionBody, Operator, Parser, Payload, TypeRef};
+use wasmparser::{
+    BlockType, CompositeInnerType, ExternalKind, FunctionBody, Operator, Parser, Payload, TypeRef,
+};
 
-/// So many instructions are few. Each of them may be the first to touch a page of memory, which takes a microsecond.
+/// So many instructions are few. Each of them may be the first to touch a page of memory, which takes a microsecond. What
+/// is given to calls and blocks, and what they give, counts like instructions: each of these values may have a place on the
+/// stack, which is that of whoever calls.
 const COST_MAX: u32 = 4_096;
 /// What a short function of the engine counts.
 const SHORT_COST: u32 = 64;
-/// So many locals are few: they are on the stack of whoever calls.
+/// So many parameters and locals are few: they are on the stack of whoever calls.
 const LOCALS_MAX: u32 = 128;
 /// So deep may functions call each other.
 const DEPTH_MAX: u32 = 16;
+/// So much may be looked at of one component: instructions, and parts of which it is put together. A component that is
+/// instantiated in a component, again and again, is small and has many.
+const LOOKS_MAX: usize = 1 << 20;
 
 /// A core function of a component.
 #[derive(Clone, Copy)]
@@ -36,16 +43,32 @@ pub(super) enum CoreInstance<'a> {
 }
 
 /// The core modules of a component, and what is made of them.
-#[derive(Default)]
 pub(super) struct Code<'a> {
     modules: Vec<Functions<'a>>,
     instances: Vec<CoreInstance<'a>>,
     /// What is known of the functions that were looked at, by instance and index: none if they are not bounded, or not
     /// looked at to the end. Two instances of a module may import different functions.
     costs: HashMap<(usize, u32), Option<u32>>,
+    /// How much may still be looked at.
+    looks_left: usize,
 }
 
 impl<'a> Code<'a> {
+    pub(super) fn new() -> Self {
+        Self {
+            modules: Vec::new(),
+            instances: Vec::new(),
+            costs: HashMap::new(),
+            looks_left: LOOKS_MAX,
+        }
+    }
+
+    /// Counts what is looked at; none if it is too much.
+    pub(super) fn look_at(&mut self, parts: usize) -> Option<()> {
+        self.looks_left = self.looks_left.checked_sub(parts)?;
+        Some(())
+    }
+
     pub(super) fn add_module(&mut self, module: Functions<'a>) -> usize {
         self.modules.push(module);
         self.modules.len() - 1
@@ -91,13 +114,15 @@ impl<'a> Code<'a> {
         if let Some(known) = self.costs.get(&(instance, index)) {
             return *known;
         }
+        self.look_at(1)?;
         // Whoever comes back here while it is being looked at has found a recursion.
         self.costs.insert((instance, index), None);
         let functions = self.module(instance)?;
         let cost = match index.checked_sub(functions.imported()?) {
             Some(position) => {
                 let body = functions.bodies.get(position as usize)?.clone();
-                self.cost_of_body(instance, &body, depth)
+                let params = functions.arity_of(index)?.params;
+                self.cost_of_body(instance, &body, params, depth)
             }
             None => self.cost(self.import(instance, index)?, depth + 1),
         };
@@ -105,15 +130,29 @@ impl<'a> Code<'a> {
         cost
     }
 
-    fn cost_of_body(&mut self, instance: usize, body: &FunctionBody<'a>, depth: u32) -> Option<u32> {
-        let mut locals = 0_u32;
+    fn cost_of_body(
+        &mut self,
+        instance: usize,
+        body: &FunctionBody<'a>,
+        params: u32,
+        depth: u32,
+    ) -> Option<u32> {
+        let mut locals = params;
         for local in body.get_locals_reader().ok()? {
             locals = locals.checked_add(local.ok()?.0)?;
         }
         let mut cost = 0_u32;
         for operator in body.get_operators_reader().ok()? {
+            self.look_at(1)?;
             let own = match operator.ok()? {
-                Operator::Call { function_index } => self.cost_in(instance, function_index, depth + 1)?,
+                Operator::Call { function_index } => {
+                    let arity = self.module(instance)?.arity_of(function_index)?;
+                    let cost = self.cost_in(instance, function_index, depth + 1)?;
+                    cost.checked_add(arity.values()?)?
+                }
+                Operator::Block { blockty } | Operator::If { blockty } => {
+                    self.module(instance)?.arity_of_block(blockty)?.values()?
+                }
                 operator if is_constant(&operator) => 0,
                 _ => return None,
             };
@@ -142,10 +181,27 @@ impl<'a> Code<'a> {
     }
 }
 
+/// How many values something takes and gives.
+#[derive(Clone, Copy)]
+struct Arity {
+    params: u32,
+    results: u32,
+}
+
+impl Arity {
+    fn values(self) -> Option<u32> {
+        self.params.checked_add(self.results)
+    }
+}
+
 /// The functions of a core module.
 pub(super) struct Functions<'a> {
     /// Where each that it imports comes from, and its name there. They come first in the count.
     imports: Vec<(&'a str, &'a str)>,
+    /// Of each type; none if it is not that of functions.
+    arities: Vec<Option<Arity>>,
+    /// The type of each function, imported ones first.
+    types: Vec<u32>,
     exports: HashMap<&'a str, u32>,
     bodies: Vec<FunctionBody<'a>>,
 }
@@ -155,6 +211,8 @@ impl<'a> Functions<'a> {
     pub(super) fn read(mut parser: Parser, module: &'a [u8]) -> Option<Self> {
         let mut functions = Self {
             imports: Vec::new(),
+            arities: Vec::new(),
+            types: Vec::new(),
             exports: HashMap::new(),
             bodies: Vec::new(),
         };
@@ -165,12 +223,32 @@ impl<'a> Functions<'a> {
             };
             rest = rest.get(consumed..)?;
             match payload {
+                Payload::TypeSection(section) => {
+                    for group in section {
+                        for ty in group.ok()?.into_types() {
+                            let arity = match &ty.composite_type.inner {
+                                CompositeInnerType::Func(function) => Some(Arity {
+                                    params: u32::try_from(function.params().len()).ok()?,
+                                    results: u32::try_from(function.results().len()).ok()?,
+                                }),
+                                _ => None,
+                            };
+                            functions.arities.push(arity);
+                        }
+                    }
+                }
                 Payload::ImportSection(section) => {
                     for import in section.into_imports() {
                         let import = import.ok()?;
-                        if let TypeRef::Func(_) | TypeRef::FuncExact(_) = import.ty {
+                        if let TypeRef::Func(ty) | TypeRef::FuncExact(ty) = import.ty {
                             functions.imports.push((import.module, import.name));
+                            functions.types.push(ty);
                         }
+                    }
+                }
+                Payload::FunctionSection(section) => {
+                    for ty in section {
+                        functions.types.push(ty.ok()?);
                     }
                 }
                 Payload::ExportSection(section) => {
@@ -185,6 +263,28 @@ impl<'a> Functions<'a> {
                 Payload::End(_) => return Some(functions),
                 _ => {}
             }
+        }
+    }
+
+    fn arity_of(&self, function: u32) -> Option<Arity> {
+        self.arity_of_type(*self.types.get(function as usize)?)
+    }
+
+    fn arity_of_type(&self, ty: u32) -> Option<Arity> {
+        *self.arities.get(ty as usize)?
+    }
+
+    fn arity_of_block(&self, ty: BlockType) -> Option<Arity> {
+        match ty {
+            BlockType::Empty => Some(Arity {
+                params: 0,
+                results: 0,
+            }),
+            BlockType::Type(_) => Some(Arity {
+                params: 0,
+                results: 1,
+            }),
+            BlockType::FuncType(ty) => self.arity_of_type(ty),
         }
     }
 

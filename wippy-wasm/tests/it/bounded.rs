@@ -1,6 +1,9 @@
 //! Functions that end by themselves are known as such, and only those; they compute the same either way.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use wippy_security::{Context, Dispatcher, DispatcherConfig};
 use wippy_wasm::{Module, PoolConfig, WasmFunction};
@@ -137,6 +140,65 @@ fn functions_of_committed_guests_are_known() {
         let module = prepare(guest, method, Wants::default()).unwrap();
         assert_eq!(module.ends_at_once(), expected, "{guest} {method}");
     }
+}
+
+/// Values that calls and blocks take and give can have places on the stack, which is that of whoever calls.
+#[test]
+fn what_may_take_much_of_the_stack_is_not_at_once() {
+    let module = |pairs: usize, values: usize| {
+        let values = "i64 ".repeat(values);
+        let body = "(call $swallow (call $wide))".repeat(pairs);
+        let wat = format!(
+            "(module
+                (func $wide (result {values}) unreachable)
+                (func $swallow (param {values}) unreachable)
+                (func (export \"f\") (param i32) (result i32)
+                    (if (local.get 0) (then {body}))
+                    (local.get 0)))"
+        );
+        prepare_text(&wat, Some("f: func(x: u32) -> u32;"), "f").unwrap()
+    };
+    assert!(module(10, 100).ends_at_once());
+    assert!(!module(40, 100).ends_at_once(), "many values");
+    assert!(!module(1, 200).ends_at_once(), "many parameters");
+}
+
+/// A component that is instantiated in a component again and again is small, and much to look at.
+#[test]
+fn what_is_much_to_look_at_is_given_up() {
+    let functions = "(func)".repeat(1_000);
+    let each = |count: usize, text: &dyn Fn(usize) -> String| {
+        let texts: Vec<_> = (0..count).map(text).collect();
+        texts.concat()
+    };
+    let calls = each(1_000, &|index| format!("(call {index})"));
+    let parts = each(100, &|index| {
+        format!(
+            "(core instance (instantiate $m))
+            (func (canon lift (core func {index} \"f\")))
+            (export \"f{index}\" (func {}))",
+            2 * index
+        )
+    });
+    let instances = each(200, &|index| {
+        format!(
+            "(instance (instantiate $c)) (export \"i{index}\" (instance {}))",
+            2 * index
+        )
+    });
+    let wat = format!(
+        "(component
+            (component $c
+                (core module $m {functions} (func (export \"f\") {calls}))
+                {parts})
+            {instances})"
+    );
+    let begun = Instant::now();
+    let prepared = prepare_text(&wat, None, "i0#f0");
+    // It has more instances than one component may.
+    let error = format!("{:?}", prepared.unwrap_err());
+    assert!(error.contains("core module instances"), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
 
 #[test]

@@ -83,6 +83,19 @@ struct Schema {
     size: Size,
 }
 
+/// So many bytes of schemas are kept for other executions: as a rule they are a part of the script.
+const KEPT_BYTES_MAX: usize = 64 << 10;
+
+/// Forgets the schemas that the state has used, if they are large.
+pub(super) fn forget(lua: &Lua) {
+    let bytes = lua
+        .app_data_ref::<Cache>()
+        .map_or(0, |cache| cache.0.keys().map(String::len).sum());
+    if bytes > KEPT_BYTES_MAX {
+        lua.remove_app_data::<Cache>();
+    }
+}
+
 fn compiled(lua: &Lua, schema: &LuaValue) -> Result<Arc<Schema>, CallError> {
     let json = match schema {
         LuaValue::String(text) => {

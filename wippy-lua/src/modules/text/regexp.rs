@@ -54,6 +54,11 @@ impl Held {
     }
 }
 
+/// Forgets the expressions that the state holds; whether it held any.
+pub(super) fn forget(lua: &Lua) -> bool {
+    lua.remove_app_data::<Held>().is_some()
+}
+
 fn compile(lua: &Lua, pattern: &str) -> Result<Arc<Regex>, CallError> {
     let mut held = lua.remove_app_data::<Held>().unwrap_or_default();
     let outcome = match held.find(pattern) {
