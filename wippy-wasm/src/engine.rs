@@ -372,10 +372,10 @@ fn engine_config(config: &EngineConfig, instances: u32, purpose: Purpose) -> Con
         .max_wasm_stack(config.stack_bytes)
         .async_stack_size(config.stack_bytes + (512 << 10))
         .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Disable)
-        // Traces name functions, not places in them, and stacks are walked by frame pointers: what is not in the compiled
-        // code need not be read and registered at every start.
+        // Traces name functions, not places in them, and stacks are walked by frame pointers, but on Windows: what is not
+        // in the compiled code need not be read and registered at every start.
         .generate_address_map(false)
-        .native_unwind_info(false)
+        .native_unwind_info(cfg!(windows))
         .wasm_component_model_map(true)
         .wasm_component_model_fixed_length_lists(true)
         .concurrency_support(asynchronous)

@@ -230,6 +230,18 @@ async fn a_method_that_is_cancelled_takes_its_instance_along() {
 }
 
 #[tokio::test]
+async fn a_method_that_is_given_up_before_it_began_leaves_its_instance() {
+    let (context, handle) = slow_counter().await;
+    let (object, arguments) = (object(&handle), [Value::Integer(1)]);
+    let (mut reader, mut writer) = (ValueReader::arguments(&arguments), ValueWriter::default());
+    let dispatcher = context.dispatcher();
+    let calling = dispatcher.call_object(&context, &object, "increment", &mut reader, &mut writer);
+    drop(calling.unwrap());
+    let value = method(&context, &handle, "value", &[]).await;
+    assert_eq!(value, Ok(Value::Integer(5)));
+}
+
+#[tokio::test]
 async fn who_waits_for_an_instance_does_so_until_the_deadline() {
     let (context, handle) = slow_counter().await;
     let endless = [Value::Integer(-1)];
