@@ -7,16 +7,19 @@
 //!
 //! # Safety
 //!
-//! This is the crate's only module with `unsafe` code. Three things need it, and this is why each is sound:
+//! This is the crate's only module with `unsafe` code. Four things need it, and this is why each is sound:
 //!
 //! * **Implementing `ComponentType`, `Lower` and `Lift`.** `Arguments::Lower` is sixteen core values, the most that
 //!   the ABI ever passes directly, so wasmtime always takes the direct branch and hands over room for all of them;
 //!   what does not fit is passed by a pointer that [`lower_flat`]'s caller writes itself, as the ABI says.
 //!   `Lifted::Lower` is one core value, which is the value itself or the pointer to it. Every slot that the guest
 //!   reads is written; types were checked once, when the plan was compiled from the component's own types.
-//! * **Pointers in [`Arguments`] and [`JOB`].** They point at things that [`call`] borrows for as long as its
-//!   future lives, or that are part of it, and are only followed while that future is being polled: lowering and lifting happen inside the poll. The
-//!   thread-local is set before each poll and restored after it, so that nested and interleaved calls see their own.
+//! * **Pointers in [`Arguments`] and [`JOB`].** They point at things that a call borrows for as long as its future lives,
+//!   or that are part of that and pinned with it, and are only followed while it is being polled: lowering and lifting
+//!   happen inside the poll. The thread-local is set before each poll and restored after it, so that nested and interleaved
+//!   calls see their own.
+//! * **The guest's memory while arguments are lowered.** Its address is looked up once and kept until the guest next runs,
+//!   which in lowering is when its allocator is called; nothing else can make a memory move or grow.
 //! * **`Send` and `Sync` of those types.** wasmtime asks for them. The pointers never reach another thread except
 //!   inside the future that owns what they point at, and that is `Send` because cursors are.
 //!
