@@ -13,7 +13,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
-    path::Path,
+    path::PathBuf,
     sync::{Arc, LazyLock},
 };
 
@@ -158,7 +158,9 @@ fn compiler() -> &'static Arc<Engine> {
 }
 
 fn new_engine() -> Arc<Engine> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("roundtrip");
+    // Only tests and benchmarks are told of one.
+    let folder = option_env!("CARGO_TARGET_TMPDIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    let folder = folder.join("roundtrip");
     Engine::new(EngineConfig {
         instances_max: 256,
         memory_max_bytes: 1 << 26,
