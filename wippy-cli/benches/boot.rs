@@ -75,8 +75,8 @@ fn main() {
             drop(engine);
             took
         };
-        let row = Turns::measure(samples(5), || reserve(256), || reserve(10_000));
-        row.print("slots: 256, 10,000", f64::INFINITY);
+        let row = Turns::measure(samples(5), || reserve(64), || reserve(10_000));
+        row.print("slots: 64, 10,000", f64::INFINITY);
     }
 }
 

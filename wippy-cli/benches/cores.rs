@@ -5,8 +5,8 @@
 //! machine whose second core has nothing else to do, and calls for a second of processor time, twice: what two cores would
 //! bring if both were ours alone.
 //!
-//! Virtual processors may be threads of one core at one time and cores at another, which no guest can see. The bare loop does
-//! not tell, since it waits for nothing that threads of a core share; the engine alone does.
+//! What threads share costs more at some times than at others, depending on where virtual processors are, which no guest can
+//! see. The engine alone is measured beside ours for that reason: the bare loop shares nothing.
 //!
 //! `cargo bench -p wippy-cli --bench cores [FILTER]`.
 #![allow(

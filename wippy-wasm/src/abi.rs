@@ -18,10 +18,10 @@
 //!   or that are part of that and pinned with it, and are only followed while it is being polled: lowering and lifting
 //!   happen inside the poll. The thread-local is set before each poll and restored after it, so that nested and interleaved
 //!   calls see their own.
-//! * **The guest's memory while arguments are lowered.** Its address is looked up once and kept until the guest next runs,
-//!   which in lowering is when its allocator is called; nothing else can make a memory move or grow.
 //! * **`Send` and `Sync` of those types.** wasmtime asks for them. The pointers never reach another thread except
 //!   inside the future that owns what they point at, and that is `Send` because cursors are.
+//! * **The guest's memory while arguments are lowered.** Its address is looked up once and kept until the guest next runs,
+//!   which in lowering is when its allocator is called; nothing else can make a memory move or grow.
 //!
 //! Everything that a guest controls – pointers, lengths, discriminants, alignment, encodings, return values of its
 //! allocator – is checked before it is used, by slices with checked ranges; there is no unchecked memory access.

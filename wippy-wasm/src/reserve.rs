@@ -2,7 +2,7 @@
 //!
 //! A pool of slots for ten thousand instances takes tens of milliseconds to reserve, most of it for the guard page of each
 //! stack, and as long to give back. Few applications ever have so many at once, and every start would wait for it. So an
-//! engine starts with pools that are reserved in a quarter of a millisecond; when they are full, further instances live on another
+//! engine starts with pools that are reserved in less than half a millisecond; when they are full, further instances live on another
 //! engine of the same settings, with the same code, which is made then.
 
 use std::sync::{Arc, OnceLock};

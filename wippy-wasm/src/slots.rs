@@ -21,14 +21,14 @@ pub(crate) struct Slots {
 }
 
 /// One that is alive.
-const ALIVE: u64 = 1;
+const ONE_ALIVE: u64 = 1;
 /// One that is in the first pool.
-const FIRST: u64 = 1 << 32;
+const ONE_FIRST: u64 = 1 << 32;
 
 /// Those that are alive, and those in the first pool.
 fn split(counts: u64) -> (usize, usize) {
     let half = |half: u64| usize::try_from(half).unwrap_or(usize::MAX);
-    (half(counts & (FIRST - 1)), half(counts >> 32))
+    (half(counts & (ONE_FIRST - 1)), half(counts >> 32))
 }
 
 /// Where an instance lives.
@@ -76,9 +76,9 @@ impl Slots {
     /// What one more adds, with so many in the first pool.
     fn one(&self, first: usize) -> u64 {
         if first < self.first_max {
-            ALIVE + FIRST
+            ONE_ALIVE + ONE_FIRST
         } else {
-            ALIVE
+            ONE_ALIVE
         }
     }
 
@@ -110,7 +110,7 @@ impl Alive {
     pub(crate) fn move_to_reserve(&mut self) {
         if self.place == Place::First {
             self.place = Place::Reserve;
-            self.slots.counts.fetch_sub(FIRST, Ordering::Relaxed);
+            self.slots.counts.fetch_sub(ONE_FIRST, Ordering::Relaxed);
         }
     }
 
@@ -123,8 +123,8 @@ impl Alive {
 impl Drop for Alive {
     fn drop(&mut self) {
         let mine = match self.place {
-            Place::First => ALIVE + FIRST,
-            Place::Reserve => ALIVE,
+            Place::First => ONE_ALIVE + ONE_FIRST,
+            Place::Reserve => ONE_ALIVE,
         };
         self.slots.counts.fetch_sub(mine, Ordering::Relaxed);
     }

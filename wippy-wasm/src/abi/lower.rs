@@ -58,8 +58,8 @@ impl<'a, 'b, T> Lowerer<'a, 'b, T> {
             Some(memory) => memory,
             None => *self.memory.insert(NonNull::from(self.cx.as_slice_mut())),
         };
-        // SAFETY: a memory moves, and becomes longer, only while its guest runs, which in lowering it does in `realloc`
-        // alone: that forgets the address. The engine hands nobody else a slice of it while its store is borrowed here.
+        // SAFETY: see the fourth point of `super`: `realloc` forgets the address. The engine hands nobody else a slice of the
+        // memory while its store is borrowed here.
         unsafe { &mut *memory.as_ptr() }
     }
 
