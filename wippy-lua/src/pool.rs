@@ -42,9 +42,7 @@ pub(crate) fn retire(pool: &Arc<Pool<Worker>>, worker: Box<Worker>) {
 
 /// Sees to it that `pool` is looked after from now on, until it has nothing in stock.
 pub(crate) fn look_after(pool: &Arc<Pool<Worker>>, function: &Arc<LuaFunction>) {
-    // Asking for the runtime counts one more holder of it, on a line that all threads share.
-    if pool.has_stock()
-        && !pool.is_tended()
+    if pool.needs_tending()
         && let Ok(runtime) = tokio::runtime::Handle::try_current()
         && let Some(tending) = pool.tend(function)
     {

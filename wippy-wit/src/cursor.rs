@@ -132,7 +132,7 @@ impl Datum<'_> {
     }
 }
 
-/// A value that a step of a [`Reader`] answers without moving.
+/// A value that needs no memory of its own.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Scalar {
     /// Nothing.
@@ -143,6 +143,17 @@ pub enum Scalar {
     Integer(i64),
     /// A float.
     Float(f64),
+}
+
+impl From<Scalar> for Datum<'_> {
+    fn from(scalar: Scalar) -> Self {
+        match scalar {
+            Scalar::Nil => Self::Nil,
+            Scalar::Boolean(value) => Self::Boolean(value),
+            Scalar::Integer(value) => Self::Integer(value),
+            Scalar::Float(value) => Self::Float(value),
+        }
+    }
 }
 
 /// Walks a value. The cursor starts on the argument list, which behaves like an array of the arguments.

@@ -469,13 +469,10 @@ unsafe fn scalar(l: *mut lua_State, index: c_int, kind: c_int) -> Option<Scalar>
 unsafe fn datum<'a>(l: *mut lua_State, index: c_int, kind: c_int, core: &Core) -> Datum<'a> {
     // SAFETY: each query suits the type, so nothing raises or converts.
     unsafe {
+        if let Some(scalar) = scalar(l, index, kind) {
+            return scalar.into();
+        }
         match kind {
-            ffi::LUA_TNIL | ffi::LUA_TNONE => Datum::Nil,
-            ffi::LUA_TBOOLEAN => Datum::Boolean(ffi::lua_toboolean(l, index) != 0),
-            ffi::LUA_TNUMBER if ffi::lua_isinteger(l, index) != 0 => {
-                Datum::Integer(ffi::lua_tointegerx(l, index, ptr::null_mut()))
-            }
-            ffi::LUA_TNUMBER => Datum::Float(ffi::lua_tonumberx(l, index, ptr::null_mut())),
             ffi::LUA_TSTRING => {
                 let mut len = 0;
                 let text = ffi::lua_tolstring(l, index, &raw mut len);

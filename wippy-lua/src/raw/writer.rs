@@ -9,7 +9,7 @@ use std::{
 };
 
 use mlua::ffi::{self, lua_State};
-use wippy_wit::{Error, Foreign, Key, ScopeBody, Value, ValueWriter, WriteError, Writer};
+use wippy_wit::{Error, Foreign, Key, Scalar, ScopeBody, Value, ValueWriter, WriteError, Writer};
 
 use super::{
     channel,
@@ -50,38 +50,27 @@ enum State {
     Failed,
 }
 
-/// What needs no memory.
-#[derive(Clone, Copy)]
-enum Scalar {
-    Nil,
-    Boolean(bool),
-    Integer(i64),
-    Float(f64),
-}
-
-impl Scalar {
-    /// # Safety
-    /// `l` has a free slot.
-    #[inline]
-    unsafe fn push(self, l: *mut lua_State) {
-        // SAFETY: by the caller; none of these raise.
-        unsafe {
-            match self {
-                Self::Nil => ffi::lua_pushnil(l),
-                Self::Boolean(value) => ffi::lua_pushboolean(l, c_int::from(value)),
-                Self::Integer(value) => ffi::lua_pushinteger(l, value),
-                Self::Float(value) => ffi::lua_pushnumber(l, value),
-            }
+/// # Safety
+/// `l` has a free slot.
+#[inline]
+unsafe fn push_scalar(l: *mut lua_State, scalar: Scalar) {
+    // SAFETY: by the caller; none of these raise.
+    unsafe {
+        match scalar {
+            Scalar::Nil => ffi::lua_pushnil(l),
+            Scalar::Boolean(value) => ffi::lua_pushboolean(l, c_int::from(value)),
+            Scalar::Integer(value) => ffi::lua_pushinteger(l, value),
+            Scalar::Float(value) => ffi::lua_pushnumber(l, value),
         }
     }
+}
 
-    fn write(self, writer: &mut ValueWriter) {
-        match self {
-            Self::Nil => writer.nil(),
-            Self::Boolean(value) => writer.boolean(value),
-            Self::Integer(value) => writer.integer(value),
-            Self::Float(value) => writer.float(value),
-        }
+fn write_scalar(writer: &mut ValueWriter, scalar: Scalar) {
+    match scalar {
+        Scalar::Nil => writer.nil(),
+        Scalar::Boolean(value) => writer.boolean(value),
+        Scalar::Integer(value) => writer.integer(value),
+        Scalar::Float(value) => writer.float(value),
     }
 }
 
@@ -170,7 +159,7 @@ impl LuaWriter {
         unsafe {
             match mem::replace(&mut self.state, State::Empty) {
                 State::Written | State::Scoped => ffi::lua_xmove((*self.core).workbench.get(), l, 1),
-                State::Scalar(scalar) => scalar.push(l),
+                State::Scalar(scalar) => push_scalar(l, scalar),
                 State::Failed => return Err(WriteError::OutOfMemory.into()),
                 State::Empty | State::Text | State::Detached(_) => ffi::lua_pushnil(l),
             }
@@ -200,9 +189,9 @@ impl LuaWriter {
     fn scalar(&mut self, scalar: Scalar) {
         match &mut self.state {
             // SAFETY: within a scope `table` keeps slots free.
-            State::Scoped => unsafe { scalar.push(self.workbench()) },
+            State::Scoped => unsafe { push_scalar(self.workbench(), scalar) },
             State::Empty => self.state = State::Scalar(scalar),
-            State::Detached(writer) => scalar.write(writer),
+            State::Detached(writer) => write_scalar(writer, scalar),
             // A second value where one was asked for is dropped.
             State::Scalar(_) | State::Text | State::Written | State::Failed => {}
         }

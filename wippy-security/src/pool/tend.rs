@@ -67,6 +67,13 @@ impl<T: Pooled> Pool<T> {
         })
     }
 
+    /// Whether somebody should look after the pool, and nobody does. Cheaper than to [look for](Self::tend) work, and to ask
+    /// for a runtime to spawn it in: that counts one more holder of it, on a line that all threads share.
+    #[inline]
+    pub fn needs_tending(&self) -> bool {
+        self.has_stock() && !self.is_tended()
+    }
+
     /// Whether somebody looks after the pool already: then there is nothing to spawn.
     #[inline]
     pub fn is_tended(&self) -> bool {

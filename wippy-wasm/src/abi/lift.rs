@@ -24,20 +24,36 @@ pub(super) enum Place<'a> {
     Memory(usize),
 }
 
-/// Writes a result that is one number as it stands, or none at all, for which nothing of the guest has to be looked at;
-/// false if it is another.
+/// Writes a result for which nothing of the guest has to be looked at: a number or a boolean, or none at all; false if it
+/// is another.
 #[inline]
 pub(super) fn lift_plain(node: Option<&Node>, slot: ValRaw, writer: &mut dyn Writer) -> bool {
     let Some(node) = node else {
         writer.nil();
         return true;
     };
-    match &node.kind {
+    lift_number(&node.kind, slot, writer)
+}
+
+/// Writes a number or a boolean from its core value; false if the type is another.
+#[inline]
+fn lift_number(kind: &Kind, slot: ValRaw, writer: &mut dyn Writer) -> bool {
+    match kind {
         Kind::Bool => writer.boolean(slot.get_u32() != 0),
+        // The canonical ABI takes the low bits and ignores the rest.
+        #[expect(clippy::cast_possible_truncation, reason = "the ABI wraps")]
+        Kind::U8 => writer.integer((slot.get_u32() as u8).into()),
+        #[expect(clippy::cast_possible_truncation, reason = "the ABI wraps")]
+        Kind::S8 => writer.integer((slot.get_i32() as i8).into()),
+        #[expect(clippy::cast_possible_truncation, reason = "the ABI wraps")]
+        Kind::U16 => writer.integer((slot.get_u32() as u16).into()),
+        #[expect(clippy::cast_possible_truncation, reason = "the ABI wraps")]
+        Kind::S16 => writer.integer((slot.get_i32() as i16).into()),
         Kind::U32 => writer.integer(slot.get_u32().into()),
         Kind::S32 => writer.integer(slot.get_i32().into()),
         Kind::U64 => writer.unsigned(slot.get_u64()),
         Kind::S64 => writer.integer(slot.get_i64()),
+        Kind::F32 => writer.float(f32::from_bits(slot.get_f32()).into()),
         Kind::F64 => writer.float(f64::from_bits(slot.get_f64())),
         _ => return false,
     }
@@ -341,23 +357,10 @@ fn lift_flat(
         writer.table(0, 0)?;
         return Ok(());
     };
+    if lift_number(&node.kind, *first, writer) {
+        return Ok(());
+    }
     match &node.kind {
-        Kind::Bool => writer.boolean(first.get_u32() != 0),
-        // The canonical ABI takes the low bits and ignores the rest.
-        #[expect(clippy::cast_possible_truncation, reason = "the ABI wraps")]
-        Kind::U8 => writer.integer((first.get_u32() as u8).into()),
-        #[expect(clippy::cast_possible_truncation, reason = "the ABI wraps")]
-        Kind::S8 => writer.integer((first.get_i32() as i8).into()),
-        #[expect(clippy::cast_possible_truncation, reason = "the ABI wraps")]
-        Kind::U16 => writer.integer((first.get_u32() as u16).into()),
-        #[expect(clippy::cast_possible_truncation, reason = "the ABI wraps")]
-        Kind::S16 => writer.integer((first.get_i32() as i16).into()),
-        Kind::U32 => writer.integer(first.get_u32().into()),
-        Kind::S32 => writer.integer(first.get_i32().into()),
-        Kind::U64 => writer.unsigned(first.get_u64()),
-        Kind::S64 => writer.integer(first.get_i64()),
-        Kind::F32 => writer.float(f32::from_bits(first.get_f32()).into()),
-        Kind::F64 => writer.float(f64::from_bits(first.get_f64())),
         Kind::Char => write_char(first.get_u32(), writer)?,
         Kind::Enum { cases, .. } => write_case(first.get_u32(), cases, writer)?,
         Kind::String | Kind::Bytes | Kind::List(_) | Kind::Map(_) => {
@@ -425,7 +428,8 @@ fn lift_flat(
         Kind::Own(_) => lifter.resource(node, first.get_u32(), writer)?,
         Kind::Stream(_) | Kind::Future(_) => lifter.flow(node, first.get_u32(), writer)?,
         Kind::ErrorContext => lifter.error_context(first.get_u32(), writer)?,
-        Kind::Borrow(_) => return Err(Trouble::Unsupported),
+        // A borrow; numbers were lifted already.
+        _ => return Err(Trouble::Unsupported),
     }
     Ok(())
 }
