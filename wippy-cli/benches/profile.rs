@@ -1,6 +1,6 @@
 //! One loop of calls from Lua to WebAssembly and nothing else, for a profiler to look at; `instructions.py` does.
 //!
-//! `cargo bench -p wippy-cli --bench profile -- add 10000`.
+//! `cargo bench -p wippy-cli --bench profile -- add 10000`; `floor:add` for the engine's statically typed call.
 #![allow(
     unsafe_code,
     unreachable_pub,
@@ -16,7 +16,7 @@
 
 mod support;
 
-use support::Rig;
+use support::{Rig, Typed};
 
 fn main() {
     let words: Vec<String> = std::env::args()
@@ -28,7 +28,11 @@ fn main() {
         println!("usage: profile NAME LOOPS");
         return;
     };
-    Rig::small().run(name, loops.parse().unwrap());
+    let (rig, loops) = (Rig::small(), loops.parse().unwrap());
+    match name.strip_prefix("floor:") {
+        Some(name) => Typed::new(&rig, name).run(loops),
+        None => rig.run(name, loops),
+    };
 }
 
 #[global_allocator]

@@ -1,8 +1,6 @@
 //! [`LuaFunction`]: a script behind an entry that can be called by name.
 
 use std::{
-    future::Future,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,7 +10,9 @@ use std::{
 
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use wippy_security::{Bound, Call, CallError, CallFuture, Context, Handler, Permit, Pool, PoolCounts, Slot};
+use wippy_security::{
+    Bound, Call, CallError, CallFuture, Context, Handler, OwnSlot, Permit, Pool, PoolCounts, Resident, Slot,
+};
 use wippy_wit::{Reader, Writer};
 
 use crate::{
@@ -110,22 +110,24 @@ impl LuaFunction {
             None => Box::new(self.make()?),
         };
         let outcome = worker.call(context.callee(), arguments, result).await;
-        self.put_back(context, kept, worker);
+        drop(self.put_back(context, kept, worker));
         outcome
     }
 
-    /// Leaves a state with which a call has ended to whoever may use it next.
+    /// Leaves a state with which a call has ended to whoever may use it next. Gives back what was the call's context.
     fn put_back(
         self: &Arc<Self>,
         context: &Context,
         kept: &mut Option<Box<Worker>>,
         mut worker: Box<Worker>,
-    ) {
-        if worker.is_reusable() {
-            worker.reset();
-            *kept = self.pool.put_back(context, worker);
-            pool::look_after(&self.pool, self);
+    ) -> Option<Arc<Context>> {
+        if !worker.is_reusable() {
+            return None;
         }
+        let ended = worker.reset();
+        *kept = self.pool.put_back(context, worker);
+        pool::look_after(&self.pool, self);
+        ended
     }
 }
 
@@ -170,9 +172,14 @@ impl Handler for LuaFunction {
 
     fn bind(self: Arc<Self>) -> Option<Box<dyn Bound>> {
         // Only what is the execution's own is worth holding for it.
-        self.pool
-            .is_callers_own()
-            .then(|| Box::new(BoundFunction(Kept::new(&self))) as _)
+        self.pool.is_callers_own().then(|| {
+            Box::new(BoundFunction {
+                slot: OwnSlot::new(Arc::clone(&self.pool)),
+                kept: Kept::new(&self),
+                running: None,
+                spent: None,
+            }) as _
+        })
     }
 }
 
@@ -199,66 +206,84 @@ impl Drop for Kept {
     }
 }
 
-/// A function as one execution holds it.
-struct BoundFunction(Kept);
+/// A function as one execution holds it, with room for a call in the state that it keeps.
+struct BoundFunction {
+    kept: Kept,
+    slot: OwnSlot<Worker>,
+    /// The state, while a call runs in it.
+    running: Option<Box<Worker>>,
+    /// The context of a call that has ended, for the next one to be made of. What it holds is its caller's, too, who has
+    /// this.
+    spent: Option<Arc<Context>>,
+}
 
-impl Bound for BoundFunction {
-    fn call<'a>(&'a mut self, _permit: Permit, call: Call<'a>) -> CallFuture<'a> {
-        let Self(Kept { function, worker }) = self;
-        let Call {
-            context,
-            arguments,
-            result,
-        } = call;
-        // The usual case: there is nothing to wait for before the script, and nothing to make.
-        if let Some(mut running) = worker.take() {
-            if let Some(slot) = function.pool.try_slot() {
-                match running.begin_loaded(context.callee(), arguments) {
-                    Ok(true) => {
-                        return CallFuture::from(Box::pin(Running {
-                            function,
-                            context,
-                            result,
-                            worker: Some(running),
-                            kept: worker,
-                            slot,
-                        }));
-                    }
-                    Ok(false) => {}
-                    Err(error) => return CallFuture::refused(error),
-                }
+impl BoundFunction {
+    /// Begins a call in the state at hand. False if there is none in which the chunk has run, or no free slot.
+    fn begin(&mut self, context: &Context, arguments: &mut dyn Reader) -> Result<bool, CallError> {
+        let Some(mut worker) = self.kept.worker.take() else {
+            return Ok(false);
+        };
+        let begun = if self.slot.occupy() {
+            worker.begin_loaded(context.callee_in(self.spent.take()), arguments)
+        } else {
+            Ok(false)
+        };
+        match begun {
+            Ok(true) => self.running = Some(worker),
+            Ok(false) => {
+                self.kept.worker = Some(worker);
+                self.slot.vacate();
             }
-            *worker = Some(running);
+            // The state goes, too: the call may have come halfway into it.
+            Err(_) => self.slot.vacate(),
         }
-        CallFuture::from(Box::pin(function.run_keeping(worker, context, arguments, result)))
+        begun
     }
 }
 
-/// A call of the method in the state that its execution keeps.
-struct Running<'a> {
-    function: &'a Arc<LuaFunction>,
-    context: &'a Context,
-    result: &'a mut dyn Writer,
-    /// The state, until the call has ended. If the call is dropped before that, the state is.
-    worker: Option<Box<Worker>>,
-    kept: &'a mut Option<Box<Worker>>,
-    #[expect(dead_code, reason = "held for as long as the call runs")]
-    slot: Slot<'a>,
+impl Bound for BoundFunction {
+    fn call<'a>(&'a mut self, _permit: Permit, call: Call<'a>) -> CallFuture<'a> {
+        // The usual case: there is nothing to wait for before the script, and nothing to make.
+        match self.begin(call.context, call.arguments) {
+            Ok(true) => CallFuture::lent(self, call),
+            Ok(false) => {
+                let Kept { function, worker } = &mut self.kept;
+                let Call {
+                    context,
+                    arguments,
+                    result,
+                } = call;
+                CallFuture::from(Box::pin(function.run_keeping(worker, context, arguments, result)))
+            }
+            Err(error) => CallFuture::refused(error),
+        }
+    }
 }
 
-impl Future for Running<'_> {
-    type Output = Result<(), CallError>;
-
-    fn poll(mut self: Pin<&mut Self>, waking: &mut Waking<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        let Some(worker) = &mut this.worker else {
-            return Poll::Ready(Err(CallError::internal("a call was polled after its end")));
+impl Resident for BoundFunction {
+    fn poll(&mut self, waking: &mut Waking<'_>, lent: Option<&mut Call<'_>>) -> Poll<Result<(), CallError>> {
+        let (Some(worker), Some(call)) = (&mut self.running, lent) else {
+            return Poll::Ready(Err(CallError::internal("there is no call that could be polled")));
         };
         let outcome = ready!(worker.poll_run(waking));
-        let outcome = outcome.and_then(|()| worker.conclude(this.result));
-        if let Some(worker) = this.worker.take() {
-            this.function.put_back(this.context, this.kept, worker);
+        let outcome = outcome.and_then(|()| worker.conclude(call.result));
+        if let Some(worker) = self.running.take() {
+            let Kept {
+                function,
+                worker: kept,
+            } = &mut self.kept;
+            self.spent = function.put_back(call.context, kept, worker);
+            // What its execution kept ends with the call.
+            self.spent.take_if(|context| !Context::is_spent(context));
         }
+        self.slot.vacate();
         Poll::Ready(outcome)
+    }
+
+    fn cancel(&mut self) {
+        // The state of a call that was dropped before its end is dropped.
+        if self.running.take().is_some() {
+            self.slot.vacate();
+        }
     }
 }

@@ -12,7 +12,10 @@
 //! *Non-local exits.* Lua raises errors and yields by `longjmp`. A C function here calls what can raise or yield only
 //! from its outermost frame, while no Rust value that needs dropping is alive in it; what has to survive is parked in
 //! `Core` first. Code that may hold such values uses only the part of the interface that cannot raise: type queries,
-//! raw reads, and pushes of values that need no memory. Whatever needs memory runs in a C function under `lua_pcall`.
+//! raw reads, and pushes of values that need no memory. Whatever needs memory runs in a C function under `lua_pcall`,
+//! but for a string for which there is [memory for sure](writer::push_text). What raises in making one is only that its
+//! allocator gives none, and this one does not refuse what the limit allows: without memory at all it ends the process.
+//! The collector, which takes its step after that, raises nothing: finalizers run protected, and those of scripts not at all.
 //!
 //! *Panics* do not cross Lua's frames: the Rust part of each C function runs under `catch_unwind`.
 //!

@@ -169,7 +169,7 @@ impl Worker {
     /// When an argument cannot be sent or does not fit into memory.
     pub(crate) fn begin_loaded(
         &mut self,
-        context: Context,
+        context: Arc<Context>,
         arguments: &mut dyn Reader,
     ) -> Result<bool, CallError> {
         let Some(method) = self.method else {
@@ -179,7 +179,12 @@ impl Worker {
         self.begin(method, context, arguments).map(|()| true)
     }
 
-    fn begin(&mut self, method: Kept, context: Context, arguments: &mut dyn Reader) -> Result<(), CallError> {
+    fn begin(
+        &mut self,
+        method: Kept,
+        context: impl Into<Arc<Context>>,
+        arguments: &mut dyn Reader,
+    ) -> Result<(), CallError> {
         self.vm
             .begin(method, context, arguments)
             .map_err(|error| error.context(&self.program.source.id))
@@ -211,10 +216,10 @@ impl Worker {
         self.is_clean && self.vm.is_reusable()
     }
 
-    /// Forgets the call that ended.
-    pub(crate) fn reset(&mut self) {
-        Local::of(self.vm.lua()).tasks.end();
-        self.vm.reset();
+    /// Forgets the call that ended, and gives back its context.
+    pub(crate) fn reset(&mut self) -> Option<Arc<Context>> {
+        self.vm.local().tasks.end();
+        self.vm.reset()
     }
 
     /// Makes the state as if nothing had run in it: whatever the script reached from its globals, its chunk and the

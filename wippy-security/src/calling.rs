@@ -10,7 +10,7 @@ use std::{
 use tokio::time::{Instant, Sleep, sleep_until};
 use wippy_registry::EntryId;
 
-use crate::{CallError, ErrorKind, Object, dispatcher::Function};
+use crate::{Call, CallError, ErrorKind, Object, dispatcher::Function};
 
 /// What a callee returns: the call itself, to be polled. Dropping it cancels the call.
 #[must_use = "a call need not do anything until it is polled"]
@@ -23,22 +23,36 @@ pub enum CallFuture<'a> {
     Resident(ResidentCall<'a>),
 }
 
-/// The borrow of a callee for as long as a call lives in it.
-pub struct ResidentCall<'a>(&'a mut dyn Resident);
+/// The borrow of a callee for as long as a call lives in it, and what it is lent at each poll.
+pub struct ResidentCall<'a> {
+    callee: &'a mut dyn Resident,
+    lent: Option<Call<'a>>,
+}
 
 /// A callee that has room for one call within itself.
 pub trait Resident: Send {
-    /// Polls the call. After it was ready, there is none.
-    fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<(), CallError>>;
+    /// Polls the call. After it was ready, there is none. `lent` is what the call was [begun with](CallFuture::lent), if
+    /// it does not keep that itself.
+    fn poll(
+        &mut self,
+        cx: &mut task::Context<'_>,
+        lent: Option<&mut Call<'_>>,
+    ) -> Poll<Result<(), CallError>>;
 
     /// Drops whatever is left of the call; a call that came to its end leaves nothing.
     fn cancel(&mut self);
 }
 
 impl<'a> CallFuture<'a> {
-    /// The call that `callee` has begun.
+    /// The call that `callee` has begun, and knows all about.
     pub fn resident(callee: &'a mut dyn Resident) -> Self {
-        Self::Resident(ResidentCall(callee))
+        Self::Resident(ResidentCall { callee, lent: None })
+    }
+
+    /// The call that `callee` has begun, which is lent `call` whenever it is polled.
+    pub fn lent(callee: &'a mut dyn Resident, call: Call<'a>) -> Self {
+        let lent = Some(call);
+        Self::Resident(ResidentCall { callee, lent })
     }
 
     /// A call that came to its end already.
@@ -77,7 +91,7 @@ impl Future for CallFuture<'_> {
         match self.get_mut() {
             Self::Ended(outcome) => Poll::Ready(outcome.take().unwrap_or_else(|| Err(polled_again()))),
             Self::Boxed(future) => future.as_mut().poll(cx),
-            Self::Resident(resident) => resident.0.poll(cx),
+            Self::Resident(resident) => resident.callee.poll(cx, resident.lent.as_mut()),
         }
     }
 }
@@ -89,7 +103,7 @@ fn polled_again() -> CallError {
 
 impl Drop for ResidentCall<'_> {
     fn drop(&mut self) {
-        self.0.cancel();
+        self.callee.cancel();
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -29,7 +29,7 @@ pub type Values = BTreeMap<Arc<str>, Value>;
 #[derive(Clone)]
 pub struct Context {
     shared: Arc<Shared>,
-    execution: Arc<Execution>,
+    execution: OwnExecution,
     deadline: Option<Instant>,
     depth: u32,
     within: Option<Arc<Within>>,
@@ -72,7 +72,7 @@ impl Context {
                 attachment: None,
                 trace: None,
             }),
-            execution: Arc::default(),
+            execution: OwnExecution::default(),
             deadline: None,
             depth: 0,
             within: None,
@@ -146,7 +146,7 @@ impl Context {
         shared.scope = scope.or(shared.scope);
         Self {
             shared: Arc::new(shared),
-            execution: Arc::default(),
+            execution: OwnExecution::default(),
             deadline: self.deadline.filter(|_| awaited),
             depth: if awaited { self.depth + 1 } else { 0 },
             within: self.within.clone().filter(|_| awaited),
@@ -204,7 +204,7 @@ impl Context {
     pub fn with_own_execution(&self) -> Self {
         Self {
             shared: Arc::clone(&self.shared),
-            execution: Arc::default(),
+            execution: OwnExecution::default(),
             deadline: self.deadline,
             depth: self.depth,
             within: self.within.clone(),
@@ -218,6 +218,31 @@ impl Context {
             depth: self.depth + 1,
             ..self.with_own_execution()
         }
+    }
+
+    /// What a [`callee`](Self::callee) inherits, in the memory of one whose call has ended, if there is one that is
+    /// [spent](Self::is_spent).
+    #[must_use]
+    pub fn callee_in(&self, spent: Option<Arc<Self>>) -> Arc<Self> {
+        // Nobody else can ask for the execution once it is known that nobody else has the context.
+        if let Some(mut context) = spent
+            && let Some(callee) = Arc::get_mut(&mut context)
+            && callee.execution.0.get_mut().is_none()
+        {
+            if !Arc::ptr_eq(&callee.shared, &self.shared) {
+                callee.shared = Arc::clone(&self.shared);
+            }
+            callee.deadline = self.deadline;
+            callee.depth = self.depth + 1;
+            callee.within.clone_from(&self.within);
+            return context;
+        }
+        Arc::new(self.callee())
+    }
+
+    /// Whether nobody else has it now, and nobody ever asked for its execution, so that there is nothing that ends with it.
+    pub fn is_spent(this: &Arc<Self>) -> bool {
+        Arc::strong_count(this) == 1 && this.execution.0.get().is_none()
     }
 
     /// For what a call that runs in `pool` calls: it waits for that, and keeps its place meanwhile.
@@ -300,7 +325,7 @@ impl Context {
 
     /// The execution that makes the calls.
     pub fn execution(&self) -> &Arc<Execution> {
-        &self.execution
+        self.execution.get()
     }
 }
 
@@ -311,6 +336,23 @@ impl fmt::Debug for Context {
             .field("deadline", &self.deadline)
             .field("depth", &self.depth)
             .finish_non_exhaustive()
+    }
+}
+
+/// The execution of a context, made when somebody first asks for it: most calls keep nothing for others.
+#[derive(Default)]
+struct OwnExecution(OnceLock<Arc<Execution>>);
+
+impl OwnExecution {
+    fn get(&self) -> &Arc<Execution> {
+        self.0.get_or_init(Arc::default)
+    }
+}
+
+impl Clone for OwnExecution {
+    /// Both are the same execution, so it has to be made now.
+    fn clone(&self) -> Self {
+        Self(OnceLock::from(Arc::clone(self.get())))
     }
 }
 

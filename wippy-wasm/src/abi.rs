@@ -7,7 +7,7 @@
 //!
 //! # Safety
 //!
-//! This is the crate's only module with `unsafe` code. Four things need it, and this is why each is sound:
+//! This is the crate's only module with `unsafe` code. Five things need it, and this is why each is sound:
 //!
 //! * **Implementing `ComponentType`, `Lower` and `Lift`.** `Arguments::Lower` is sixteen core values, the most that
 //!   the ABI ever passes directly, so wasmtime always takes the direct branch and hands over room for all of them;
@@ -22,6 +22,9 @@
 //!   inside the future that owns what they point at, and that is `Send` because cursors are.
 //! * **The guest's memory while arguments are lowered.** Its address is looked up once and kept until the guest next runs,
 //!   which in lowering is when its allocator is called; nothing else can make a memory move or grow.
+//! * **The guest's memory while it waits.** [`Passed`] arguments of host functions stay where the guest has them. Such a function
+//!   has the store until it returns, and neither keeps them nor runs the guest; what is read of them borrows the store. As
+//!   types they are what the ABI says a string and a list are.
 //!
 //! Everything that a guest controls – pointers, lengths, discriminants, alignment, encodings, return values of its
 //! allocator – is checked before it is used, by slices with checked ranges; there is no unchecked memory access.
@@ -35,6 +38,7 @@ pub(crate) mod flow;
 mod guarded;
 mod lift;
 mod lower;
+mod passed;
 mod phases;
 mod place;
 
@@ -59,6 +63,7 @@ use wippy_wit::{MAX_FLAT_PARAMS, Reader, Value, Writer};
 
 pub(crate) use self::{
     guarded::Guarded,
+    passed::Passed,
     place::{Place, Surroundings},
 };
 use self::{

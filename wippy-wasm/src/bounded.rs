@@ -1,18 +1,48 @@
 //! Which functions of a component end by themselves within a few thousand instructions, whatever they are given.
 //!
 //! Such a function need not be able to be interrupted, so it can run without a stack of its own, which is half of what a
-//! small call costs. The proof is simple on purpose: the function and all it calls have no loop, no recursion, no call
-//! whose target is not known, and no instruction that takes longer the larger its operands are.
+//! small call costs. The proof is simple on purpose: the function and all it calls have no loop, no recursion and no call
+//! whose target is not known. Instructions that take longer the larger their operands are count as many: the engine could not
+//! interrupt one of them anywhere.
+//!
+//! The arguments that are in memory of their own belong to a call: the guest's allocator makes room for each of them.
 //!
 //! [`assembly`] says which core functions an exported function runs, and [`code`] what those run.
 
 mod assembly;
 mod code;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-/// Functions, each by the name of the interface that exports it, if one does, and its own.
-pub(crate) type Names = BTreeSet<(Option<String>, String)>;
+/// So many instructions are few. Each of them may be the first to touch a page of memory, which takes a microsecond. What
+/// is given to calls and blocks, and what they give, counts like instructions: each of these values may have a place on the
+/// stack, which is that of whoever calls.
+const COST_MAX: u32 = 4_096;
+
+/// Functions that are bounded, each by the name of the interface that exports it, if one does, and its own.
+pub(crate) type Names = BTreeMap<(Option<String>, String), Cost>;
+
+/// The most that a bounded function takes, in instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cost {
+    /// A call, but for making room for its arguments.
+    pub(crate) call: u32,
+    /// Making room for one of them; none if that is not bounded.
+    pub(crate) allocation: Option<u32>,
+}
+
+impl Cost {
+    /// Whether a call with so many arguments in memory of their own takes few instructions.
+    pub(crate) fn is_small(self, arguments: u32) -> bool {
+        let allocations = match arguments {
+            0 => Some(0),
+            _ => self.allocation.and_then(|cost| cost.checked_mul(arguments)),
+        };
+        allocations
+            .and_then(|cost| cost.checked_add(self.call))
+            .is_some_and(|cost| cost <= COST_MAX)
+    }
+}
 
 /// The functions that `component` exports, by itself or in an interface, and that are bounded. A component that is put
 /// together in a way that is not understood here has none.

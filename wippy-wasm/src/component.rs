@@ -10,6 +10,7 @@ use wippy_wit::{Kind, MAX_FLAT_PARAMS, Node, Plan};
 
 use crate::{
     Error,
+    bounded::Cost,
     engine::Purpose,
     exports::{ExportedFunction, Surface},
     facts::Facts,
@@ -53,8 +54,8 @@ pub(crate) struct Method {
     pub(crate) index: ComponentExportIndex,
     plan: OnceLock<Plan>,
     has_resources: OnceLock<bool>,
-    /// Whether what it runs in the guest ends by itself within a few thousand instructions.
-    is_bounded: bool,
+    /// What it runs in the guest, if that is bounded.
+    cost: Option<Cost>,
     ends_at_once: OnceLock<bool>,
     is_concurrent: bool,
     pub(crate) param_handles: HandleTypes,
@@ -75,7 +76,9 @@ impl Component {
         let method = |function: &ExportedFunction| {
             let interface = function.interface.as_deref().map(str::to_owned);
             Ok(Arc::new(Method {
-                is_bounded: bounded.contains(&(interface, function.signature.name.to_string())),
+                cost: bounded
+                    .get(&(interface, function.signature.name.to_string()))
+                    .copied(),
                 ends_at_once: OnceLock::new(),
                 index: export_index(&compiled, function)?,
                 function: function.clone(),
@@ -180,17 +183,17 @@ impl Method {
             .get_or_init(|| Plan::new(self.function.signature.clone()))
     }
 
-    /// Whether a call of it ends by itself within a few thousand instructions. Lowering an argument that is in memory of
-    /// its own would run the guest's allocator, about which nothing is known. Handles of resources only go from one of the
-    /// engine's tables to another, or are lent by a mark there: destructors run when somebody drops a resource, which is
-    /// not bounded in the guest and not a part of the call in the host.
+    /// Whether a call of it ends by itself within a few thousand instructions, those included that the guest's allocator
+    /// takes for arguments in memory of their own. Handles of resources only go from one of the engine's tables to another, or
+    /// are lent by a mark there: destructors run when somebody drops a resource, which is not bounded in the guest and not
+    /// a part of the call in the host.
     pub(crate) fn ends_at_once(&self) -> bool {
         *self.ends_at_once.get_or_init(|| {
             let plan = self.plan();
-            self.is_bounded
-                && !self.is_concurrent
-                && plan.params_flat <= MAX_FLAT_PARAMS
-                && !plan.params.iter().any(|param| param.node.has_sequences())
+            let mut params = plan.params.iter();
+            let sequences = params.try_fold(0_u32, |sum, param| sum.checked_add(param.node.sequences()?));
+            let is_small = |cost: Cost| sequences.is_some_and(|sequences| cost.is_small(sequences));
+            !self.is_concurrent && plan.params_flat <= MAX_FLAT_PARAMS && self.cost.is_some_and(is_small)
         })
     }
 

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use wasmtime::component::ResourceAny;
 use wippy_registry::EntryId;
 use wippy_security::{Call, CallError, CallFuture, Context, Handle, Object, Permit};
-use wippy_wit::{Datum, Kind, Node, Plan, Reader, Value};
+use wippy_wit::{Datum, Kind, Node, Plan, Reader, Step, Value};
 
 use crate::{
     abi::{Guarded, Place},
@@ -255,7 +255,7 @@ impl Subject {
         let params = self.method.plan().params.iter();
         let params = params.skip(usize::from(self.receiver.is_some()));
         for (index, param) in params.enumerate().take(given) {
-            if let Some(scalar) = arguments.step_index(index)? {
+            if let Step::Scalar(scalar) = arguments.step_index(index)? {
                 if wippy_wit::accept::plain(&param.node.kind, scalar).is_some() {
                     continue;
                 }

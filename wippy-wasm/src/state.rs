@@ -5,11 +5,11 @@ use std::sync::Arc;
 use wasmtime::{Store, UpdateDeadline, component::ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
-use wippy_security::{Binding, CallError, Context, Mailbox};
+use wippy_security::{CallError, Context, Mailbox};
 
 use crate::{
-    census::Census, deadline::Deadline, error_contexts::ErrorContexts, http::Http, limits::Meter,
-    module::Module, output::Journal,
+    census::Census, deadline::Deadline, error_contexts::ErrorContexts, hosts::Callee, http::Http,
+    limits::Meter, module::Module, output::Journal,
 };
 
 /// What the host keeps for one instance. Nothing in it outlives the instance.
@@ -17,8 +17,9 @@ pub(crate) struct GuestState {
     pub(crate) meter: Meter,
     /// The context of the call that is running; guests reach others only through it.
     pub(crate) context: Option<Context>,
-    /// Functions that the guest called, by the names that it has for them, with what is kept for calling them again.
-    pub(crate) callees: Vec<(Box<str>, Binding)>,
+    /// Functions that the guest called, with what is kept for calling them again.
+    #[expect(clippy::vec_box, reason = "each goes along with a call and comes back")]
+    pub(crate) callees: Vec<Box<Callee>>,
     /// What a process receives from; functions have none.
     pub(crate) mailbox: Option<Mailbox>,
     /// When the running call must be over, and which limit says so.
@@ -103,14 +104,17 @@ impl GuestState {
         if let Some(http) = &mut self.http {
             http.outgoing.context.clone_from(&context);
         }
-        self.context = context;
+        // Most guests call nobody, so there is none, and was none.
+        if context.is_some() || self.context.is_some() {
+            self.context = context;
+        }
         self.is_outward = false;
     }
 
     /// Gives up what is kept for calling others: the next call is for somebody else.
     pub(crate) fn release_callees(&mut self) {
-        for (_, binding) in &mut self.callees {
-            binding.release();
+        for callee in &mut self.callees {
+            callee.release();
         }
     }
 }

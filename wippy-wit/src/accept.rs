@@ -184,10 +184,28 @@ pub fn string<'a>(datum: &Datum<'a>) -> Result<&'a str, Error> {
 /// As for [`string`].
 pub fn utf8<'a>(datum: &Datum<'a>) -> Result<&'a [u8], Error> {
     match *datum {
-        // Most strings are, which takes a fraction of the time to find out.
-        Datum::String(bytes) if bytes.is_ascii() => Ok(bytes),
+        Datum::String(bytes) if is_ascii(bytes) => Ok(bytes),
         _ => string(datum).map(str::as_bytes),
     }
+}
+
+/// Whether `bytes` are UTF-8.
+pub fn is_utf8(bytes: &[u8]) -> bool {
+    is_ascii(bytes) || std::str::from_utf8(bytes).is_ok()
+}
+
+/// Whether `bytes` are ASCII. Most strings are, and this takes a fraction of the time that it takes to find UTF-8 in order; for
+/// a hundred bytes also of what the standard library's takes, as it looks at more of them in one step.
+#[inline]
+fn is_ascii(bytes: &[u8]) -> bool {
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let (words, rest) = bytes.as_chunks::<8>();
+    let (blocks, words) = words.as_chunks::<4>();
+    let word = |bytes: &[u8; 8]| u64::from_ne_bytes(*bytes);
+    let block = |[a, b, c, d]: &[[u8; 8]; 4]| word(a) | word(b) | word(c) | word(d);
+    blocks.iter().all(|bytes| block(bytes) & HIGH == 0)
+        && words.iter().fold(0, |all, bytes| all | word(bytes)) & HIGH == 0
+        && rest.iter().fold(0, |all, byte| all | byte) < 0x80
 }
 
 fn text<'a>(bytes: &'a [u8], wanted: &str) -> Result<&'a str, Error> {

@@ -156,6 +156,46 @@ impl From<Scalar> for Datum<'_> {
     }
 }
 
+/// Where a step of a cursor led.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Step<'a> {
+    /// To a scalar: the cursor did not move, and there is nothing to leave.
+    Scalar(Scalar),
+    /// To a string, on which the cursor stands now.
+    Text(&'a [u8]),
+    /// To something, which may be a string, too, on which the cursor stands now.
+    Other,
+}
+
+/// A value that is written in one go.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Atom<'a> {
+    /// A boolean.
+    Boolean(bool),
+    /// A signed integer.
+    Integer(i64),
+    /// An unsigned integer, beyond the range of signed ones or not.
+    Unsigned(u64),
+    /// A float.
+    Float(f64),
+    /// A string of bytes.
+    Text(&'a [u8]),
+}
+
+impl Atom<'_> {
+    /// Writes it.
+    #[inline]
+    pub fn write(self, writer: &mut (impl Writer + ?Sized)) {
+        match self {
+            Self::Boolean(value) => writer.boolean(value),
+            Self::Integer(value) => writer.integer(value),
+            Self::Unsigned(value) => writer.unsigned(value),
+            Self::Float(value) => writer.float(value),
+            Self::Text(text) => writer.string(text),
+        }
+    }
+}
+
 /// Walks a value. The cursor starts on the argument list, which behaves like an array of the arguments.
 ///
 /// Every successful `enter_*` is matched by one [`leave`](Reader::leave). After an error the cursor's place is
@@ -190,21 +230,21 @@ pub trait Reader: Send {
     fn enter_key(&mut self, key: &Key) -> Result<(), Error>;
 
     /// As [`enter_index`](Self::enter_index), but if a scalar is there, the cursor need not move: then that is the answer,
-    /// and there is nothing to leave. Nil is always an answer.
+    /// and there is nothing to leave. Nil is always an answer. After any other answer it has moved.
     ///
     /// # Errors
     /// As there.
-    fn step_index(&mut self, index: usize) -> Result<Option<Scalar>, Error> {
+    fn step_index(&mut self, index: usize) -> Result<Step<'_>, Error> {
         self.enter_index(index)?;
         Ok(leave_nil(self))
     }
 
     /// As [`enter_key`](Self::enter_key), but if a scalar is there, the cursor need not move: then that is the answer, and
-    /// there is nothing to leave. Nil is always an answer.
+    /// there is nothing to leave. Nil is always an answer. After any other answer it has moved.
     ///
     /// # Errors
     /// As there.
-    fn step_key(&mut self, key: &Key) -> Result<Option<Scalar>, Error> {
+    fn step_key(&mut self, key: &Key) -> Result<Step<'_>, Error> {
         self.enter_key(key)?;
         Ok(leave_nil(self))
     }
@@ -228,11 +268,13 @@ pub trait Reader: Send {
 }
 
 /// Goes back from nil.
-fn leave_nil(reader: &mut (impl Reader + ?Sized)) -> Option<Scalar> {
-    reader.is_nil().then(|| {
+fn leave_nil<'a>(reader: &mut (impl Reader + ?Sized)) -> Step<'a> {
+    if reader.is_nil() {
         reader.leave();
-        Scalar::Nil
-    })
+        Step::Scalar(Scalar::Nil)
+    } else {
+        Step::Other
+    }
 }
 
 /// Why a value could not be written.
@@ -282,6 +324,11 @@ pub trait Writer: Send {
     fn key(&mut self, _key: &Key) {}
     /// Puts the value just written under `key`, of which [`key`](Self::key) spoke.
     fn put(&mut self, key: &Key) {
+        self.set_key(key);
+    }
+    /// Puts `atom` under `key` of the table just begun, or last put into.
+    fn field(&mut self, key: &Key, atom: Atom<'_>) {
+        atom.write(self);
         self.set_key(key);
     }
     /// Puts the value just written under the key written just before it, into the table below both.

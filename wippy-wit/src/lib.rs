@@ -53,7 +53,7 @@ mod types;
 mod value;
 pub mod wave;
 
-pub use cursor::{Datum, Foreign, Key, Reader, Scalar, ScopeBody, WriteError, Writer, copy};
+pub use cursor::{Atom, Datum, Foreign, Key, Reader, Scalar, ScopeBody, Step, WriteError, Writer, copy};
 pub use document::Document;
 pub use error::{Error, Segment};
 pub use plan::{

@@ -334,9 +334,27 @@ impl Node {
         self.holds(&|kind| matches!(kind, Kind::ErrorContext))
     }
 
-    /// Whether a value of this type, or a part of it, is in memory of its own: a string, a list or a map.
-    pub fn has_sequences(&self) -> bool {
-        self.holds(&|kind| matches!(kind, Kind::String | Kind::Bytes | Kind::List(_) | Kind::Map(_)))
+    /// How many parts a value of this type has at most that are in memory of their own: strings, lists and maps. None if
+    /// there is no bound, as for a list of strings.
+    pub fn sequences(&self) -> Option<u32> {
+        /// Of one of several nodes.
+        fn most<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Option<u32> {
+            let mut nodes = nodes.into_iter();
+            nodes.try_fold(0, |most: u32, node| Some(most.max(node.sequences()?)))
+        }
+        match &self.kind {
+            Kind::String | Kind::Bytes => Some(1),
+            Kind::List(node) => (node.sequences() == Some(0)).then_some(1),
+            Kind::Map(entry) => (most([&entry.key, &entry.value]) == Some(0)).then_some(1),
+            Kind::FixedList(node, length) => node.sequences()?.checked_mul(*length),
+            Kind::Option { some, .. } => some.sequences(),
+            Kind::Record(fields) | Kind::Tuple(fields) => fields
+                .iter()
+                .try_fold(0_u32, |sum, field| sum.checked_add(field.node.sequences()?)),
+            Kind::Result { ok, err, .. } => most([ok, err].into_iter().flatten().map(|node| &**node)),
+            Kind::Variant { cases, .. } => most(cases.iter().filter_map(|case| case.payload.as_ref())),
+            _ => Some(0),
+        }
     }
 
     /// Whether a value of this type holds handles of resources, or will, in values that come later.

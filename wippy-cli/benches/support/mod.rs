@@ -107,6 +107,10 @@ function loops.echo_string(n)
     for _ = 1, n do funcs.call("bench:echo_string", text) end
 end
 
+function loops.greet(n)
+    for _ = 1, n do funcs.call("bench:greet", text) end
+end
+
 function loops.echo_bytes(n)
     for _ = 1, n do funcs.call("bench:echo_bytes", bytes) end
 end
@@ -139,6 +143,7 @@ const MODULES: &[(&str, &str, &str, &[&str])] = &[
     ("bench:sum", "bench", "sum", &[]),
     ("bench:div", "bench", "div", &[]),
     ("bench:echo_string", "bench", "echo_string", &[]),
+    ("bench:greet", "greet", "greet", &[]),
     ("bench:echo_bytes", "bench", "echo_bytes", &[]),
     ("bench:echo_users", "bench", "echo_users", &[]),
     ("bench:relay", "bench-import", "relay", &["funcs"]),
@@ -343,7 +348,11 @@ pub struct Typed<'a> {
 impl<'a> Typed<'a> {
     pub fn new(rig: &'a Rig, name: &str) -> Self {
         let engine = bare_engine(8);
-        let binary = if name == "import" { "bench-import" } else { "bench" };
+        let binary = match name {
+            "import" => "bench-import",
+            "greet" => "greet",
+            _ => "bench",
+        };
         let component = Component::from_file(&engine, fixtures::wasm(binary)).unwrap();
         let mut store = Store::new(&engine, ());
         store.set_epoch_deadline(1 << 40);
@@ -415,6 +424,7 @@ impl<'a> Typed<'a> {
                 })
             }
             "echo_string" => calls!("echo-string", (&str,), (String,), (text.as_str(),)),
+            "greet" => calls!("greet", (&str,), (String,), (text.as_str(),)),
             "echo_bytes" => calls!("echo-bytes", (&[u8],), (Vec<u8>,), (bytes.as_slice(),)),
             // A list that is looked at lazily, and never is: only lowering is paid for.
             "lower_users" => {

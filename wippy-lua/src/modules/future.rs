@@ -110,6 +110,9 @@ impl Tasks {
 
     /// Cancels what still runs.
     pub(crate) fn end(&self) {
+        if !self.had_any.load(Ordering::Relaxed) {
+            return;
+        }
         for task in self
             .running
             .lock()

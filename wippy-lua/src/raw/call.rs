@@ -315,11 +315,10 @@ fn begin(l: *mut lua_State, core: &Core, index: i64) -> Progress {
             FramePointer::new(Target::Function(index, binding))
         })
     });
-    let Some(pointer) = pointer else {
-        park_error(core, no_context());
-        return Progress::Error;
-    };
-    start(l, core, pointer)
+    match pointer {
+        Some(pointer) => start(l, core, pointer),
+        None => failed(core, no_context()),
+    }
 }
 
 /// Begins the call that the frame's target says, with the arguments after the first, and polls it once. The second
@@ -330,7 +329,7 @@ fn start(l: *mut lua_State, core: &Core, pointer: FramePointer) -> Progress {
     let begun = match context {
         // SAFETY: the frame is ours alone and its parts are unborrowed. It outlives the call, which is dropped first
         // whenever the frame is dropped or used again, so the call may hold on to them. The context is the core's as
-        // long as Lua runs; before that ends the call has ended, or shares it: see `poll_once`.
+        // long as Lua runs; before that ends the call has ended, or shares it: see `park`.
         Some(context) => unsafe {
             let context = &*context;
             let arguments = ffi::lua_gettop(l) - 1;
@@ -350,85 +349,104 @@ fn start(l: *mut lua_State, core: &Core, pointer: FramePointer) -> Progress {
         },
         None => Err(no_context()),
     };
-    match begun {
-        // SAFETY: the frame is ours, and its earlier call has ended.
-        Ok(mut calling) => unsafe {
-            if let Some(outcome) = calling.try_outcome() {
-                (*frame).outcome = Some(outcome);
-                drop(calling);
-                return settle(l, core, pointer);
-            }
-            (*frame).calling = Some(calling);
-        },
+    let mut calling = match begun {
+        Ok(calling) => calling,
         Err(error) => {
-            park_error(core, error);
             recycle(core, pointer);
-            return Progress::Error;
+            return failed(core, error);
+        }
+    };
+    let outcome = match calling.try_outcome() {
+        Some(outcome) => Poll::Ready(outcome),
+        // SAFETY: `l` runs.
+        None => unsafe { poll_once(l, core, &mut calling) },
+    };
+    match outcome {
+        Poll::Ready(outcome) => {
+            drop(calling);
+            settle(l, core, pointer, outcome)
+        }
+        Poll::Pending => {
+            // SAFETY: the frame is ours, and its earlier call has ended.
+            unsafe { (*frame).calling = Some(calling) };
+            park(l, core, pointer)
         }
     }
-    poll_once(l, core, pointer)
 }
 
-fn poll_once(l: *mut lua_State, core: &Core, mut pointer: FramePointer) -> Progress {
+fn failed(core: &Core, error: CallError) -> Progress {
+    park_error(core, error);
+    Progress::Error
+}
+
+/// Polls a call that has begun.
+///
+/// # Safety
+/// `l` is a running thread of the state.
+unsafe fn poll_once(
+    l: *mut lua_State,
+    core: &Core,
+    calling: &mut Calling<'_>,
+) -> Poll<Result<(), CallError>> {
     let waker = core.waker.get();
     if waker.is_null() {
-        park_error(core, no_context());
-        return Progress::Error;
+        return Poll::Ready(Err(no_context()));
     }
     // SAFETY: the driver set the waker for as long as Lua runs.
     let waker = unsafe { &*waker };
-    // SAFETY: `l` runs.
-    let can_suspend = || unsafe { core.can_suspend(l) };
-    let polled = if stack::is_deep() && can_suspend() {
+    // SAFETY: by the caller.
+    if stack::is_deep() && unsafe { core.can_suspend(l) } {
         // Calls that answer at once nest on the native stack. Before that becomes deep, the driver polls instead,
         // after everything here has returned to it.
         waker.wake_by_ref();
-        Poll::Pending
-    } else {
-        pointer.poll(&mut Waking::from_waker(waker))
-    };
-    match polled {
-        Poll::Ready(()) => settle(l, core, pointer),
-        Poll::Pending if can_suspend() => {
-            // SAFETY: the call does not run, so nobody else uses the writer now; `l` has its minimum of free slots.
-            unsafe {
-                let frame = pointer.0.as_ptr();
-                // Others may begin an invocation of their own before this one is over.
-                (*frame).context.clone_from(&core.context.borrow());
-                let free = ffi::lua_checkstack(l, 1) != 0;
-                (*frame).moved = free && (*frame).writer.detach(l);
-            }
-            *core.handoff.borrow_mut() = Some(Parked::Call(pointer));
-            Progress::Pending
-        }
-        Poll::Pending => {
-            let message = "a call cannot wait here: a function written in C is on the stack";
-            park_error(core, CallError::invalid(message));
-            recycle(core, pointer);
-            Progress::Error
-        }
+        return Poll::Pending;
     }
+    Pin::new(calling).poll(&mut Waking::from_waker(waker))
+}
+
+/// Hands a frame whose call has to wait to the driver.
+fn park(l: *mut lua_State, core: &Core, pointer: FramePointer) -> Progress {
+    // SAFETY: `l` runs.
+    if unsafe { !core.can_suspend(l) } {
+        recycle(core, pointer);
+        let message = "a call cannot wait here: a function written in C is on the stack";
+        return failed(core, CallError::invalid(message));
+    }
+    // SAFETY: the call does not run, so nobody else uses the writer now; `l` has its minimum of free slots.
+    unsafe {
+        let frame = pointer.0.as_ptr();
+        // Others may begin an invocation of their own before this one is over.
+        (*frame).context.clone_from(&core.context.borrow());
+        let free = ffi::lua_checkstack(l, 1) != 0;
+        (*frame).moved = free && (*frame).writer.detach(l);
+    }
+    *core.handoff.borrow_mut() = Some(Parked::Call(pointer));
+    Progress::Pending
 }
 
 /// A call that had to wait has been answered.
 fn end(l: *mut lua_State, core: &Core) -> Progress {
     match core.handoff.borrow_mut().take() {
-        Some(Parked::Call(pointer)) => settle(l, core, pointer),
-        Some(Parked::Future(_) | Parked::Wait(_)) | None => {
-            park_error(core, no_context());
-            Progress::Error
+        Some(Parked::Call(pointer)) => {
+            // SAFETY: the call is dropped, so the frame is ours alone.
+            let outcome = unsafe { (*pointer.0.as_ptr()).outcome.take() };
+            settle(l, core, pointer, outcome.unwrap_or_else(|| Err(no_context())))
         }
+        Some(Parked::Future(_) | Parked::Wait(_)) | None => failed(core, no_context()),
     }
 }
 
 /// Puts the value of an answered call at the top of the caller's stack, or where [`finish`] finds it.
-fn settle(l: *mut lua_State, core: &Core, pointer: FramePointer) -> Progress {
+fn settle(l: *mut lua_State, core: &Core, pointer: FramePointer, outcome: Result<(), CallError>) -> Progress {
     // SAFETY: the call is dropped, so the frame is ours alone. `l` runs the frame that the arguments belong to, which has
     // its minimum of free slots once the reader has left what it entered.
     let progress = unsafe {
         let frame = &mut *pointer.0.as_ptr();
-        match frame.outcome.take().unwrap_or_else(|| Err(no_context())) {
-            Ok(()) if frame.moved => Ok(Progress::Value),
+        match outcome {
+            Ok(()) if frame.moved => {
+                frame.writer.discard();
+                Ok(Progress::Value)
+            }
             Ok(()) => match frame.writer.text() {
                 Some(text) => {
                     core.text.set(text);
@@ -440,26 +458,35 @@ fn settle(l: *mut lua_State, core: &Core, pointer: FramePointer) -> Progress {
                     .map(|()| Progress::Value)
                     .map_err(CallError::from),
             },
-            Err(error) => Err(error),
+            Err(error) => {
+                frame.writer.discard();
+                Err(error)
+            }
         }
     };
-    recycle(core, pointer);
-    progress.unwrap_or_else(|error| {
-        park_error(core, error);
-        Progress::Error
-    })
+    put_back(core, pointer);
+    progress.unwrap_or_else(|error| failed(core, error))
 }
 
 /// Ends whatever `pointer` still does and keeps the frame for the callee's next call.
 fn recycle(core: &Core, pointer: FramePointer) {
     // SAFETY: the frame is ours; the call that borrows from it is dropped before the rest of it is used.
-    let callee = unsafe {
+    unsafe {
         let frame = pointer.0.as_ptr();
         (&raw mut (*frame).calling).replace(None);
-        (*frame).reader.clear();
         (*frame).writer.discard();
-        (*frame).context = None;
-        match &mut (*frame).target {
+    }
+    put_back(core, pointer);
+}
+
+/// Keeps a frame whose call has ended, and whose value is taken or discarded, for the callee's next call.
+fn put_back(core: &Core, pointer: FramePointer) {
+    // SAFETY: the frame is ours, and no call borrows from it.
+    let callee = unsafe {
+        let frame = &mut *pointer.0.as_ptr();
+        frame.reader.clear();
+        frame.context = None;
+        match &mut frame.target {
             Target::Function(callee, _) => Some(*callee),
             Target::Method(target) => {
                 *target = None;

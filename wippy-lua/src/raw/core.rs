@@ -136,6 +136,8 @@ pub(super) struct Core {
     pub lazy: Cell<*const std::ffi::c_void>,
     /// What belongs to the state.
     pub local: Arc<Local>,
+    /// The memory that the state may have, in bytes; 0 for any.
+    pub memory_limit: usize,
     /// Instructions between two looks at the clock.
     pub budget: c_int,
 }
@@ -171,6 +173,7 @@ impl Core {
             guarded: RefCell::default(),
             metatables: KnownMetatables::new(metatables),
             lazy: Cell::new(ptr::null()),
+            memory_limit: local.program.config.memory_limit,
             local,
             budget: c_int::try_from(budget.max(100)).unwrap_or(c_int::MAX),
         }

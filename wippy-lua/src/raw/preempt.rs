@@ -46,7 +46,12 @@ thread_local! {
 /// Says that `l` runs from now on, and gives what ran before. Null for nothing.
 pub(super) fn switch(l: *mut lua_State) -> *mut lua_State {
     compiler_fence(Ordering::SeqCst);
-    let before = RUNNING.with(|running| running.swap(l, Ordering::Relaxed));
+    // Only this thread writes to it, so this need not be one step, which would cost more than both.
+    let before = RUNNING.with(|running| {
+        let before = running.load(Ordering::Relaxed);
+        running.store(l, Ordering::Relaxed);
+        before
+    });
     compiler_fence(Ordering::SeqCst);
     before
 }

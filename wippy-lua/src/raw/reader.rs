@@ -3,7 +3,7 @@
 use std::{ffi::c_int, ptr, slice, sync::Arc};
 
 use mlua::ffi::{self, lua_State};
-use wippy_wit::{Datum, Error, Foreign, Key, Reader, Scalar, accept::CHANNEL};
+use wippy_wit::{Datum, Error, Foreign, Key, Reader, Scalar, Step, accept::CHANNEL};
 
 use super::{channel, core::Core, object, writer};
 
@@ -170,16 +170,19 @@ impl LuaReader {
     /// # Safety
     /// Something of that `kind` was.
     #[inline]
-    unsafe fn stepped(&mut self, kind: c_int) -> Option<Scalar> {
+    unsafe fn stepped(&mut self, kind: c_int) -> Step<'_> {
         // SAFETY: by the caller.
         unsafe {
-            let scalar = scalar(self.l, -1, kind);
-            if scalar.is_some() {
+            if let Some(scalar) = scalar(self.l, -1, kind) {
                 ffi::lua_settop(self.l, -2);
-            } else {
-                self.entered(Shape::Value, kind);
+                return Step::Scalar(scalar);
             }
-            scalar
+            self.entered(Shape::Value, kind);
+            if kind == ffi::LUA_TSTRING {
+                Step::Text(text(self.l, -1))
+            } else {
+                Step::Other
+            }
         }
     }
 
@@ -289,19 +292,23 @@ impl Reader for LuaReader {
         Ok(())
     }
 
-    fn step_index(&mut self, index: usize) -> Result<Option<Scalar>, Error> {
+    fn step_index(&mut self, index: usize) -> Result<Step<'_>, Error> {
         // SAFETY: the argument is there, and asking for it does not raise; there is room for a slot.
         unsafe {
             if let Some(argument) = self.argument(index) {
                 let kind = ffi::lua_type(self.l, argument);
-                let scalar = scalar(self.l, argument, kind);
-                if scalar.is_none() {
-                    self.enter_index(index)?;
+                if let Some(scalar) = scalar(self.l, argument, kind) {
+                    return Ok(Step::Scalar(scalar));
                 }
-                return Ok(scalar);
+                if kind == ffi::LUA_TSTRING {
+                    self.standing = Standing::Argument(argument, kind);
+                    return Ok(Step::Text(text(self.l, argument)));
+                }
+                self.enter_index(index)?;
+                return Ok(Step::Other);
             }
             let Some(table) = self.table() else {
-                return Ok(Some(Scalar::Nil));
+                return Ok(Step::Scalar(Scalar::Nil));
             };
             self.reserve()?;
             let index = i64::try_from(index).unwrap_or(i64::MAX).saturating_add(1);
@@ -310,9 +317,9 @@ impl Reader for LuaReader {
         }
     }
 
-    fn step_key(&mut self, key: &Key) -> Result<Option<Scalar>, Error> {
+    fn step_key(&mut self, key: &Key) -> Result<Step<'_>, Error> {
         let Some(table) = self.table() else {
-            return Ok(Some(Scalar::Nil));
+            return Ok(Step::Scalar(Scalar::Nil));
         };
         self.reserve()?;
         // SAFETY: there is room, and none of these raise: a missing key string is made under protection.
@@ -461,6 +468,20 @@ unsafe fn scalar(l: *mut lua_State, index: c_int, kind: c_int) -> Option<Scalar>
     }
 }
 
+/// The string at `index`.
+///
+/// # Safety
+/// One is there, and stays there for `'a`.
+#[inline]
+pub(super) unsafe fn text<'a>(l: *mut lua_State, index: c_int) -> &'a [u8] {
+    let mut len = 0;
+    // SAFETY: a string is given as it is, with the length that it has.
+    unsafe {
+        let text = ffi::lua_tolstring(l, index, &raw mut len);
+        slice::from_raw_parts(text.cast(), len)
+    }
+}
+
 /// What stands at `index`.
 ///
 /// # Safety
@@ -473,11 +494,7 @@ unsafe fn datum<'a>(l: *mut lua_State, index: c_int, kind: c_int, core: &Core) -
             return scalar.into();
         }
         match kind {
-            ffi::LUA_TSTRING => {
-                let mut len = 0;
-                let text = ffi::lua_tolstring(l, index, &raw mut len);
-                Datum::String(slice::from_raw_parts(text.cast(), len))
-            }
+            ffi::LUA_TSTRING => Datum::String(text(l, index)),
             ffi::LUA_TTABLE => Datum::Table,
             ffi::LUA_TUSERDATA => match object::kind(l, index, core) {
                 Some(object::Kind::Foreign) => {

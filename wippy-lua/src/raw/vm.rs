@@ -27,9 +27,9 @@ use super::{
     lazy,
     object::{self, Metatables},
     preempt,
-    reader::LuaReader,
+    reader::{LuaReader, text},
     schedule::{Ready, TaskWaker},
-    writer::{LuaWriter, keys_address, push_value},
+    writer::{LuaWriter, keys_address, push_text, push_value},
 };
 
 /// A Lua state with the driver of its coroutines.
@@ -153,6 +153,11 @@ impl Vm {
         &self.lua
     }
 
+    /// What belongs to the state.
+    pub(crate) fn local(&self) -> &Local {
+        &self.core.local
+    }
+
     /// Keeps `function` for [`begin`](Self::begin).
     ///
     /// # Errors
@@ -216,7 +221,7 @@ impl Vm {
     pub(crate) fn begin(
         &mut self,
         function: Kept,
-        context: Context,
+        context: impl Into<Arc<Context>>,
         arguments: &mut dyn Reader,
     ) -> Result<(), CallError> {
         let thread = self.main.thread;
@@ -243,8 +248,9 @@ impl Vm {
             }
         }
         self.main.arguments = count;
+        let context = context.into();
         self.core.deadline.set(context.deadline());
-        *self.core.context.borrow_mut() = Some(Arc::new(context));
+        *self.core.context.borrow_mut() = Some(context);
         Ok(())
     }
 
@@ -429,9 +435,9 @@ impl Vm {
             && !self.core.terminated.get()
     }
 
-    /// Makes the state ready for another invocation.
-    pub(crate) fn reset(&mut self) {
-        *self.core.context.borrow_mut() = None;
+    /// Makes the state ready for another invocation. Gives back the context of the one that ended.
+    pub(crate) fn reset(&mut self) -> Option<Arc<Context>> {
+        let context = self.core.context.take();
         self.core.deadline.set(None);
         close_pumps(&self.core);
         for callee in &mut *self.core.callees.borrow_mut() {
@@ -441,6 +447,7 @@ impl Vm {
         }
         // SAFETY: the main coroutine has ended and holds only what it returned.
         unsafe { ffi::lua_settop(self.main.thread, 0) };
+        context
     }
 
     /// Gives up what an invocation that failed in the middle of something may have left for a continuation that never came,
@@ -493,6 +500,10 @@ impl Vm {
             let failed = ffi::lua_type(thread, 1) == ffi::LUA_TNIL && count >= 2;
             if failed && ffi::lua_type(thread, 2) != ffi::LUA_TNIL {
                 return Err(None);
+            }
+            if ffi::lua_type(thread, 1) == ffi::LUA_TSTRING {
+                result.string(text(thread, 1));
+                return Ok(());
             }
             let mut reader = LuaReader::unset();
             reader.set(thread, &self.core, 1, count.min(1));
@@ -697,7 +708,8 @@ const LEVELS_MAX: c_int = 100_000;
 
 /// Pushes the value under the cursor onto `thread`.
 unsafe fn push_argument(thread: *mut lua_State, core: &Core, reader: &mut dyn Reader) -> Result<(), Error> {
-    // SAFETY: the caller made room. Scalars need no memory; the rest is built under protection.
+    // SAFETY: the caller made room. Scalars need no memory; the rest sees to it that it is there, or is built under
+    // protection.
     unsafe {
         match reader.datum() {
             Datum::Nil => ffi::lua_pushnil(thread),
@@ -708,7 +720,8 @@ unsafe fn push_argument(thread: *mut lua_State, core: &Core, reader: &mut dyn Re
             Datum::Foreign(thing) if thing.type_name() == CHANNEL => {
                 return Err(Error::new("a channel cannot be sent to a script"));
             }
-            Datum::Unsigned(_) | Datum::String(_) | Datum::Table | Datum::Foreign(_) | Datum::Other(_) => {
+            Datum::String(bytes) => return push_text(thread, core, bytes),
+            Datum::Unsigned(_) | Datum::Table | Datum::Foreign(_) | Datum::Other(_) => {
                 let mut writer = LuaWriter::unset();
                 writer.set(core);
                 writer.scope(&mut |writer| copy(reader, writer, DEPTH_MAX))?;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use mlua::ffi::{self, lua_State};
-use wippy_wit::{Error, Foreign, Key, Scalar, ScopeBody, Value, ValueWriter, WriteError, Writer};
+use wippy_wit::{Atom, Error, Foreign, Key, Scalar, ScopeBody, Value, ValueWriter, WriteError, Writer};
 
 use super::{
     channel,
@@ -144,14 +144,8 @@ impl LuaWriter {
             }
             State::Text => {
                 self.state = State::Empty;
-                let text = mem::take(&mut self.text);
-                // What makes the string owns nothing, as a scope asks.
-                let made = self.scope(&mut |writer| {
-                    writer.string(&text);
-                    Ok(())
-                });
-                self.text = text;
-                made?;
+                // SAFETY: by the caller.
+                return unsafe { push_text(l, &*self.core, &self.text) };
             }
             State::Empty | State::Scalar(_) | State::Scoped | State::Written | State::Failed => {}
         }
@@ -351,6 +345,20 @@ impl Writer for LuaWriter {
         unsafe { ffi::lua_rawset(self.workbench(), -3) };
     }
 
+    fn field(&mut self, key: &Key, atom: Atom<'_>) {
+        if !matches!(self.state, State::Scoped) {
+            atom.write(self);
+            return self.set_key(key);
+        }
+        // SAFETY: as for `key` and `put`.
+        unsafe {
+            let l = self.workbench();
+            push_key_unprotected(l, 1, key);
+            atom.write(self);
+            ffi::lua_rawset(l, -3);
+        }
+    }
+
     fn set_pair(&mut self) {
         if let Some(writer) = self.detached() {
             return writer.set_pair();
@@ -508,6 +516,53 @@ unsafe fn intern(core: &Core, key: &Key) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Pushes the string `text` onto `l`.
+///
+/// # Errors
+/// When memory does not suffice; then nothing is pushed.
+///
+/// # Safety
+/// `l` is a thread of the state of `core` with a free slot.
+pub(super) unsafe fn push_text(l: *mut lua_State, core: &Core, text: &[u8]) -> Result<(), Error> {
+    // SAFETY: by the caller. Where memory suffices for sure, the string can be made without protection: what raises in
+    // making one is only that there is none. What it makes the collector do raises nothing.
+    unsafe {
+        if has_room(l, core, text.len()) {
+            ffi::lua_pushlstring(l, text.as_ptr().cast(), text.len());
+            return Ok(());
+        }
+        let mut writer = LuaWriter::unset();
+        writer.set(core);
+        writer.scope(&mut |writer| {
+            writer.string(text);
+            Ok(())
+        })?;
+        writer.finish(l)
+    }
+}
+
+/// Whether a string of `len` bytes fits into memory for sure. Making it may double the table of short strings first, which
+/// is always smaller than what it lists.
+///
+/// # Safety
+/// `l` is a thread of the state of `core`.
+unsafe fn has_room(l: *mut lua_State, core: &Core, len: usize) -> bool {
+    /// What a string has beside its bytes, and what is left of a kibibyte, generously.
+    const MARGIN: usize = 4 << 10;
+    if core.memory_limit == 0 {
+        return true;
+    }
+    // SAFETY: by the caller; it is only asked. It says less than nothing while the collector runs.
+    let used = usize::try_from(unsafe { ffi::lua_gc(l, ffi::LUA_GCCOUNT) });
+    used.is_ok_and(|kibibytes| {
+        let wanted = kibibytes
+            .saturating_mul(2 << 10)
+            .saturating_add(len)
+            .saturating_add(MARGIN);
+        wanted <= core.memory_limit
+    })
 }
 
 /// Builds `value` and moves it to the top of `l`.

@@ -194,6 +194,56 @@ async fn arguments_and_results_beyond_the_memory_limit_are_errors() {
     assert!(text(&app.run(body).await.unwrap()).contains("memory limit"));
 }
 
+/// A string goes to a script without protection where memory suffices for sure, and with it elsewhere. Both sides of that
+/// line, and of the limit, are walked over, in states with more and less in them, for arguments and for results.
+#[tokio::test(start_paused = true)]
+async fn strings_of_any_size_fit_or_are_errors() {
+    let mut app = App::new();
+    app.config.memory_limit = 2 << 20;
+    app.add(
+        "test:keeps",
+        "return { main = function(text, count)
+            kept = {}
+            for i = 1, count do kept[i] = ('%d '):format(i):rep(16) end
+            return #text
+        end }",
+    );
+    let (mut fit, mut refused) = (0, 0);
+    for count in [0, 1_000, 6_000] {
+        let body = format!(
+            "local funcs = require('funcs')
+            assert(funcs.call('test:keeps', '', {count}))
+            local fit, refused = 0, 0
+            for size = 0, 2 << 20, 37000 do
+                local length, err = funcs.call('test:keeps', ('x'):rep(size), {count})
+                if length then
+                    assert(length == size)
+                    fit = fit + 1
+                else
+                    assert(err:message():find('memory', 1, true), err:message())
+                    refused = refused + 1
+                end
+                length, err = funcs.call('test:keeps', 'abc', {count})
+                assert(length == 3, tostring(err))
+            end
+            return {{ fit, refused }}"
+        );
+        let config = app.config.clone();
+        app.config.memory_limit = 64 << 20;
+        let counts = app.run(&body).await.unwrap();
+        app.config = config;
+        let Value::Table(counts) = counts else {
+            panic!("{counts:?}")
+        };
+        let [Value::Integer(fits), Value::Integer(fails)] = counts.array.as_slice() else {
+            panic!("{counts:?}")
+        };
+        fit += fits;
+        refused += fails;
+    }
+    assert!(fit > 0 && refused > 0, "{fit} fit, {refused} did not");
+}
+
 #[tokio::test(start_paused = true)]
 async fn endless_recursion_is_an_error() {
     let app = App::new();

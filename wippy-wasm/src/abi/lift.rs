@@ -10,7 +10,10 @@ use wasmtime::{
     },
 };
 use wippy_security::{CallError, ErrorKind};
-use wippy_wit::{Case, Entry, Field, Kind, Node, OptionForm, Value, ValueWriter, Writer, accept::well_known};
+use wippy_wit::{
+    Atom, Case, Entry, Field, Kind, Node, OptionForm, Value, ValueWriter, Writer,
+    accept::{is_utf8, well_known},
+};
 
 use super::{UTF16_TAG, flow, out_of_bounds};
 use crate::{error_contexts::ErrorContexts, instance::Invocation, limits::TooMuch, resource::Resource};
@@ -38,26 +41,35 @@ pub(super) fn lift_plain(node: Option<&Node>, slot: ValRaw, writer: &mut dyn Wri
 /// Writes a number or a boolean from its core value; false if the type is another.
 #[inline]
 fn lift_number(kind: &Kind, slot: ValRaw, writer: &mut dyn Writer) -> bool {
-    match kind {
-        Kind::Bool => writer.boolean(slot.get_u32() != 0),
+    let number = number(kind, slot);
+    if let Some(number) = number {
+        number.write(writer);
+    }
+    number.is_some()
+}
+
+/// A number or a boolean by its core value; none if the type is another.
+#[inline]
+fn number(kind: &Kind, slot: ValRaw) -> Option<Atom<'static>> {
+    Some(match kind {
+        Kind::Bool => Atom::Boolean(slot.get_u32() != 0),
         // The canonical ABI takes the low bits and ignores the rest.
         #[expect(clippy::cast_possible_truncation, reason = "the ABI wraps")]
-        Kind::U8 => writer.integer((slot.get_u32() as u8).into()),
+        Kind::U8 => Atom::Integer((slot.get_u32() as u8).into()),
         #[expect(clippy::cast_possible_truncation, reason = "the ABI wraps")]
-        Kind::S8 => writer.integer((slot.get_i32() as i8).into()),
+        Kind::S8 => Atom::Integer((slot.get_i32() as i8).into()),
         #[expect(clippy::cast_possible_truncation, reason = "the ABI wraps")]
-        Kind::U16 => writer.integer((slot.get_u32() as u16).into()),
+        Kind::U16 => Atom::Integer((slot.get_u32() as u16).into()),
         #[expect(clippy::cast_possible_truncation, reason = "the ABI wraps")]
-        Kind::S16 => writer.integer((slot.get_i32() as i16).into()),
-        Kind::U32 => writer.integer(slot.get_u32().into()),
-        Kind::S32 => writer.integer(slot.get_i32().into()),
-        Kind::U64 => writer.unsigned(slot.get_u64()),
-        Kind::S64 => writer.integer(slot.get_i64()),
-        Kind::F32 => writer.float(f32::from_bits(slot.get_f32()).into()),
-        Kind::F64 => writer.float(f64::from_bits(slot.get_f64())),
-        _ => return false,
-    }
-    true
+        Kind::S16 => Atom::Integer((slot.get_i32() as i16).into()),
+        Kind::U32 => Atom::Integer(slot.get_u32().into()),
+        Kind::S32 => Atom::Integer(slot.get_i32().into()),
+        Kind::U64 => Atom::Unsigned(slot.get_u64()),
+        Kind::S64 => Atom::Integer(slot.get_i64()),
+        Kind::F32 => Atom::Float(f32::from_bits(slot.get_f32()).into()),
+        Kind::F64 => Atom::Float(f64::from_bits(slot.get_f64())),
+        _ => return None,
+    })
 }
 
 /// Lifts a function's result from its only core value: the value itself, or the pointer to it.
@@ -311,6 +323,11 @@ impl<'a, 'b> Lifter<'a, 'b> {
         self.read(offset).map(u32::from_le_bytes)
     }
 
+    /// The address and the length of a string, a list or a map, which are at `offset`.
+    fn sequence(&self, offset: usize) -> Result<(usize, usize), Trouble> {
+        Ok((self.u32(offset)? as usize, self.u32(offset + 4)? as usize))
+    }
+
     fn tag(&self, offset: usize, size: u32) -> Result<u32, Trouble> {
         match size {
             1 => self.byte(offset).map(u32::from),
@@ -364,8 +381,8 @@ fn lift_flat(
         Kind::Char => write_char(first.get_u32(), writer)?,
         Kind::Enum { cases, .. } => write_case(first.get_u32(), cases, writer)?,
         Kind::String | Kind::Bytes | Kind::List(_) | Kind::Map(_) => {
-            let length = payload.first().map_or(0, ValRaw::get_u32);
-            load_sequence(lifter, node, first.get_u32(), length, writer)?;
+            let length = payload.first().map_or(0, ValRaw::get_u32) as usize;
+            load_sequence(lifter, node, first.get_u32() as usize, length, writer)?;
         }
         Kind::Record(fields) => {
             let mut mine = mine;
@@ -441,29 +458,27 @@ fn load(
     offset: usize,
     writer: &mut dyn Writer,
 ) -> Result<(), Trouble> {
+    if let Some(atom) = atom(lifter, node, offset)? {
+        atom.write(writer);
+        return Ok(());
+    }
     match &node.kind {
-        Kind::Bool => writer.boolean(lifter.byte(offset)? != 0),
-        Kind::U8 => writer.integer(lifter.byte(offset)?.into()),
-        Kind::S8 => writer.integer(i8::from_le_bytes(lifter.read(offset)?).into()),
-        Kind::U16 => writer.integer(u16::from_le_bytes(lifter.read(offset)?).into()),
-        Kind::S16 => writer.integer(i16::from_le_bytes(lifter.read(offset)?).into()),
-        Kind::U32 => writer.integer(lifter.u32(offset)?.into()),
-        Kind::S32 => writer.integer(i32::from_le_bytes(lifter.read(offset)?).into()),
-        Kind::U64 => writer.unsigned(u64::from_le_bytes(lifter.read(offset)?)),
-        Kind::S64 => writer.integer(i64::from_le_bytes(lifter.read(offset)?)),
-        Kind::F32 => writer.float(f32::from_le_bytes(lifter.read(offset)?).into()),
-        Kind::F64 => writer.float(f64::from_le_bytes(lifter.read(offset)?)),
         Kind::Char => write_char(lifter.u32(offset)?, writer)?,
         Kind::Enum { cases, tag } => write_case(lifter.tag(offset, *tag)?, cases, writer)?,
-        Kind::String | Kind::Bytes | Kind::List(_) | Kind::Map(_) => {
-            let (pointer, length) = (lifter.u32(offset)?, lifter.u32(offset + 4)?);
+        Kind::String | Kind::List(_) | Kind::Map(_) => {
+            let (pointer, length) = lifter.sequence(offset)?;
             load_sequence(lifter, node, pointer, length, writer)?;
         }
         Kind::Record(fields) => {
             writer.table(0, fields.len())?;
             for field in fields {
+                let place = offset + field.offset as usize;
+                if let Some(atom) = atom(lifter, &field.node, place)? {
+                    writer.field(&field.key, atom);
+                    continue;
+                }
                 writer.key(&field.key);
-                load(lifter, &field.node, offset + field.offset as usize, writer)?;
+                load(lifter, &field.node, place, writer)?;
                 writer.put(&field.key);
             }
         }
@@ -535,25 +550,73 @@ fn load(
             let handle = lifter.u32(offset)?;
             lifter.error_context(handle, writer)?;
         }
-        Kind::Borrow(_) => return Err(Trouble::Unsupported),
+        // All but borrows are atoms.
+        Kind::Borrow(_)
+        | Kind::Bool
+        | Kind::U8
+        | Kind::S8
+        | Kind::U16
+        | Kind::S16
+        | Kind::U32
+        | Kind::S32
+        | Kind::U64
+        | Kind::S64
+        | Kind::F32
+        | Kind::F64
+        | Kind::Bytes => return Err(Trouble::Unsupported),
     }
     Ok(())
+}
+
+/// A number, a boolean, bytes or a string in UTF-8 that is at `offset` in guest memory; none if it is something else.
+#[inline]
+fn atom<'b>(lifter: &mut Lifter<'_, 'b>, node: &Node, offset: usize) -> Result<Option<Atom<'b>>, Trouble> {
+    let slot = match &node.kind {
+        Kind::Bool | Kind::U8 | Kind::S8 => ValRaw::u32(lifter.byte(offset)?.into()),
+        Kind::U16 | Kind::S16 => ValRaw::u32(u16::from_le_bytes(lifter.read(offset)?).into()),
+        Kind::U32 | Kind::S32 | Kind::F32 => ValRaw::u32(lifter.u32(offset)?),
+        Kind::U64 | Kind::S64 | Kind::F64 => ValRaw::u64(u64::from_le_bytes(lifter.read(offset)?)),
+        Kind::String if lifter.encoding == StringEncoding::Utf8 => {
+            let (pointer, length) = lifter.sequence(offset)?;
+            return utf8(lifter, pointer, length).map(|text| Some(Atom::Text(text)));
+        }
+        Kind::Bytes => {
+            let (pointer, length) = lifter.sequence(offset)?;
+            return raw(lifter, pointer, length).map(|bytes| Some(Atom::Text(bytes)));
+        }
+        _ => return Ok(None),
+    };
+    Ok(number(&node.kind, slot))
+}
+
+/// Bytes as they are.
+#[inline]
+fn raw<'b>(lifter: &mut Lifter<'_, 'b>, offset: usize, length: usize) -> Result<&'b [u8], Trouble> {
+    let bytes = lifter.bytes(offset, length)?;
+    lifter.charge(length, 1)?;
+    Ok(bytes)
+}
+
+/// The bytes of a string in UTF-8.
+#[inline]
+fn utf8<'b>(lifter: &mut Lifter<'_, 'b>, offset: usize, length: usize) -> Result<&'b [u8], Trouble> {
+    let bytes = raw(lifter, offset, length)?;
+    if is_utf8(bytes) {
+        Ok(bytes)
+    } else {
+        Err(Trouble::NotUtf8)
+    }
 }
 
 fn load_sequence(
     lifter: &mut Lifter<'_, '_>,
     node: &Node,
-    pointer: u32,
-    length: u32,
+    offset: usize,
+    length: usize,
     writer: &mut dyn Writer,
 ) -> Result<(), Trouble> {
-    let (offset, length) = (pointer as usize, length as usize);
     match &node.kind {
-        Kind::Bytes => {
-            let bytes = lifter.bytes(offset, length)?;
-            lifter.charge(length, 1)?;
-            writer.string(bytes);
-        }
+        Kind::Bytes => writer.string(raw(lifter, offset, length)?),
         Kind::String => load_string(lifter, offset, length, writer)?,
         Kind::List(element) => {
             let size = length
@@ -599,13 +662,7 @@ fn load_string(
     let tag = UTF16_TAG as usize;
     match lifter.encoding {
         StringEncoding::Utf8 => {
-            let bytes = lifter.bytes(offset, length)?;
-            lifter.charge(length, 1)?;
-            // Most strings are ASCII, which takes a fraction of the time to find out.
-            if !bytes.is_ascii() && std::str::from_utf8(bytes).is_err() {
-                return Err(Trouble::NotUtf8);
-            }
-            writer.string(bytes);
+            writer.string(utf8(lifter, offset, length)?);
             Ok(())
         }
         StringEncoding::CompactUtf16 if length & tag == 0 => {

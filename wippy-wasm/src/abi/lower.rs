@@ -10,7 +10,7 @@ use wasmtime::{
     },
 };
 use wippy_wit::{
-    Case, Entry, Error, Field, Kind, MAX_FLAT_PARAMS, Node, OptionForm, Reader, Scalar,
+    Case, Entry, Error, Field, Kind, MAX_FLAT_PARAMS, Node, OptionForm, Reader, Step,
     accept::{self, Entries, Payload},
 };
 
@@ -166,12 +166,24 @@ pub(super) fn lower_arguments<T>(
             continue;
         }
         let index = index - usize::from(receiver.is_some());
-        if let Some(scalar) = reader.step_index(index)? {
-            if let (Some(value), [slot]) = (accept::plain(&param.node.kind, scalar), &mut *mine) {
-                *slot = ValRaw::u64(value);
-                continue;
+        match reader.step_index(index)? {
+            Step::Scalar(scalar) => {
+                if let (Some(value), [slot]) = (accept::plain(&param.node.kind, scalar), &mut *mine) {
+                    *slot = ValRaw::u64(value);
+                    continue;
+                }
+                reader.enter_index(index)?;
             }
-            reader.enter_index(index)?;
+            Step::Text(text) => {
+                let lowered = lower_text(cx, &param.node, text)
+                    .map_err(|error| at(error, |error| error.at_argument(index, &param.name)))?;
+                if let (Some((pointer, length)), [first, second]) = (lowered, &mut *mine) {
+                    (*first, *second) = (ValRaw::u32(pointer), ValRaw::u32(length));
+                    reader.leave();
+                    continue;
+                }
+            }
+            Step::Other => {}
         }
         lower_flat(cx, &param.node, reader, mine)
             .map_err(|error| at(error, |error| error.at_argument(index, &param.name)))?;
@@ -307,7 +319,7 @@ fn lower_empty(node: &Node, reader: &mut dyn Reader) -> wasmtime::Result<()> {
 }
 
 /// How a step into a record or a tuple is named in an error's path.
-type Step = fn(Error, usize, &Field) -> Error;
+type AtPart = fn(Error, usize, &Field) -> Error;
 
 fn at_field(error: Error, _: usize, field: &Field) -> Error {
     error.at_field(&wippy_wit::names::snake(field.key.name()))
@@ -335,7 +347,7 @@ fn lower_fields<T>(
     reader: &mut dyn Reader,
     slots: &mut [ValRaw],
     enter: impl Fn(&mut dyn Reader, usize, &Field) -> Result<(), Error>,
-    step: Step,
+    step: AtPart,
 ) -> wasmtime::Result<()> {
     let mut rest = slots;
     for (index, field) in fields.iter().enumerate() {
@@ -396,14 +408,18 @@ pub(super) fn store<T>(
             accept::record(reader)?;
             for (index, field) in fields.iter().enumerate() {
                 let place = offset + field.offset as usize;
-                if let Some(scalar) = reader.step_key(&field.key)? {
-                    if put_plain(cx, &field.node, scalar, place)? {
-                        continue;
+                let step = reader.step_key(&field.key)?;
+                let stored = match put_step(cx, &field.node, step, place) {
+                    Ok(Stepped::Stored) => continue,
+                    Ok(Stepped::Left) => Ok(()),
+                    Ok(Stepped::Here) => store(cx, &field.node, reader, place),
+                    Ok(Stepped::Before) => {
+                        accept::field(reader, fields, index)?;
+                        store(cx, &field.node, reader, place)
                     }
-                    accept::field(reader, fields, index)?;
-                }
-                store(cx, &field.node, reader, place)
-                    .map_err(|error| at(error, |error| at_field(error, 0, field)))?;
+                    Err(error) => Err(error),
+                };
+                stored.map_err(|error| at(error, |error| at_field(error, 0, field)))?;
                 reader.leave();
             }
         }
@@ -514,37 +530,85 @@ fn store_elements<T>(
 ) -> wasmtime::Result<()> {
     for index in 0..length {
         let place = base + index * element.size as usize;
-        if let Some(scalar) = reader.step_index(index)? {
-            if put_plain(cx, element, scalar, place)? {
-                continue;
+        let step = reader.step_index(index)?;
+        let stored = match put_step(cx, element, step, place) {
+            Ok(Stepped::Stored) => continue,
+            Ok(Stepped::Left) => Ok(()),
+            Ok(Stepped::Here) => store(cx, element, reader, place),
+            Ok(Stepped::Before) => {
+                reader.enter_index(index)?;
+                store(cx, element, reader, place)
             }
-            reader.enter_index(index)?;
-        }
-        store(cx, element, reader, place).map_err(|error| at(error, |error| error.at_index(index)))?;
+            Err(error) => Err(error),
+        };
+        stored.map_err(|error| at(error, |error| error.at_index(index)))?;
         reader.leave();
     }
     Ok(())
 }
 
-/// Stores `scalar`, if it is a value of `node`'s type as it stands.
+/// What has come of the value that a step led to.
+enum Stepped {
+    /// It is stored, and the cursor has not moved.
+    Stored,
+    /// It is stored, and the cursor is still on it.
+    Left,
+    /// It is to be stored, and the cursor is on it.
+    Here,
+    /// It is to be stored, and the cursor has yet to go there.
+    Before,
+}
+
+/// Stores what `step` led to, if it is a value of `node`'s type as it stands.
 #[inline]
-fn put_plain<T>(
+fn put_step<T>(
     cx: &mut Lowerer<'_, '_, T>,
     node: &Node,
-    scalar: Scalar,
+    step: Step<'_>,
     offset: usize,
-) -> wasmtime::Result<bool> {
-    let Some(value) = accept::plain(&node.kind, scalar) else {
-        return Ok(false);
-    };
-    let [a, b, c, d, ..] = value.to_le_bytes();
-    match node.size {
-        1 => put(cx, offset, [a])?,
-        2 => put(cx, offset, [a, b])?,
-        4 => put(cx, offset, [a, b, c, d])?,
-        _ => put(cx, offset, value.to_le_bytes())?,
+) -> wasmtime::Result<Stepped> {
+    match step {
+        Step::Scalar(scalar) => {
+            let Some(value) = accept::plain(&node.kind, scalar) else {
+                return Ok(Stepped::Before);
+            };
+            let [a, b, c, d, ..] = value.to_le_bytes();
+            match node.size {
+                1 => put(cx, offset, [a])?,
+                2 => put(cx, offset, [a, b])?,
+                4 => put(cx, offset, [a, b, c, d])?,
+                _ => put(cx, offset, value.to_le_bytes())?,
+            }
+            Ok(Stepped::Stored)
+        }
+        Step::Text(text) => {
+            let Some((pointer, length)) = lower_text(cx, node, text)? else {
+                return Ok(Stepped::Here);
+            };
+            let both = u64::from(pointer) | u64::from(length) << 32;
+            put(cx, offset, both.to_le_bytes())?;
+            Ok(Stepped::Left)
+        }
+        Step::Other => Ok(Stepped::Here),
     }
-    Ok(true)
+}
+
+/// Puts `text` into memory of the guest's own, if it is a value of `node`'s type as it stands.
+#[inline]
+fn lower_text<T>(
+    cx: &mut Lowerer<'_, '_, T>,
+    node: &Node,
+    text: &[u8],
+) -> wasmtime::Result<Option<(u32, u32)>> {
+    let is_fit = match &node.kind {
+        Kind::Bytes => true,
+        Kind::String => cx.encoding() == StringEncoding::Utf8 && accept::is_utf8(text),
+        _ => false,
+    };
+    if !is_fit {
+        return Ok(None);
+    }
+    lower_bytes(cx, text, 1, text.len()).map(Some)
 }
 
 /// Puts a string, bytes, a list or a map into memory of the guest's own and gives its pointer and length.

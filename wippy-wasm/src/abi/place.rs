@@ -13,7 +13,7 @@ use std::{
 };
 
 use wasmtime::Store;
-use wippy_security::{CallError, CallFuture, Context, Resident};
+use wippy_security::{Call, CallError, CallFuture, Context, Resident};
 use wippy_wit::{Reader, Writer};
 
 use super::{Arguments, Export, Job, Lifted, Running, erase_invocation, erase_reader, erase_writer};
@@ -176,7 +176,7 @@ impl<S> Inner<S> {
 }
 
 impl<S: Surroundings> Resident for Inner<S> {
-    fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<(), CallError>> {
+    fn poll(&mut self, cx: &mut task::Context<'_>, _: Option<&mut Call<'_>>) -> Poll<Result<(), CallError>> {
         Inner::poll(self, cx).map(|outcome| self.surroundings.ended(outcome))
     }
 

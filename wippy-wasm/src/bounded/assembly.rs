@@ -16,7 +16,7 @@ use wasmparser::{
 };
 
 use super::{
-    Names,
+    Cost, Names,
     code::{Code, CoreFunction, CoreInstance, Functions},
 };
 
@@ -39,12 +39,12 @@ pub(super) fn bounded(component: &[u8]) -> Option<Names> {
             for (function, item) in assembly.instances.get(instance)?.clone() {
                 // One instance may be exported again and again, with all the names of its functions.
                 assembly.code.look_at(1 + name.len() + function.len())?;
-                if assembly.is_bounded(item)? {
-                    names.insert((Some(name.to_owned()), function.to_owned()));
+                if let Some(cost) = assembly.cost(item) {
+                    names.insert((Some(name.to_owned()), function.to_owned()), cost);
                 }
             }
-        } else if assembly.is_bounded(item)? {
-            names.insert((None, name.to_owned()));
+        } else if let Some(cost) = assembly.cost(item) {
+            names.insert((None, name.to_owned()), cost);
         }
     }
     Some(names)
@@ -70,12 +70,19 @@ struct Nested {
     range: Range<usize>,
 }
 
+/// A function that is made of core functions.
+struct Lifted<'a> {
+    /// Those that a call runs.
+    runs: Vec<CoreFunction<'a>>,
+    /// The one that makes room for arguments.
+    allocator: Option<CoreFunction<'a>>,
+}
+
 /// All that was found in a component and those that are nested in it.
 struct Assembly<'a> {
     bytes: &'a [u8],
     code: Code<'a>,
-    /// The core functions that each function runs.
-    functions: Vec<Vec<CoreFunction<'a>>>,
+    functions: Vec<Lifted<'a>>,
     /// What each instance exports.
     instances: Vec<Items<'a>>,
     components: Vec<Nested>,
@@ -143,17 +150,17 @@ impl<'a> Assembly<'a> {
         }
     }
 
-    /// Whether `item` is a function that is bounded.
-    fn is_bounded(&mut self, item: Item) -> Option<bool> {
+    /// What `item` costs, if it is a function that is bounded.
+    fn cost(&mut self, item: Item) -> Option<Cost> {
         let Item::Function(function) = item else {
-            return Some(false);
+            return None;
         };
-        let core_functions = self.functions.get(function)?;
-        Some(
-            core_functions
-                .iter()
-                .all(|function| self.code.cost_of(*function).is_some()),
-        )
+        let Lifted { runs, allocator } = self.functions.get(function)?;
+        let mut costs = runs.iter().map(|function| self.code.cost_of(*function));
+        Some(Cost {
+            call: costs.try_fold(0_u32, |sum, cost| sum.checked_add(cost?))?,
+            allocation: allocator.and_then(|function| self.code.cost_of(function)),
+        })
     }
 
     /// What an instance of `component` exports that is given `arguments`.
@@ -376,13 +383,13 @@ impl<'a> Assembly<'a> {
     fn lifted(&mut self, spaces: &Spaces<'a>, index: u32, options: &[CanonicalOption]) -> Option<Item> {
         let core_function = |index: u32| spaces.core_functions.get(index as usize).copied();
         self.code.look_at(options.len())?;
-        let mut run = vec![core_function(index)?];
+        let mut runs = vec![core_function(index)?];
+        let mut allocator = None;
         for option in options {
             match option {
-                CanonicalOption::PostReturn(index) => run.push(core_function(*index)?),
-                // The allocator runs for arguments only; whoever calls sees to that.
-                CanonicalOption::Realloc(_)
-                | CanonicalOption::Memory(_)
+                CanonicalOption::PostReturn(index) => runs.push(core_function(*index)?),
+                CanonicalOption::Realloc(index) => allocator = Some(core_function(*index)?),
+                CanonicalOption::Memory(_)
                 | CanonicalOption::UTF8
                 | CanonicalOption::UTF16
                 | CanonicalOption::CompactUTF16 => {}
@@ -392,7 +399,7 @@ impl<'a> Assembly<'a> {
                 | CanonicalOption::Gc => return Some(Item::Unknown),
             }
         }
-        self.functions.push(run);
+        self.functions.push(Lifted { runs, allocator });
         Some(Item::Function(self.functions.len() - 1))
     }
 }

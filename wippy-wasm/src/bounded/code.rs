@@ -6,12 +6,15 @@ use wasmparser::{
     BlockType, CompositeInnerType, ExternalKind, FunctionBody, Operator, Parser, Payload, TypeRef,
 };
 
-/// So many instructions are few. Each of them may be the first to touch a page of memory, which takes a microsecond. What
-/// is given to calls and blocks, and what they give, counts like instructions: each of these values may have a place on the
-/// stack, which is that of whoever calls.
-const COST_MAX: u32 = 4_096;
+use super::COST_MAX;
+
 /// What a short function of the engine counts.
 const SHORT_COST: u32 = 64;
+/// What it counts to copy or fill memory: a call may do so three times. How much that is nobody knows, but no engine
+/// interrupts it either.
+const BULK_COST: u32 = 1_024;
+/// What it counts to grow memory.
+const GROW_COST: u32 = 512;
 /// So many parameters and locals are few: they are on the stack of whoever calls.
 const LOCALS_MAX: u32 = 128;
 /// So deep may functions call each other.
@@ -153,6 +156,8 @@ impl<'a> Code<'a> {
                 Operator::Block { blockty } | Operator::If { blockty } => {
                     self.module(instance)?.arity_of_block(blockty)?.values()?
                 }
+                Operator::MemoryCopy { .. } | Operator::MemoryFill { .. } => BULK_COST,
+                Operator::MemoryGrow { .. } => GROW_COST,
                 operator if is_constant(&operator) => 0,
                 _ => return None,
             };
@@ -299,11 +304,7 @@ fn is_constant(operator: &Operator<'_>) -> bool {
         proposal(operator),
         "mvp" | "sign_extension" | "saturating_float_to_int" | "simd" | "relaxed_simd" | "wide_arithmetic"
     );
-    is_simple
-        && !matches!(
-            operator,
-            Operator::Loop { .. } | Operator::CallIndirect { .. } | Operator::MemoryGrow { .. }
-        )
+    is_simple && !matches!(operator, Operator::Loop { .. } | Operator::CallIndirect { .. })
 }
 
 /// The proposal by which an instruction came into the language.

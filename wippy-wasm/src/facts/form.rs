@@ -6,7 +6,10 @@ use std::sync::Arc;
 use wippy_wit::{Signature, Type, TypeCase, TypeField};
 
 use super::Facts;
-use crate::exports::{ExportedFunction, Surface};
+use crate::{
+    bounded::Cost,
+    exports::{ExportedFunction, Surface},
+};
 
 /// Types are nested less deep than this; the engine takes none that are deeper.
 const DEPTH_MAX: u32 = 200;
@@ -57,9 +60,11 @@ pub(super) fn write(facts: &Facts) -> Vec<u8> {
     out.list(&surface.imports, |out, import| out.text(import));
     out.flag(surface.has_error_contexts);
     let bounded: Vec<_> = bounded.iter().collect();
-    out.list(&bounded, |out, (interface, name)| {
+    out.list(&bounded, |out, ((interface, name), cost)| {
         out.option(interface.as_ref(), |out, name| out.text(name));
         out.text(name);
+        out.number(cost.call);
+        out.option(cost.allocation.as_ref(), |out, cost| out.number(*cost));
     });
     out.0
 }
@@ -89,7 +94,12 @@ pub(super) fn read(bytes: &[u8]) -> Option<Facts> {
         },
         bounded: rest.list(|rest| {
             let interface = rest.option(In::text)?.map(str::to_owned);
-            Some((interface, rest.text()?.to_owned()))
+            let name = (interface, rest.text()?.to_owned());
+            let cost = Cost {
+                call: rest.number()?,
+                allocation: rest.option(In::number)?,
+            };
+            Some((name, cost))
         })?,
     };
     rest.rest.is_empty().then_some(facts)
@@ -103,10 +113,13 @@ impl Out {
         self.0.push(flag.into());
     }
 
+    fn number(&mut self, number: u32) {
+        self.0.extend(number.to_le_bytes());
+    }
+
     fn count(&mut self, count: usize) {
         // What is longer cannot come out of a component, whose own counts have 32 bits; it would not be read back.
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
-        self.0.extend(count.to_le_bytes());
+        self.number(u32::try_from(count).unwrap_or(u32::MAX));
     }
 
     fn text(&mut self, text: &str) {
@@ -153,7 +166,7 @@ impl Out {
             Type::List(element) => self.parts(tag::LIST, &[element]),
             Type::FixedList(element, length) => {
                 self.parts(tag::FIXED_LIST, &[element]);
-                self.0.extend(length.to_le_bytes());
+                self.number(*length);
             }
             Type::Tuple(elements) => {
                 self.0.push(tag::TUPLE);

@@ -1,32 +1,27 @@
 //! `wippy:runtime/funcs`: guests call other functions, under the context of their own call.
 
-use std::borrow::Cow;
+use std::future::{Future, ready};
 
-use wasmtime::{
-    StoreContextMut,
-    component::{Linker, WasmList, WasmStr},
-};
+use wasmtime::{StoreContextMut, component::Linker};
 use wippy_registry::EntryId;
 use wippy_security::{Binding, CallError, Context, ErrorKind};
 use wippy_wit::{Value, ValueReader, ValueWriter, json};
 
 use super::text::{TextArgument, TextResult};
-use crate::{limits::Exceeded, state::GuestState};
+use crate::{abi::Passed, limits::Exceeded, state::GuestState};
 
 pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     let mut funcs = linker.instance("wippy:runtime/funcs@0.1.0")?;
-    funcs.func_wrap_async("call-string", |store, (target, input): (WasmStr, WasmStr)| {
-        Box::new(async move {
-            let outcome = call_text(store, &target, &Input::Text(input), utf8).await?;
-            Ok((outcome.map_err(|error| report(&error)),))
-        })
-    })?;
-    funcs.func_wrap_async("call-bytes", |store, (target, input): (WasmStr, WasmList<u8>)| {
-        Box::new(async move {
-            let outcome = call_text(store, &target, &Input::Bytes(input), |_, bytes| Ok(bytes)).await?;
-            Ok((outcome.map_err(|error| report(&error)),))
-        })
-    })?;
+    funcs.func_wrap_async(
+        "call-string",
+        |store, (target, input): (Passed<str>, Passed<str>)| call_text(store, &target, input, utf8),
+    )?;
+    funcs.func_wrap_async(
+        "call-bytes",
+        |store, (target, input): (Passed<str>, Passed<[u8]>)| {
+            call_text(store, &target, input, |_, bytes| Ok(bytes))
+        },
+    )?;
     funcs.func_wrap_async("call-json", |mut store, (target, arguments): (String, String)| {
         let context = caller(&mut store);
         let max = store.data().host_bytes;
@@ -67,96 +62,90 @@ fn may_call(state: &mut GuestState) -> Result<&mut Context, CallError> {
     Ok(context)
 }
 
-/// A function that a guest calls, under the name that the guest has for it, with what the instance keeps for calling it.
-type Callee = (Box<str>, Binding);
+/// A function that a guest calls, with what the instance keeps for calling it again.
+pub(crate) struct Callee {
+    /// The name that the guest has for it.
+    name: Box<str>,
+    binding: Binding,
+}
 
-/// The function that `target` names. Whoever takes it gives it [back](give_back), unless it is dropped while it runs, as
-/// the instance is then.
+impl Callee {
+    /// Gives up what is kept.
+    pub(crate) fn release(&mut self) {
+        self.binding.release();
+    }
+}
+
+/// What a call needs: the context to call with, and the callee. Whoever takes them [gives them back](give_back), unless the
+/// call is dropped while it runs, as the instance is then. The guest waits, so nobody misses them meanwhile.
 fn take(
     store: &mut StoreContextMut<'_, GuestState>,
-    context: &Context,
-    target: &WasmStr,
-) -> wasmtime::Result<Result<Callee, CallError>> {
-    let name = target.to_str(&*store)?;
-    let known = store
-        .data()
-        .callees
-        .iter()
-        .position(|(known, _)| **known == *name);
-    if let Some(known) = known {
-        return Ok(Ok(store.data_mut().callees.swap_remove(known)));
-    }
-    let id = EntryId::parse(&name).map_err(|error| CallError::invalid(error.to_string()));
-    let function = id.and_then(|id| context.dispatcher().resolve_for(context, &id));
-    Ok(function.map(|function| (name.into(), Binding::new(function))))
-}
-
-fn give_back(store: &mut StoreContextMut<'_, GuestState>, callee: Callee) {
-    let callees = &mut store.data_mut().callees;
-    if callees.len() < CALLEES_MAX {
-        callees.push(callee);
+    target: &Passed<str>,
+) -> Result<(Context, Box<Callee>), CallError> {
+    may_call(store.data_mut())?;
+    let name = target.bytes(store);
+    let callees = &store.data().callees;
+    let known = callees.iter().rposition(|callee| callee.name.as_bytes() == name);
+    let callee = match known {
+        Some(known) => store.data_mut().callees.swap_remove(known),
+        None => find(store.data(), name)?,
+    };
+    match store.data_mut().context.take() {
+        Some(context) => Ok((context, callee)),
+        None => Err(CallError::internal("a call lost its context")),
     }
 }
 
-/// What a guest sends: it stays where it is, in the guest's memory, which nobody writes to during the call.
-enum Input {
-    Text(WasmStr),
-    Bytes(WasmList<u8>),
+#[cold]
+fn find(state: &GuestState, name: &[u8]) -> Result<Box<Callee>, CallError> {
+    let name = String::from_utf8_lossy(name);
+    let context = state.context.as_ref();
+    let context = context.ok_or_else(|| CallError::internal("a call lost its context"))?;
+    let id = EntryId::parse(&name).map_err(|error| CallError::invalid(error.to_string()))?;
+    let function = context.dispatcher().resolve_for(context, &id)?;
+    Ok(Box::new(Callee {
+        name: name.into(),
+        binding: Binding::new(function),
+    }))
 }
 
-impl Input {
-    fn bytes<'a>(&self, store: &'a StoreContextMut<'_, GuestState>) -> wasmtime::Result<Cow<'a, [u8]>> {
-        match self {
-            Self::Text(text) => Ok(match text.to_str(store)? {
-                Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
-                Cow::Owned(text) => Cow::Owned(text.into_bytes()),
-            }),
-            Self::Bytes(bytes) => Ok(Cow::Borrowed(bytes.as_le_slice(store))),
-        }
+fn give_back(state: &mut GuestState, context: Context, callee: Box<Callee>) {
+    state.context = Some(context);
+    if state.callees.len() < CALLEES_MAX {
+        state.callees.push(callee);
     }
 }
 
 /// Calls a function that takes a string and returns one; `finish` makes of that what the guest gets.
-async fn call_text<R>(
-    mut store: StoreContextMut<'_, GuestState>,
-    target: &WasmStr,
-    input: &Input,
+fn call_text<'a, T, R>(
+    mut store: StoreContextMut<'a, GuestState>,
+    target: &Passed<str>,
+    input: Passed<T>,
     finish: fn(&str, Vec<u8>) -> Result<R, CallError>,
-) -> wasmtime::Result<Result<R, CallError>> {
-    if let Err(error) = may_call(store.data_mut()) {
-        return Ok(Err(error));
-    }
-    // The guest waits for this, so nobody misses its context meanwhile.
-    let Some(context) = store.data_mut().context.take() else {
-        return Ok(Err(CallError::internal("a call lost its context")));
+) -> Box<dyn Future<Output = wasmtime::Result<(Result<R, String>,)>> + Send + 'a>
+where
+    T: ?Sized + 'a,
+    R: Send + 'a,
+{
+    let (context, mut callee) = match take(&mut store, target) {
+        Ok(taken) => taken,
+        Err(error) => return Box::new(ready(Ok((Err(report(&error)),)))),
     };
-    let outcome = call_as(&mut store, &context, target, input, finish).await;
-    store.data_mut().context = Some(context);
-    outcome
-}
-
-async fn call_as<R>(
-    store: &mut StoreContextMut<'_, GuestState>,
-    context: &Context,
-    target: &WasmStr,
-    input: &Input,
-    finish: fn(&str, Vec<u8>) -> Result<R, CallError>,
-) -> wasmtime::Result<Result<R, CallError>> {
-    let mut callee = match take(store, context, target)? {
-        Ok(callee) => callee,
-        Err(error) => return Ok(Err(error)),
-    };
-    let outcome = send(context, &mut callee, &input.bytes(store)?).await;
-    let outcome = outcome.and_then(|text| finish(&callee.0, text));
-    give_back(store, callee);
-    Ok(outcome)
-}
-
-async fn send(context: &Context, (target, binding): &mut Callee, input: &[u8]) -> Result<Vec<u8>, CallError> {
-    let (mut reader, mut writer) = (TextArgument::new(input), TextResult::default());
-    binding.call(context, &mut reader, &mut writer)?.await?;
-    let expected = |found| CallError::invalid(format!("`{target}` returned {found}, expected a string"));
-    writer.finish().map_err(expected)
+    Box::new(async move {
+        let Callee { name, binding } = &mut *callee;
+        let (mut reader, mut writer) = (TextArgument::new(input.bytes(&store)), TextResult::default());
+        let outcome = match binding.call(&context, &mut reader, &mut writer) {
+            Ok(calling) => calling.await,
+            Err(error) => Err(error),
+        };
+        let outcome = outcome.and_then(|()| {
+            let expected =
+                |found| CallError::invalid(format!("`{name}` returned {found}, expected a string"));
+            finish(name, writer.finish().map_err(expected)?)
+        });
+        give_back(store.data_mut(), context, callee);
+        Ok((outcome.map_err(|error| report(&error)),))
+    })
 }
 
 fn utf8(target: &str, text: Vec<u8>) -> Result<String, CallError> {

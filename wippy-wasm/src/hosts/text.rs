@@ -121,7 +121,7 @@ impl Writer for TextResult {
 
     fn string(&mut self, value: &[u8]) {
         if self.found.is_none() {
-            self.text.extend_from_slice(value);
+            self.text = value.to_vec();
             self.found = Some(Found::Text);
         }
     }

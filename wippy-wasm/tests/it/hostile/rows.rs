@@ -244,6 +244,7 @@ fn host_calls() -> Vec<Row> {
         forged("handle dropped twice", "dropped-twice"),
         wild("argument outside", "input-outside"),
         wild("argument without end", "input-too-long"),
+        wild("argument that is not UTF-8", "input-not-utf8"),
         wild("answer placed outside", "result-outside"),
         wild("answer placed misaligned", "result-misaligned"),
         wild("trap in a host callback", "answer-trapped"),
