@@ -1,6 +1,6 @@
 //! [`GuestState`]: what the host keeps for one instance.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use wasmtime::{Store, UpdateDeadline, component::ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -26,6 +26,8 @@ pub(crate) struct GuestState {
     pub(crate) deadline: Deadline,
     /// Whether the running call ends by itself and has no stack of its own, so that it cannot be interrupted.
     pub(crate) ends_at_once: bool,
+    /// Whether the engine's clock has not ticked since the running call began.
+    is_fresh: bool,
     /// How deep calls may be nested below this entry.
     pub(crate) call_depth: Option<u32>,
     /// The pool in which the running call has a place, if it takes one.
@@ -67,6 +69,7 @@ impl GuestState {
             mailbox: None,
             deadline: Deadline::default(),
             ends_at_once: false,
+            is_fresh: true,
             call_depth: limits.call_depth,
             pool: None,
             is_outward: false,
@@ -90,10 +93,15 @@ impl GuestState {
                 .map_err(|_| CallError::internal("the engine does not count what guests use"))?;
         }
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|mut store| match store.data_mut().deadline.passed() {
-            Some(exceeded) => Err(exceeded.into()),
-            None if store.data().ends_at_once => Ok(UpdateDeadline::Continue(1)),
-            None => Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))),
+        store.epoch_deadline_callback(|mut store| {
+            let state = store.data_mut();
+            // The first tick may come right after the call began, which is no reason to interrupt it.
+            let is_fresh = mem::take(&mut state.is_fresh);
+            match state.deadline.passed() {
+                Some(exceeded) => Err(exceeded.into()),
+                None if is_fresh || state.ends_at_once => Ok(UpdateDeadline::Continue(1)),
+                None => Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))),
+            }
         });
         Ok(store)
     }
@@ -109,6 +117,7 @@ impl GuestState {
             self.context = context;
         }
         self.is_outward = false;
+        self.is_fresh = true;
     }
 
     /// Gives up what is kept for calling others: the next call is for somebody else.

@@ -1,6 +1,11 @@
 //! Calls that go well, and calls whose arguments do not fit.
 
-use std::sync::Arc;
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use wippy_security::{Context, Dispatcher, DispatcherConfig, ErrorKind};
 use wippy_wasm::{PoolConfig, Reuse, WasmFunction};
@@ -201,4 +206,25 @@ async fn guests_call_functions() {
         (error.kind(), error.message()),
         (ErrorKind::NotFound, "there is no function `test:nothing`")
     );
+}
+
+/// The engine's clock ticks while a short call runs as often as not, which is no reason for it to give its thread up.
+#[tokio::test]
+async fn a_call_of_less_than_a_tick_is_not_interrupted() {
+    const TICK: Duration = Duration::from_millis(5);
+    let context = context(prepare("bench", "sum", Wants::default()).unwrap());
+    let (begun, mut interruptions) = (Instant::now(), 0);
+    while begun.elapsed() < 40 * TICK {
+        let arguments = [Value::Integer(200_000)];
+        let mut running = pin!(call(&context, &arguments));
+        let sum = poll_fn(|waking| {
+            let polled = running.as_mut().poll(waking);
+            interruptions += u128::from(polled.is_pending());
+            polled
+        });
+        sum.await.unwrap();
+    }
+    let ticks = begun.elapsed().as_millis() / TICK.as_millis();
+    // On a machine with much else to do, two ticks may fall into one call.
+    assert!(interruptions * 2 < ticks, "{interruptions} in {ticks} ticks");
 }
