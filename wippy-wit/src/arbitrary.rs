@@ -226,7 +226,14 @@ pub fn value_of(ty: &Type) -> BoxedStrategy<Value> {
             Just(f32::NEG_INFINITY),
             Just(-0.0)
         ]
-        .prop_map(|value| Value::Float(value.into()))
+        // In the interpreter a cast gives a NaN other bits each time, as it may, and values are compared by theirs.
+        .prop_map(|value| {
+            Value::Float(if cfg!(miri) && value.is_nan() {
+                0.0
+            } else {
+                value.into()
+            })
+        })
         .boxed(),
         Type::F64 => prop_oneof![
             any::<f64>(),

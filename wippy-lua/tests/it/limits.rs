@@ -195,7 +195,7 @@ async fn arguments_and_results_beyond_the_memory_limit_are_errors() {
 }
 
 /// A string goes to a script without protection where memory suffices for sure, and with it elsewhere. Both sides of that
-/// line, and of the limit, are walked over, in states with more and less in them, for arguments and for results.
+/// line, and of the limit, are walked over, in states with more and less in them.
 #[tokio::test(start_paused = true)]
 async fn strings_of_any_size_fit_or_are_errors() {
     let mut app = App::new();
