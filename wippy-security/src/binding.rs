@@ -1,11 +1,14 @@
 //! [`Binding`]: a function as one execution holds it, so that its calls share what only that execution may have.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    task::Waker,
+};
 
 use wippy_wit::{Reader, Writer};
 
 use crate::{
-    Call, CallError, CallFuture, Calling, Context, Handler, Permit,
+    Begun, Call, CallError, CallFuture, Calling, Context, Handler, Permit,
     calling::Callee,
     dispatcher::{Function, admit},
 };
@@ -64,32 +67,68 @@ impl Binding {
         arguments: &'a mut dyn Reader,
         result: &'a mut dyn Writer,
     ) -> Result<Calling<'a>, CallError> {
-        let permit = admit(context, self.function.id())?;
-        // The generation is read before the handler: at worst, a handler is bound twice.
-        let generation = self.function.generation.load(Ordering::Acquire);
-        if self.callee.is_none() || self.generation != generation {
-            let handler = self.function.handler()?;
-            self.callee = Some(match handler.clone().bind() {
-                Some(bound) => BoundCallee::Bound(bound),
-                None => BoundCallee::Handler(handler),
-            });
-            self.generation = generation;
-        }
         let call = Call {
             context,
             arguments,
             result,
         };
-        let future = match &mut self.callee {
-            Some(BoundCallee::Bound(bound)) => bound.call(permit, call),
-            Some(BoundCallee::Handler(handler)) => CallFuture::Boxed(handler.clone().invoke(permit, call)),
-            None => return Err(CallError::internal("a function was not bound")),
-        };
+        let (function, future) = self.future(call);
         Ok(Calling::new(
-            future,
+            future?,
             context.deadline(),
-            Callee::Function(&self.function),
+            Callee::Function(function),
         ))
+    }
+
+    /// The same, and asks the call once how it went, unless it ended at once or `waker` gives nobody to be woken.
+    #[inline]
+    pub fn begin<'a, 'w>(
+        &'a mut self,
+        call: Call<'a>,
+        waker: impl FnOnce() -> Option<&'w Waker>,
+    ) -> Begun<'a> {
+        let deadline = call.context.deadline();
+        let (function, future) = self.future(call);
+        Begun::new(future, waker, deadline, Callee::Function(function))
+    }
+
+    #[inline]
+    fn future<'a>(&'a mut self, call: Call<'a>) -> (&'a Function, Result<CallFuture<'a>, CallError>) {
+        let Self {
+            function,
+            generation: known,
+            callee,
+        } = self;
+        let permit = match admit(call.context, function.id()) {
+            Ok(permit) => permit,
+            Err(error) => return (function, Err(error)),
+        };
+        // The generation is read before the handler: at worst, a handler is bound twice.
+        let generation = function.generation.load(Ordering::Acquire);
+        if callee.is_none() || *known != generation {
+            match function.handler() {
+                Ok(handler) => *callee = Some(BoundCallee::of(handler)),
+                Err(error) => return (function, Err(error)),
+            }
+            *known = generation;
+        }
+        let future = match callee {
+            Some(BoundCallee::Bound(bound)) => Ok(bound.call(permit, call)),
+            Some(BoundCallee::Handler(handler)) => {
+                Ok(CallFuture::Boxed(handler.clone().invoke(permit, call)))
+            }
+            None => Err(CallError::internal("a function was not bound")),
+        };
+        (function, future)
+    }
+}
+
+impl BoundCallee {
+    fn of(handler: Arc<dyn Handler>) -> Self {
+        match handler.clone().bind() {
+            Some(bound) => Self::Bound(bound),
+            None => Self::Handler(handler),
+        }
     }
 }
 

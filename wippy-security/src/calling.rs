@@ -4,7 +4,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{self, Poll},
+    task::{self, Poll, Waker},
 };
 
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -117,6 +117,56 @@ pub struct Calling<'a> {
     callee: Callee<'a>,
 }
 
+/// A call that was begun, and asked how it went. Most have an answer by then, and need not be kept anywhere.
+#[must_use = "a call that goes on has to be polled"]
+pub enum Begun<'a> {
+    /// It came to its end.
+    Ended(Result<(), CallError>),
+    /// It goes on. Unless nobody could be woken, it was polled once.
+    Running(Calling<'a>),
+}
+
+impl<'a> Begun<'a> {
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub async fn outcome(self) -> Result<(), CallError> {
+        match self {
+            Self::Ended(outcome) => outcome,
+            Self::Running(calling) => calling.await,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn new<'w>(
+        future: Result<CallFuture<'a>, CallError>,
+        waker: impl FnOnce() -> Option<&'w Waker>,
+        deadline: Option<Instant>,
+        callee: Callee<'a>,
+    ) -> Self {
+        let mut future = match future {
+            Ok(future) => future,
+            Err(error) => return Self::Ended(Err(error)),
+        };
+        if let Some(outcome) = future.try_outcome() {
+            return Self::Ended(outcome);
+        }
+        let Some(waker) = waker() else {
+            return Self::Running(Calling::new(future, deadline, callee));
+        };
+        let mut waking = task::Context::from_waker(waker);
+        if let Poll::Ready(outcome) = Pin::new(&mut future).poll(&mut waking) {
+            return Self::Ended(outcome);
+        }
+        let mut calling = Calling::new(future, deadline, callee);
+        match calling.poll_deadline(&mut waking) {
+            Poll::Ready(outcome) => Self::Ended(outcome),
+            Poll::Pending => Self::Running(calling),
+        }
+    }
+}
+
 /// Who is called.
 pub(crate) enum Callee<'a> {
     Function(&'a Function),
@@ -141,11 +191,16 @@ impl<'a> Calling<'a> {
             callee,
         }
     }
+}
 
-    /// How the call ended, if it came to its end already.
-    #[inline]
-    pub fn try_outcome(&mut self) -> Option<Result<(), CallError>> {
-        self.future.try_outcome()
+impl Calling<'_> {
+    /// Waits for the deadline, if there is one.
+    fn poll_deadline(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<(), CallError>> {
+        let Some(deadline) = self.deadline else {
+            return Poll::Pending;
+        };
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        sleep.as_mut().poll(cx).map(|()| Err(timed_out(self.callee.id())))
     }
 }
 
@@ -153,15 +208,10 @@ impl Future for Calling<'_> {
     type Output = Result<(), CallError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        if let Poll::Ready(outcome) = Pin::new(&mut this.future).poll(cx) {
-            return Poll::Ready(outcome);
+        match Pin::new(&mut self.future).poll(cx) {
+            Poll::Ready(outcome) => Poll::Ready(outcome),
+            Poll::Pending => self.poll_deadline(cx),
         }
-        let Some(deadline) = this.deadline else {
-            return Poll::Pending;
-        };
-        let sleep = this.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        sleep.as_mut().poll(cx).map(|()| Err(timed_out(this.callee.id())))
     }
 }
 

@@ -224,20 +224,33 @@ impl Context {
     /// [spent](Self::is_spent).
     #[must_use]
     pub fn callee_in(&self, spent: Option<Arc<Self>>) -> Arc<Self> {
+        let Some(mut context) = spent.filter(Self::is_spent) else {
+            return Arc::new(self.callee());
+        };
+        // Calls that follow each other mostly inherit the same.
+        if self.is_callee(&context) {
+            return context;
+        }
         // Nobody else can ask for the execution once it is known that nobody else has the context.
-        if let Some(mut context) = spent
-            && let Some(callee) = Arc::get_mut(&mut context)
+        if let Some(callee) = Arc::get_mut(&mut context)
             && callee.execution.0.get_mut().is_none()
         {
-            if !Arc::ptr_eq(&callee.shared, &self.shared) {
-                callee.shared = Arc::clone(&self.shared);
-            }
+            callee.shared.clone_from(&self.shared);
             callee.deadline = self.deadline;
             callee.depth = self.depth + 1;
             callee.within.clone_from(&self.within);
             return context;
         }
         Arc::new(self.callee())
+    }
+
+    /// Whether `other` is as [`callee`](Self::callee) makes it, but for its execution.
+    fn is_callee(&self, other: &Self) -> bool {
+        let within = |context: &Self| context.within.as_ref().map(Arc::as_ptr);
+        Arc::ptr_eq(&self.shared, &other.shared)
+            && self.deadline == other.deadline
+            && self.depth + 1 == other.depth
+            && within(self) == within(other)
     }
 
     /// Whether nobody else has it now, and nobody ever asked for its execution, so that there is nothing that ends with it.

@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    task::Waker,
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -14,7 +15,7 @@ use wippy_registry::EntryId;
 use wippy_wit::{Reader, Writer};
 
 use crate::{
-    Call, CallError, CallFuture, Calling, Context, ErrorKind, Handler, MailboxLimits, Object, Permit,
+    Begun, Call, CallError, CallFuture, Calling, Context, ErrorKind, Handler, MailboxLimits, Object, Permit,
     Policies, PoolCounts, Processes, TokenStores, Tracer, calling::Callee, guard,
 };
 
@@ -198,26 +199,19 @@ impl Dispatcher {
         Ok(begin(permit, context, &held.function, handler, arguments, result))
     }
 
-    /// Calls a method of an object for `context`; the permission is that for the function that made the object.
-    ///
-    /// # Errors
-    /// As for [`call`](Self::call).
-    pub fn call_object<'a>(
+    /// Calls a method of an object; the permission is that for the function that made the object. The call is
+    /// asked once how it went, as by [`Binding::begin`](crate::Binding::begin).
+    pub fn begin_object<'a, 'w>(
         &self,
-        context: &'a Context,
         object: &'a Arc<dyn Object>,
         method: &'a str,
-        arguments: &'a mut dyn Reader,
-        result: &'a mut dyn Writer,
-    ) -> Result<Calling<'a>, CallError> {
-        let permit = admit(context, object.entry())?;
-        let call = Call {
-            context,
-            arguments,
-            result,
-        };
-        let future = Arc::clone(object).invoke(permit, method, call);
-        Ok(Calling::new(future, context.deadline(), Callee::Object(object)))
+        call: Call<'a>,
+        waker: impl FnOnce() -> Option<&'w Waker>,
+    ) -> Begun<'a> {
+        let deadline = call.context.deadline();
+        let future =
+            admit(call.context, object.entry()).map(|permit| Arc::clone(object).invoke(permit, method, call));
+        Begun::new(future, waker, deadline, Callee::Object(object))
     }
 
     /// The process table.

@@ -38,7 +38,7 @@ mod trace;
 
 pub use actor::Actor;
 pub use binding::{Binding, Bound};
-pub use calling::{CallFuture, Calling, Resident, ResidentCall};
+pub use calling::{Begun, CallFuture, Calling, Resident, ResidentCall};
 pub use context::{Attachment, Context, Execution, Lease, Values};
 pub use dispatcher::{Dispatcher, DispatcherConfig, Function, Held};
 pub use error::{CallError, ErrorKind};

@@ -33,6 +33,7 @@
     reason = "wasmtime's typed interface is implemented by unsafe traits; see the module's argument"
 )]
 
+mod callee;
 pub(crate) mod concurrent;
 pub(crate) mod flow;
 mod guarded;
@@ -47,9 +48,9 @@ use std::{
     future::Future,
     mem::MaybeUninit,
     pin::Pin,
-    ptr,
+    ptr::{self, NonNull},
     sync::Arc,
-    task::{self, Poll},
+    task::{self, Poll, Waker},
 };
 
 use wasmtime::{
@@ -62,8 +63,9 @@ use wasmtime::{
 use wippy_wit::{MAX_FLAT_PARAMS, Reader, Value, Writer};
 
 pub(crate) use self::{
+    callee::Callee,
     guarded::Guarded,
-    passed::Passed,
+    passed::{Givable, Given, Passed},
     place::{Place, Surroundings},
 };
 use self::{
@@ -183,6 +185,7 @@ impl<F: Future<Output = wasmtime::Result<Lifted>>> Future for Running<F> {
         let this = self.project();
         // The job does not move between here and the end of the poll, when the thread forgets it again.
         let _entered = Entered::new(this.job);
+        this.job.waker.set(Some(NonNull::from(cx.waker())));
         let polled = this.future.poll(cx);
         if let Poll::Ready(outcome) = &polled {
             this.job.tell(outcome.is_err());
@@ -223,6 +226,8 @@ pub(crate) struct Job {
     error_contexts: Option<Arc<ErrorContexts>>,
     writer: *mut (dyn Writer + 'static),
     failed: Cell<Option<Value>>,
+    /// Who is to be woken, while it is polled.
+    waker: Cell<Option<NonNull<Waker>>>,
     /// Only for calls that are traced.
     phases: Option<Box<Phases>>,
 }
@@ -238,6 +243,7 @@ impl Job {
             error_contexts,
             writer,
             failed: Cell::new(None),
+            waker: Cell::new(None),
             phases: invocation.trace.map(|_| Box::new(Phases::new())),
         }
     }

@@ -1,9 +1,15 @@
-//! Which functions of a component end by themselves within a few thousand instructions, whatever they are given.
+//! Which functions of a component end by themselves within a few thousand instructions, whatever they are given, unless
+//! they fail.
 //!
 //! Such a function need not be able to be interrupted, so it can run without a stack of its own, which is half of what a
 //! small call costs. The proof is simple on purpose: the function and all it calls have no loop, no recursion and no call
 //! whose target is not known. Instructions that take longer the larger their operands are count as many: the engine could not
 //! interrupt one of them anywhere.
+//!
+//! A call with a trap behind it is a dead end, such as that of a panic: whatever it leads to, the call that came into it fails,
+//! and its instance is gone. That may take as long as it likes as far as the proof goes, since it can be cut short at any
+//! time. What it must not do is wait for something or take a stack that is not its own; the first needs a host function, which
+//! these components do not import, and the second is for whoever calls it to see to.
 //!
 //! The arguments that are in memory of their own belong to a call: the guest's allocator makes room for each of them.
 //!
@@ -29,6 +35,8 @@ pub(crate) struct Cost {
     pub(crate) call: u32,
     /// Making room for one of them; none if that is not bounded.
     pub(crate) allocation: Option<u32>,
+    /// Whether either may come into a dead end: it fails then, but not within so many instructions, nor on little stack.
+    pub(crate) has_dead_ends: bool,
 }
 
 impl Cost {

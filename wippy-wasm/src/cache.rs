@@ -71,7 +71,7 @@ impl CacheConfig {
 
 /// Bumped when the form of the files changes, or what is found out about components. A file is, sealed, the length of the
 /// facts in four bytes, the facts, the code.
-const FORM: &str = concat!("wippy 4 ", env!("CARGO_PKG_VERSION"));
+const FORM: &str = concat!("wippy 5 ", env!("CARGO_PKG_VERSION"));
 
 /// What was used in this time need not be marked as used again.
 const YOUNG: Duration = Duration::from_mins(10);

@@ -16,6 +16,7 @@ use crate::{
     facts::Facts,
     hosts::Grants,
     reserve::Reserve,
+    stack,
     template::{Template, Templates},
 };
 
@@ -56,10 +57,19 @@ pub(crate) struct Method {
     has_resources: OnceLock<bool>,
     /// What it runs in the guest, if that is bounded.
     cost: Option<Cost>,
-    ends_at_once: OnceLock<bool>,
+    at_once: OnceLock<AtOnce>,
     is_concurrent: bool,
     pub(crate) param_handles: HandleTypes,
     pub(crate) result_handles: HandleTypes,
+}
+
+/// Whether calls of a method end within a few thousand instructions.
+#[derive(Debug, Clone, Copy)]
+enum AtOnce {
+    Never,
+    /// It may come into a [dead end](crate::bounded).
+    UnlessItFails,
+    Always,
 }
 
 impl Component {
@@ -79,7 +89,7 @@ impl Component {
                 cost: bounded
                     .get(&(interface, function.signature.name.to_string()))
                     .copied(),
-                ends_at_once: OnceLock::new(),
+                at_once: OnceLock::new(),
                 index: export_index(&compiled, function)?,
                 function: function.clone(),
                 plan: OnceLock::new(),
@@ -183,18 +193,32 @@ impl Method {
             .get_or_init(|| Plan::new(self.function.signature.clone()))
     }
 
-    /// Whether a call of it ends by itself within a few thousand instructions, those included that the guest's allocator
-    /// takes for arguments in memory of their own. Handles of resources only go from one of the engine's tables to another, or
-    /// are lent by a mark there: destructors run when somebody drops a resource, which is not bounded in the guest and not
-    /// a part of the call in the host.
+    /// Whether a call of it that is made now, on this stack, ends by itself within a few thousand instructions, unless it
+    /// fails, those included that the guest's allocator takes for arguments in memory of their own. Handles of resources only
+    /// go from one of the engine's tables to another, or are lent by a mark there: destructors run when somebody drops a
+    /// resource, which is not bounded in the guest and not a part of the call in the host.
     pub(crate) fn ends_at_once(&self) -> bool {
-        *self.ends_at_once.get_or_init(|| {
-            let plan = self.plan();
-            let mut params = plan.params.iter();
-            let sequences = params.try_fold(0_u32, |sum, param| sum.checked_add(param.node.sequences()?));
-            let is_small = |cost: Cost| sequences.is_some_and(|sequences| cost.is_small(sequences));
-            !self.is_concurrent && plan.params_flat <= MAX_FLAT_PARAMS && self.cost.is_some_and(is_small)
-        })
+        match self.at_once.get_or_init(|| self.find_at_once()) {
+            AtOnce::Never => false,
+            // What it does then takes as much stack as a guest may.
+            AtOnce::UnlessItFails => stack::is_threads(),
+            AtOnce::Always => true,
+        }
+    }
+
+    fn find_at_once(&self) -> AtOnce {
+        let plan = self.plan();
+        let Some(cost) = self.cost else {
+            return AtOnce::Never;
+        };
+        let mut params = plan.params.iter();
+        let sequences = params.try_fold(0_u32, |sum, param| sum.checked_add(param.node.sequences()?));
+        let is_small = sequences.is_some_and(|sequences| cost.is_small(sequences));
+        match is_small && !self.is_concurrent && plan.params_flat <= MAX_FLAT_PARAMS {
+            false => AtOnce::Never,
+            true if cost.has_dead_ends => AtOnce::UnlessItFails,
+            true => AtOnce::Always,
+        }
     }
 
     /// Whether its arguments or its result hold handles of resources.

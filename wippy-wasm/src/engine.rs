@@ -41,7 +41,8 @@ pub struct EngineConfig {
     pub memory_max_bytes: usize,
     /// The most elements that one table may have.
     pub table_max_elements: usize,
-    /// Bytes of a guest's own stack.
+    /// The most bytes of stack that a guest takes, mostly of its own. A function that ends at once, unless it fails, runs on
+    /// the thread that calls it, which has to have as much to spare.
     pub stack_bytes: usize,
     /// Certificates (DER) of authorities that guests' HTTPS requests trust, beside those that browsers trust.
     pub extra_roots: Vec<Vec<u8>>,

@@ -10,12 +10,10 @@ mod http;
 mod logger;
 mod process;
 mod sockets;
-mod text;
 mod wasi;
 
 use wasmtime::component::Linker;
 
-pub(crate) use self::funcs::Callee;
 use crate::{Error, error_contexts, exports::Surface, state::GuestState};
 
 /// One word that an entry may put in its `imports`.

@@ -1,6 +1,6 @@
 //! [`GuestState`]: what the host keeps for one instance.
 
-use std::{mem, sync::Arc};
+use std::sync::Arc;
 
 use wasmtime::{Store, UpdateDeadline, component::ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -8,9 +8,18 @@ use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 use wippy_security::{CallError, Context, Mailbox};
 
 use crate::{
-    census::Census, deadline::Deadline, error_contexts::ErrorContexts, hosts::Callee, http::Http,
-    limits::Meter, module::Module, output::Journal,
+    abi::Callee, census::Census, deadline::Deadline, engine::EPOCH_TICK, error_contexts::ErrorContexts,
+    http::Http, limits::Meter, module::Module, output::Journal,
 };
+
+/// So many ticks of its clock the engine grants a call that ends at once: it is only interrupted as often if it is in a
+/// dead end (see [`bounded`](crate::bounded)), or if its thread was stopped for a tick as often within a few thousand instructions.
+const DEAD_END_TICKS: u32 = 4;
+
+/// A guest that failed was not done with that in time.
+#[derive(Debug, thiserror::Error)]
+#[error("the guest failed, was not done with that after {} ms, and was stopped", EPOCH_TICK.as_millis() * u128::from(DEAD_END_TICKS))]
+pub(crate) struct Lingered;
 
 /// What the host keeps for one instance. Nothing in it outlives the instance.
 pub(crate) struct GuestState {
@@ -18,16 +27,15 @@ pub(crate) struct GuestState {
     /// The context of the call that is running; guests reach others only through it.
     pub(crate) context: Option<Context>,
     /// Functions that the guest called, with what is kept for calling them again.
-    #[expect(clippy::vec_box, reason = "each goes along with a call and comes back")]
-    pub(crate) callees: Vec<Box<Callee>>,
+    pub(crate) callees: Vec<Callee>,
     /// What a process receives from; functions have none.
     pub(crate) mailbox: Option<Mailbox>,
     /// When the running call must be over, and which limit says so.
     pub(crate) deadline: Deadline,
     /// Whether the running call ends by itself and has no stack of its own, so that it cannot be interrupted.
     pub(crate) ends_at_once: bool,
-    /// Whether the engine's clock has not ticked since the running call began.
-    is_fresh: bool,
+    /// How often the engine's clock has interrupted the running call.
+    ticks: u32,
     /// How deep calls may be nested below this entry.
     pub(crate) call_depth: Option<u32>,
     /// The pool in which the running call has a place, if it takes one.
@@ -69,7 +77,7 @@ impl GuestState {
             mailbox: None,
             deadline: Deadline::default(),
             ends_at_once: false,
-            is_fresh: true,
+            ticks: 0,
             call_depth: limits.call_depth,
             pool: None,
             is_outward: false,
@@ -95,11 +103,13 @@ impl GuestState {
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut store| {
             let state = store.data_mut();
-            // The first tick may come right after the call began, which is no reason to interrupt it.
-            let is_fresh = mem::take(&mut state.is_fresh);
+            let ticks = state.ticks;
+            state.ticks = ticks.saturating_add(1);
             match state.deadline.passed() {
                 Some(exceeded) => Err(exceeded.into()),
-                None if is_fresh || state.ends_at_once => Ok(UpdateDeadline::Continue(1)),
+                None if state.ends_at_once && ticks >= DEAD_END_TICKS => Err(Lingered.into()),
+                // The first tick may come right after the call began, which is no reason to interrupt it.
+                None if ticks == 0 || state.ends_at_once => Ok(UpdateDeadline::Continue(1)),
                 None => Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))),
             }
         });
@@ -117,7 +127,7 @@ impl GuestState {
             self.context = context;
         }
         self.is_outward = false;
-        self.is_fresh = true;
+        self.ticks = 0;
     }
 
     /// Gives up what is kept for calling others: the next call is for somebody else.

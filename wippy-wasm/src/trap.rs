@@ -8,6 +8,7 @@ use wippy_wit::Value;
 use crate::{
     limits::{Exceeded, Limits, TooMuch},
     module::Module,
+    state::Lingered,
 };
 
 /// The error for what stopped a call of `method` of `module`.
@@ -36,6 +37,10 @@ pub(crate) fn classify(error: &wasmtime::Error, module: &Module, method: &str) -
     }
     if is_crowded(error) {
         return no_slot(id);
+    }
+    if let Some(lingered) = error.downcast_ref::<Lingered>() {
+        let details = details(method, error, [("trap", Value::string("unreachable"))]);
+        return CallError::internal(format!("{id}: {lingered}")).with_details(details);
     }
     let reason = crate::engine::first_line(error);
     CallError::internal(format!("{id}: the guest broke its contract: {reason}")).with_details(details(

@@ -198,14 +198,27 @@ pub fn is_utf8(bytes: &[u8]) -> bool {
 /// a hundred bytes also of what the standard library's takes, as it looks at more of them in one step.
 #[inline]
 fn is_ascii(bytes: &[u8]) -> bool {
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let (words, rest) = bytes.as_chunks::<8>();
-    let (blocks, words) = words.as_chunks::<4>();
-    let word = |bytes: &[u8; 8]| u64::from_ne_bytes(*bytes);
-    let block = |[a, b, c, d]: &[[u8; 8]; 4]| word(a) | word(b) | word(c) | word(d);
-    blocks.iter().all(|bytes| block(bytes) & HIGH == 0)
-        && words.iter().fold(0, |all, bytes| all | word(bytes)) & HIGH == 0
-        && rest.iter().fold(0, |all, byte| all | byte) < 0x80
+    /// Whether all of it is, where `bytes` are at least as many as are looked at in one step: the last step also looks at what
+    /// was looked at before, so that nothing is left over.
+    #[inline]
+    fn in_steps<const STEP: usize>(bytes: &[u8], last: &[u8; STEP]) -> bool {
+        const HIGH: u64 = 0x8080_8080_8080_8080;
+        let (steps, _) = bytes.as_chunks::<STEP>();
+        let is_step = |step: &[u8; STEP]| {
+            let words = step.as_chunks::<8>().0.iter();
+            words.fold(0, |any, word| any | u64::from_ne_bytes(*word)) & HIGH == 0
+        };
+        steps.iter().all(is_step) && is_step(last)
+    }
+    if let Some(last) = bytes.last_chunk::<64>() {
+        in_steps(bytes, last)
+    } else if let Some(last) = bytes.last_chunk::<16>() {
+        in_steps(bytes, last)
+    } else if let Some(last) = bytes.last_chunk::<8>() {
+        in_steps(bytes, last)
+    } else {
+        bytes.iter().fold(0, |any, byte| any | byte) < 0x80
+    }
 }
 
 fn text<'a>(bytes: &'a [u8], wanted: &str) -> Result<&'a str, Error> {

@@ -12,7 +12,7 @@ use std::{
     ptr::{self, NonNull},
     slice,
     sync::Arc,
-    task::{Context as Waking, Poll},
+    task::{Context as Waking, Poll, Waker},
 };
 
 use mlua::{
@@ -20,7 +20,7 @@ use mlua::{
     ffi::{self, lua_State},
 };
 use wippy_registry::EntryId;
-use wippy_security::{Binding, CallError, Calling, Context, Function, Handle, Object};
+use wippy_security::{Begun, Binding, Call, CallError, Calling, Context, Function, Handle, Object};
 use wippy_wit::Foreign;
 
 use super::{
@@ -338,35 +338,25 @@ fn start(l: *mut lua_State, core: &Core, pointer: FramePointer) -> Progress {
             (*frame).reader.set_keys(ffi::lua_upvalueindex(2));
             (*frame).reader.lend_channels();
             (*frame).writer.set(core);
-            let (reader, writer) = (&mut (*frame).reader, &mut (*frame).writer);
+            let call = Call {
+                context,
+                arguments: &mut (*frame).reader,
+                result: &mut (*frame).writer,
+            };
+            let waker = || waker(l, core);
             match &mut (*frame).target {
-                Target::Function(_, binding) => binding.call(context, reader, writer),
-                Target::Method(Some((object, method))) => context
-                    .dispatcher()
-                    .call_object(context, object, method, reader, writer),
-                Target::Method(None) => Err(no_context()),
+                Target::Function(_, binding) => binding.begin(call, waker),
+                Target::Method(Some((object, method))) => {
+                    context.dispatcher().begin_object(object, method, call, waker)
+                }
+                Target::Method(None) => Begun::Ended(Err(no_context())),
             }
         },
-        None => Err(no_context()),
+        None => Begun::Ended(Err(no_context())),
     };
-    let mut calling = match begun {
-        Ok(calling) => calling,
-        Err(error) => {
-            recycle(core, pointer);
-            return failed(core, error);
-        }
-    };
-    let outcome = match calling.try_outcome() {
-        Some(outcome) => Poll::Ready(outcome),
-        // SAFETY: `l` runs.
-        None => unsafe { poll_once(l, core, &mut calling) },
-    };
-    match outcome {
-        Poll::Ready(outcome) => {
-            drop(calling);
-            settle(l, core, pointer, outcome)
-        }
-        Poll::Pending => {
+    match begun {
+        Begun::Ended(outcome) => settle(l, core, pointer, outcome),
+        Begun::Running(calling) => {
             // SAFETY: the frame is ours, and its earlier call has ended.
             unsafe { (*frame).calling = Some(calling) };
             park(l, core, pointer)
@@ -379,29 +369,21 @@ fn failed(core: &Core, error: CallError) -> Progress {
     Progress::Error
 }
 
-/// Polls a call that has begun.
+/// Who is to be woken when a call that begins now can go on; nobody if the driver polls it first.
 ///
 /// # Safety
-/// `l` is a running thread of the state.
-unsafe fn poll_once(
-    l: *mut lua_State,
-    core: &Core,
-    calling: &mut Calling<'_>,
-) -> Poll<Result<(), CallError>> {
-    let waker = core.waker.get();
-    if waker.is_null() {
-        return Poll::Ready(Err(no_context()));
-    }
+/// `l` is a running thread of the state. What is returned is used before Lua goes on.
+unsafe fn waker<'a>(l: *mut lua_State, core: &Core) -> Option<&'a Waker> {
     // SAFETY: the driver set the waker for as long as Lua runs.
-    let waker = unsafe { &*waker };
+    let waker = unsafe { core.waker.get().as_ref()? };
     // SAFETY: by the caller.
     if stack::is_deep() && unsafe { core.can_suspend(l) } {
         // Calls that answer at once nest on the native stack. Before that becomes deep, the driver polls instead,
         // after everything here has returned to it.
         waker.wake_by_ref();
-        return Poll::Pending;
+        return None;
     }
-    Pin::new(calling).poll(&mut Waking::from_waker(waker))
+    Some(waker)
 }
 
 /// Hands a frame whose call has to wait to the driver.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail like tests")]
 
 mod allocation;
+mod binding;
 mod conditions;
 mod context;
 mod expressions;

@@ -1,21 +1,22 @@
-//! [`Passed`]: a string, or a list of bytes, that a guest passes to a function of the host, looked at where it is.
+//! [`Passed`]: a string, or a list of bytes, that a guest passes to a function of the host, looked at where it is; and
+//! [`Given`]: one that it is given.
 
-use std::{marker::PhantomData, ops::Range, ptr::NonNull};
+use std::{marker::PhantomData, mem::MaybeUninit, ops::Range, ptr::NonNull};
 
 use wasmtime::{
     StoreContextMut, ValRaw,
     component::{
         __internal::{
-            CanonicalAbiInfo, InstanceType, InterfaceType, LiftContext,
+            CanonicalAbiInfo, InstanceType, InterfaceType, LiftContext, LowerContext,
             wasmtime_environ::component::StringEncoding,
         },
-        ComponentType, Lift,
+        ComponentType, Lift, Lower,
     },
 };
 use wippy_wit::accept::is_utf8;
 
 use super::out_of_bounds;
-use crate::state::GuestState;
+use crate::{state::GuestState, text::Text};
 
 /// An argument of a function that a guest imports: `str` for a `string`, `[u8]` for a `list<u8>`. It is checked when it is
 /// lifted, and only copied if it is a string that is not in UTF-8.
@@ -27,11 +28,31 @@ pub(crate) struct Passed<T: ?Sized> {
     _type: PhantomData<fn() -> Box<T>>,
 }
 
-enum Bytes {
+pub(super) enum Bytes {
     /// In the guest's memory.
     There(NonNull<[u8]>),
     /// Decoded from another encoding.
     Here(String),
+}
+
+impl Bytes {
+    pub(super) fn none() -> Self {
+        Self::There(NonNull::from(&[]))
+    }
+
+    /// The bytes.
+    ///
+    /// # Safety
+    /// They are not read after this is dropped, nor once the guest does not wait any more.
+    pub(super) unsafe fn forever(&self) -> &'static [u8] {
+        match self {
+            // SAFETY: see the fifth point of `super`. They were in bounds when the guest called, and it waits since then, so its
+            // memory has neither moved nor been written to.
+            Self::There(bytes) => unsafe { bytes.as_ref() },
+            // SAFETY: by the caller.
+            Self::Here(text) => unsafe { NonNull::from(text.as_bytes()).as_ref() },
+        }
+    }
 }
 
 // SAFETY: see the third point of `super`; the guest's memory goes along with its store, without which nothing is read; see `Passed::bytes`.
@@ -42,12 +63,12 @@ unsafe impl<T: ?Sized> Sync for Passed<T> {}
 impl<T: ?Sized> Passed<T> {
     /// The bytes, for as long as the store is not used for anything else.
     pub(crate) fn bytes<'a>(&'a self, _store: &'a StoreContextMut<'_, GuestState>) -> &'a [u8] {
-        match &self.bytes {
-            // SAFETY: see the fifth point of `super`. They were in bounds when the guest called, and it waits since then, so its
-            // memory has neither moved nor been written to; nor is it while the store is borrowed.
-            Bytes::There(bytes) => unsafe { bytes.as_ref() },
-            Bytes::Here(text) => text.as_bytes(),
-        }
+        // SAFETY: this is borrowed for as long as they are read, and the guest's store, too, so that it waits.
+        unsafe { self.bytes.forever() }
+    }
+
+    pub(super) fn into_bytes(self) -> Bytes {
+        self.bytes
     }
 
     fn there(cx: &mut LiftContext<'_>, range: Range<usize>) -> wasmtime::Result<NonNull<[u8]>> {
@@ -139,5 +160,82 @@ unsafe impl<T: Passable + ?Sized> Lift for Passed<T> {
         };
         let slot = |bytes: &[u8; 4]| ValRaw::u32(u32::from_le_bytes(*bytes));
         T::lift(cx, [slot(pointer), slot(length)])
+    }
+}
+
+/// A string, or a list of bytes, that a function of the host returns.
+pub(crate) struct Given<T: ?Sized> {
+    /// As `T` says.
+    text: Text,
+    _type: PhantomData<fn() -> Box<T>>,
+}
+
+impl<T: ?Sized> Given<T> {
+    fn new(text: Text) -> Self {
+        Self {
+            text,
+            _type: PhantomData,
+        }
+    }
+}
+
+/// The two types that can be given.
+pub(crate) trait Givable: Lower {
+    /// `text` as one; nothing if it is none.
+    fn given(text: Text) -> Option<Given<Self>>;
+
+    /// What it is.
+    fn of(given: &Given<Self>) -> &Self;
+}
+
+impl Givable for str {
+    fn given(text: Text) -> Option<Given<Self>> {
+        is_utf8(text.bytes()).then(|| Given::new(text))
+    }
+
+    fn of(given: &Given<Self>) -> &Self {
+        // SAFETY: only `given` makes one, after it has looked.
+        unsafe { str::from_utf8_unchecked(given.text.bytes()) }
+    }
+}
+
+impl Givable for [u8] {
+    fn given(text: Text) -> Option<Given<Self>> {
+        Some(Given::new(text))
+    }
+
+    fn of(given: &Given<Self>) -> &Self {
+        given.text.bytes()
+    }
+}
+
+// SAFETY: it is lowered as what it is, which says how.
+unsafe impl<T: Givable + ?Sized> ComponentType for Given<T> {
+    type Lower = T::Lower;
+    const ABI: CanonicalAbiInfo = T::ABI;
+
+    fn typecheck(ty: &InterfaceType, types: &InstanceType<'_>) -> wasmtime::Result<()> {
+        T::typecheck(ty, types)
+    }
+}
+
+// SAFETY: as above.
+unsafe impl<T: Givable + ?Sized> Lower for Given<T> {
+    fn linear_lower_to_flat<U>(
+        &self,
+        cx: &mut LowerContext<'_, U>,
+        ty: InterfaceType,
+        dst: &mut MaybeUninit<Self::Lower>,
+    ) -> wasmtime::Result<()> {
+        T::of(self).linear_lower_to_flat(cx, ty, dst)
+    }
+
+    fn linear_lower_to_memory<U>(
+        &self,
+        cx: &mut LowerContext<'_, U>,
+        ty: InterfaceType,
+        offset: usize,
+    ) -> wasmtime::Result<()> {
+        T::of(self).linear_lower_to_memory(cx, ty, offset)
     }
 }

@@ -17,7 +17,7 @@ use wasmparser::{
 
 use super::{
     Cost, Names,
-    code::{Code, CoreFunction, CoreInstance, Functions},
+    code::{Bound, Code, CoreFunction, CoreInstance, Functions},
 };
 
 /// So deep may components be nested whose instances are looked into. Those of interfaces are at the first level.
@@ -156,10 +156,15 @@ impl<'a> Assembly<'a> {
             return None;
         };
         let Lifted { runs, allocator } = self.functions.get(function)?;
-        let mut costs = runs.iter().map(|function| self.code.cost_of(*function));
+        let mut call = Bound::of(0);
+        for function in runs {
+            call = call.and(self.code.bound_of(*function)?)?;
+        }
+        let allocation = allocator.and_then(|function| self.code.bound_of(function));
         Some(Cost {
-            call: costs.try_fold(0_u32, |sum, cost| sum.checked_add(cost?))?,
-            allocation: allocator.and_then(|function| self.code.cost_of(function)),
+            call: call.cost,
+            allocation: allocation.map(|bound| bound.cost),
+            has_dead_ends: call.has_dead_ends || allocation.is_some_and(|bound| bound.has_dead_ends),
         })
     }
 

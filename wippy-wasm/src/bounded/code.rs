@@ -45,13 +45,44 @@ pub(super) enum CoreInstance<'a> {
     OfFunctions(HashMap<&'a str, CoreFunction<'a>>),
 }
 
+/// What bounds a function that is bounded.
+#[derive(Clone, Copy)]
+pub(super) struct Bound {
+    /// The most instructions that it runs before it returns, or fails.
+    pub(super) cost: u32,
+    /// Whether it may call what does not return: it is not bounded from then on.
+    pub(super) has_dead_ends: bool,
+}
+
+impl Bound {
+    const DEAD_END: Self = Self {
+        cost: 1,
+        has_dead_ends: true,
+    };
+
+    pub(super) const fn of(cost: u32) -> Self {
+        Self {
+            cost,
+            has_dead_ends: false,
+        }
+    }
+
+    /// One after the other.
+    pub(super) fn and(self, other: Self) -> Option<Self> {
+        Some(Self {
+            cost: self.cost.checked_add(other.cost)?,
+            has_dead_ends: self.has_dead_ends || other.has_dead_ends,
+        })
+    }
+}
+
 /// The core modules of a component, and what is made of them.
 pub(super) struct Code<'a> {
     modules: Vec<Functions<'a>>,
     instances: Vec<CoreInstance<'a>>,
     /// What is known of the functions that were looked at, by instance and index: none if they are not bounded, or not
     /// looked at to the end. Two instances of a module may import different functions.
-    costs: HashMap<(usize, u32), Option<u32>>,
+    bounds: HashMap<(usize, u32), Option<Bound>>,
     /// How much may still be looked at.
     looks_left: usize,
 }
@@ -61,7 +92,7 @@ impl<'a> Code<'a> {
         Self {
             modules: Vec::new(),
             instances: Vec::new(),
-            costs: HashMap::new(),
+            bounds: HashMap::new(),
             looks_left: LOOKS_MAX,
         }
     }
@@ -93,80 +124,83 @@ impl<'a> Code<'a> {
         }
     }
 
-    /// The most instructions that `function` runs; none if it is not bounded.
-    pub(super) fn cost_of(&mut self, function: CoreFunction<'a>) -> Option<u32> {
-        self.cost(function, 0)
+    /// What bounds `function`; none if it is not bounded.
+    pub(super) fn bound_of(&mut self, function: CoreFunction<'a>) -> Option<Bound> {
+        self.bound(function, 0)
     }
 
-    fn cost(&mut self, function: CoreFunction<'a>, depth: u32) -> Option<u32> {
+    fn bound(&mut self, function: CoreFunction<'a>, depth: u32) -> Option<Bound> {
         match function {
             CoreFunction::Unknown => None,
-            CoreFunction::Short => Some(SHORT_COST),
+            CoreFunction::Short => Some(Bound::of(SHORT_COST)),
             CoreFunction::Export(instance, name) => {
                 let index = *self.module(instance)?.exports.get(name)?;
-                self.cost_in(instance, index, depth)
+                self.bound_in(instance, index, depth)
             }
         }
     }
 
     /// The same for a function of an instance by its index there.
-    fn cost_in(&mut self, instance: usize, index: u32, depth: u32) -> Option<u32> {
+    fn bound_in(&mut self, instance: usize, index: u32, depth: u32) -> Option<Bound> {
         if depth > DEPTH_MAX {
             return None;
         }
-        if let Some(known) = self.costs.get(&(instance, index)) {
+        if let Some(known) = self.bounds.get(&(instance, index)) {
             return *known;
         }
         self.look_at(1)?;
         // Whoever comes back here while it is being looked at has found a recursion.
-        self.costs.insert((instance, index), None);
+        self.bounds.insert((instance, index), None);
         let functions = self.module(instance)?;
-        let cost = match index.checked_sub(functions.imported()?) {
+        let bound = match index.checked_sub(functions.imported()?) {
             Some(position) => {
                 let body = functions.bodies.get(position as usize)?.clone();
                 let params = functions.arity_of(index)?.params;
-                self.cost_of_body(instance, &body, params, depth)
+                self.bound_of_body(instance, &body, params, depth)
             }
-            None => self.cost(self.import(instance, index)?, depth + 1),
+            None => self.bound(self.import(instance, index)?, depth + 1),
         };
-        self.costs.insert((instance, index), cost);
-        cost
+        self.bounds.insert((instance, index), bound);
+        bound
     }
 
-    fn cost_of_body(
+    fn bound_of_body(
         &mut self,
         instance: usize,
         body: &FunctionBody<'a>,
         params: u32,
         depth: u32,
-    ) -> Option<u32> {
+    ) -> Option<Bound> {
         let mut locals = params;
         for local in body.get_locals_reader().ok()? {
             locals = locals.checked_add(local.ok()?.0)?;
         }
-        let mut cost = 0_u32;
-        for operator in body.get_operators_reader().ok()? {
+        let mut bound = Bound::of(0);
+        let mut operators = body.get_operators_reader().ok()?.into_iter().peekable();
+        while let Some(operator) = operators.next() {
             self.look_at(1)?;
+            let before_trap = matches!(operators.peek(), Some(Ok(Operator::Unreachable)));
             let own = match operator.ok()? {
+                Operator::Call { .. } | Operator::CallIndirect { .. } if before_trap => Bound::DEAD_END,
                 Operator::Call { function_index } => {
                     let arity = self.module(instance)?.arity_of(function_index)?;
-                    let cost = self.cost_in(instance, function_index, depth + 1)?;
-                    cost.checked_add(arity.values()?)?
+                    let called = self.bound_in(instance, function_index, depth + 1)?;
+                    called.and(Bound::of(arity.values()?))?
                 }
                 Operator::Block { blockty } | Operator::If { blockty } => {
-                    self.module(instance)?.arity_of_block(blockty)?.values()?
+                    Bound::of(self.module(instance)?.arity_of_block(blockty)?.values()?)
                 }
-                Operator::MemoryCopy { .. } | Operator::MemoryFill { .. } => BULK_COST,
-                Operator::MemoryGrow { .. } => GROW_COST,
-                operator if is_constant(&operator) => 0,
+                Operator::MemoryCopy { .. } | Operator::MemoryFill { .. } => Bound::of(BULK_COST),
+                Operator::MemoryGrow { .. } => Bound::of(GROW_COST),
+                operator if is_constant(&operator) => Bound::of(0),
                 _ => return None,
             };
-            cost = cost.checked_add(own)?.checked_add(1)?;
-            if cost > COST_MAX {
+            bound = bound.and(own)?.and(Bound::of(1))?;
+            if bound.cost > COST_MAX {
                 return None;
             }
         }
-        (locals <= LOCALS_MAX).then_some(cost)
+        (locals <= LOCALS_MAX).then_some(bound)
     }
 
     fn module(&self, instance: usize) -> Option<&Functions<'a>> {

@@ -65,6 +65,7 @@ pub(super) fn write(facts: &Facts) -> Vec<u8> {
         out.text(name);
         out.number(cost.call);
         out.option(cost.allocation.as_ref(), |out, cost| out.number(*cost));
+        out.flag(cost.has_dead_ends);
     });
     out.0
 }
@@ -98,6 +99,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<Facts> {
             let cost = Cost {
                 call: rest.number()?,
                 allocation: rest.option(In::number)?,
+                has_dead_ends: rest.flag()?,
             };
             Some((name, cost))
         })?,

@@ -4,23 +4,25 @@ use std::future::{Future, ready};
 
 use wasmtime::{StoreContextMut, component::Linker};
 use wippy_registry::EntryId;
-use wippy_security::{Binding, CallError, Context, ErrorKind};
+use wippy_security::{CallError, Context, ErrorKind};
 use wippy_wit::{Value, ValueReader, ValueWriter, json};
 
-use super::text::{TextArgument, TextResult};
-use crate::{abi::Passed, limits::Exceeded, state::GuestState};
+use crate::{
+    abi::{Callee, Givable, Given, Passed},
+    limits::Exceeded,
+    stack,
+    state::GuestState,
+};
 
 pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     let mut funcs = linker.instance("wippy:runtime/funcs@0.1.0")?;
     funcs.func_wrap_async(
         "call-string",
-        |store, (target, input): (Passed<str>, Passed<str>)| call_text(store, &target, input, utf8),
+        |store, (target, input): (Passed<str>, Passed<str>)| call_text::<_, str>(store, &target, input),
     )?;
     funcs.func_wrap_async(
         "call-bytes",
-        |store, (target, input): (Passed<str>, Passed<[u8]>)| {
-            call_text(store, &target, input, |_, bytes| Ok(bytes))
-        },
+        |store, (target, input): (Passed<str>, Passed<[u8]>)| call_text::<_, [u8]>(store, &target, input),
     )?;
     funcs.func_wrap_async("call-json", |mut store, (target, arguments): (String, String)| {
         let context = caller(&mut store);
@@ -62,95 +64,88 @@ fn may_call(state: &mut GuestState) -> Result<&mut Context, CallError> {
     Ok(context)
 }
 
-/// A function that a guest calls, with what the instance keeps for calling it again.
-pub(crate) struct Callee {
-    /// The name that the guest has for it.
-    name: Box<str>,
-    binding: Binding,
-}
-
-impl Callee {
-    /// Gives up what is kept.
-    pub(crate) fn release(&mut self) {
-        self.binding.release();
-    }
-}
-
-/// What a call needs: the context to call with, and the callee. Whoever takes them [gives them back](give_back), unless the
-/// call is dropped while it runs, as the instance is then. The guest waits, so nobody misses them meanwhile.
-fn take(
-    store: &mut StoreContextMut<'_, GuestState>,
-    target: &Passed<str>,
-) -> Result<(Context, Box<Callee>), CallError> {
+/// The function that the guest calls, if it may call any now. Whoever takes it [gives it back](give_back), unless the call is
+/// dropped while it runs, as the instance is then.
+fn take(store: &mut StoreContextMut<'_, GuestState>, target: &Passed<str>) -> Result<Callee, CallError> {
     may_call(store.data_mut())?;
     let name = target.bytes(store);
     let callees = &store.data().callees;
-    let known = callees.iter().rposition(|callee| callee.name.as_bytes() == name);
-    let callee = match known {
-        Some(known) => store.data_mut().callees.swap_remove(known),
-        None => find(store.data(), name)?,
-    };
-    match store.data_mut().context.take() {
-        Some(context) => Ok((context, callee)),
-        None => Err(CallError::internal("a call lost its context")),
+    let known = callees
+        .iter()
+        .rposition(|callee| callee.name().as_bytes() == name);
+    match known {
+        Some(known) => Ok(store.data_mut().callees.swap_remove(known)),
+        None => find(store.data(), name),
     }
 }
 
 #[cold]
-fn find(state: &GuestState, name: &[u8]) -> Result<Box<Callee>, CallError> {
+fn find(state: &GuestState, name: &[u8]) -> Result<Callee, CallError> {
     let name = String::from_utf8_lossy(name);
     let context = state.context.as_ref();
     let context = context.ok_or_else(|| CallError::internal("a call lost its context"))?;
     let id = EntryId::parse(&name).map_err(|error| CallError::invalid(error.to_string()))?;
     let function = context.dispatcher().resolve_for(context, &id)?;
-    Ok(Box::new(Callee {
-        name: name.into(),
-        binding: Binding::new(function),
-    }))
+    Ok(Callee::new(name.into(), function))
 }
 
-fn give_back(state: &mut GuestState, context: Context, callee: Box<Callee>) {
-    state.context = Some(context);
+fn give_back(state: &mut GuestState, callee: Callee) {
     if state.callees.len() < CALLEES_MAX {
         state.callees.push(callee);
     }
 }
 
-/// Calls a function that takes a string and returns one; `finish` makes of that what the guest gets.
+/// What a guest hears of a call.
+type Answer<R> = Result<Given<R>, Box<str>>;
+
+/// Calls a function that takes a string, or bytes, and returns such.
 fn call_text<'a, T, R>(
     mut store: StoreContextMut<'a, GuestState>,
     target: &Passed<str>,
     input: Passed<T>,
-    finish: fn(&str, Vec<u8>) -> Result<R, CallError>,
-) -> Box<dyn Future<Output = wasmtime::Result<(Result<R, String>,)>> + Send + 'a>
+) -> Box<dyn Future<Output = wasmtime::Result<(Answer<R>,)>> + Send + 'a>
 where
-    T: ?Sized + 'a,
-    R: Send + 'a,
+    T: ?Sized,
+    R: Givable + ?Sized + 'static,
 {
-    let (context, mut callee) = match take(&mut store, target) {
-        Ok(taken) => taken,
-        Err(error) => return Box::new(ready(Ok((Err(report(&error)),)))),
+    let mut callee = match take(&mut store, target) {
+        Ok(callee) => callee,
+        Err(error) => return Box::new(ready(Ok((Err(report(&error).into()),)))),
     };
-    Box::new(async move {
-        let Callee { name, binding } = &mut *callee;
-        let (mut reader, mut writer) = (TextArgument::new(input.bytes(&store)), TextResult::default());
-        let outcome = match binding.call(&context, &mut reader, &mut writer) {
-            Ok(calling) => calling.await,
-            Err(error) => Err(error),
-        };
-        let outcome = outcome.and_then(|()| {
-            let expected =
-                |found| CallError::invalid(format!("`{name}` returned {found}, expected a string"));
-            finish(name, writer.finish().map_err(expected)?)
-        });
-        give_back(store.data_mut(), context, callee);
-        Ok((outcome.map_err(|error| report(&error)),))
-    })
+    match callee.begin(&store, input) {
+        // The usual case.
+        Some(outcome) => Box::new(ready(Ok((answer(&mut store, callee, outcome),)))),
+        None => Box::new(async move {
+            let outcome = callee.wait().await;
+            Ok((answer(&mut store, callee, outcome),))
+        }),
+    }
 }
 
-fn utf8(target: &str, text: Vec<u8>) -> Result<String, CallError> {
-    String::from_utf8(text)
-        .map_err(|_| CallError::internal(format!("`{target}` returned a string that is not UTF-8")))
+/// What a call that has ended gives the guest.
+fn answer<R: Givable + ?Sized>(
+    store: &mut StoreContextMut<'_, GuestState>,
+    mut callee: Callee,
+    outcome: Result<(), CallError>,
+) -> Answer<R> {
+    let result = callee.end();
+    let given = outcome.and_then(|()| match result.map(R::given) {
+        Ok(Some(given)) => Ok(given),
+        Ok(None) => Err(no_text(callee.name())),
+        Err(found) => Err(unexpected(callee.name(), found)),
+    });
+    give_back(store.data_mut(), callee);
+    given.map_err(|error| report(&error).into())
+}
+
+#[cold]
+fn no_text(target: &str) -> CallError {
+    CallError::internal(format!("`{target}` returned a string that is not UTF-8"))
+}
+
+#[cold]
+fn unexpected(target: &str, found: &str) -> CallError {
+    CallError::invalid(format!("`{target}` returned {found}, expected a string"))
 }
 
 /// So many functions that a guest calls are remembered by their names.
@@ -194,9 +189,8 @@ async fn call(
     let dispatcher = context.dispatcher();
     let function = dispatcher.resolve_for(&context, &id)?;
     let (mut reader, mut writer) = (ValueReader::arguments(arguments), ValueWriter::default());
-    dispatcher
-        .call(&context, &function, &mut reader, &mut writer)?
-        .await?;
+    let calling = dispatcher.call(&context, &function, &mut reader, &mut writer)?;
+    stack::on_guests(calling).await?;
     Ok(writer.finish())
 }
 

@@ -74,6 +74,27 @@ const CASES: &[(&str, bool, &str)] = &[
         false,
         "(call_indirect (type $t) (local.get 0) (i32.const 0))",
     ),
+    // What has a trap behind it cannot return.
+    (
+        "ends_in_a_loop",
+        true,
+        "(if (local.get 0) (then (call $looping (local.get 0)) (unreachable))) (local.get 0)",
+    ),
+    (
+        "ends_who_knows_where",
+        true,
+        "(if (local.get 0) (then (call_indirect (type $t) (local.get 0) (i32.const 0)) (unreachable))) (local.get 0)",
+    ),
+    (
+        "calls_what_may_end_in_a_loop",
+        true,
+        "(call $ending (local.get 0))",
+    ),
+    (
+        "comes_out_of_a_loop",
+        false,
+        "(drop (call $looping (local.get 0))) (unreachable)",
+    ),
     ("goes_on_elsewhere", false, "(return_call $leaf (local.get 0))"),
     ("grows", true, "(memory.grow (local.get 0))"),
     (
@@ -97,6 +118,8 @@ fn module(body: &str) -> Module {
             (type $t (func (param i32) (result i32)))
             (func $leaf (param i32) (result i32) (i32.mul (local.get 0) (i32.const 3)))
             (func $looping (param i32) (result i32) (loop $again (br_if $again (i32.eqz (local.get 0)))) (local.get 0))
+            (func $ending (param i32) (result i32)
+                (if (local.get 0) (then (call $looping (local.get 0)) (unreachable))) (local.get 0))
             (func $ping (param i32) (result i32) (call $pong (local.get 0)))
             (func $pong (param i32) (result i32) (call $ping (local.get 0)))
             (func $f (export "f") (param i32) (result i32) {body}))"#
@@ -191,8 +214,10 @@ fn functions_of_committed_guests_are_known() {
         ("math", "ops#add", true),
         ("math", "negate", true),
         ("counters", "alive", true),
-        // What takes time to say what went wrong may take long.
-        ("counters", "increment", false),
+        // They may panic, and no more.
+        ("counters", "increment", true),
+        ("counters", "explode", true),
+        // It drops a handle, for which a destructor runs.
         ("counters", "consume", false),
         ("bench", "add", true),
         ("bench", "div", true),
@@ -355,7 +380,7 @@ async fn resources_are_the_same_either_way() {
     let ways: [(Prepare<'_>, bool); 3] = [
         (&|name| text(COUNTER, name), true),
         (&|name| text(&long, name), false),
-        (&committed, false),
+        (&committed, true),
     ];
     for (way, (prepare, expected)) in ways.into_iter().enumerate() {
         assert_eq!(prepare("increment").ends_at_once(), expected, "{way}");
@@ -403,4 +428,113 @@ async fn what_is_given_away_is_not_destroyed_by_the_call() {
         .unwrap();
     let error = call_named(&context, "consume", &[handle]).await.unwrap_err();
     assert!(error.message().contains("unreachable"), "{error}");
+}
+
+/// A function that fails if its argument says so, and what it runs then: a loop, or calls that go deeper and deeper.
+const ENDINGS: &str = r#"(module
+    (memory (export "memory") 1)
+    (global $heap (mut i32) (i32.const 1024))
+    (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+        (global.set $heap (i32.add (global.get $heap) (local.get 3)))
+        (i32.sub (global.get $heap) (local.get 3)))
+    (func $for_ever (loop $again (br $again)))
+    (func $deeper (param i64 i64 i64 i64) (result i64)
+        (i64.add (local.get 3)
+            (call $deeper (local.get 3) (local.get 0) (local.get 1) (i64.add (local.get 2) (i64.const 1)))))
+    (func (export "f") (param $text i32) (param $len i32) (result i32)
+        (local $first i32)
+        (local.set $first (i32.load8_u (local.get $text)))
+        (if (i32.eq (local.get $first) (i32.const 108)) (then (call $for_ever) (unreachable)))
+        (if (i32.eq (local.get $first) (i32.const 100))
+            (then (call $deeper (i64.const 1) (i64.const 2) (i64.const 3) (i64.const 4)) (unreachable)))
+        (i32.store (i32.const 16) (local.get $text))
+        (i32.store (i32.const 20) (local.get $len))
+        (i32.const 16)))"#;
+
+fn endings() -> Module {
+    prepare_text(ENDINGS, Some("f: func(text: string) -> string;"), "f").unwrap()
+}
+
+/// `text` given to a function that may fail: by a caller on a thread, and by a guest that waits for it on its own stack.
+async fn both_ways(context: &Context, text: &str) -> [Result<Value, String>; 2] {
+    let here = call_named(context, "f", &[Value::from(text)]).await;
+    let there = call_named(context, "relay", &[Value::from("test:f"), Value::from(text)]).await;
+    [here, there].map(|outcome| outcome.map_err(|error| error.message().to_owned()))
+}
+
+fn relayed() -> Context {
+    assert!(endings().ends_at_once());
+    functions(&["f", "relay", "relay-deep"], |name| match name {
+        "f" => endings(),
+        relay => prepare("calls-funcs", relay, Wants::imports(&["funcs"])).unwrap(),
+    })
+}
+
+#[tokio::test]
+async fn what_may_fail_computes_the_same_wherever_it_is_called() {
+    let context = relayed();
+    for _ in 0..3 {
+        let outcomes = both_ways(&context, "echo").await;
+        assert_eq!(outcomes, [Ok(Value::from("echo")), Ok(Value::from("echo"))]);
+    }
+}
+
+#[tokio::test]
+async fn a_failure_that_takes_long_is_cut_short() {
+    let context = relayed();
+    for _ in 0..3 {
+        let begun = Instant::now();
+        let error = call_named(&context, "f", &[Value::from("loop")])
+            .await
+            .unwrap_err();
+        let took = begun.elapsed();
+        assert!(
+            error.message().contains("not done with that after 20 ms"),
+            "{error}"
+        );
+        // It holds its thread meanwhile. A busy machine adds to it.
+        assert!(took < Duration::from_secs(2), "{took:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_failure_that_goes_deep_ends_at_the_limit_of_the_stack() {
+    let context = relayed();
+    for _ in 0..3 {
+        for outcome in both_ways(&context, "deep").await {
+            let error = outcome.unwrap_err();
+            assert!(error.contains("call stack exhausted"), "{error}");
+        }
+        // Those that are called next have instances of their own.
+        let outcomes = both_ways(&context, "echo").await;
+        assert_eq!(outcomes, [Ok(Value::from("echo")), Ok(Value::from("echo"))]);
+    }
+}
+
+/// A guest may have taken all of its stack when it calls another: nothing else may run there then.
+#[tokio::test]
+async fn a_failure_that_goes_deep_does_so_on_no_others_stack() {
+    let context = relayed();
+    let relay = async |depth: i64, text: &str| {
+        let arguments = [Value::Integer(depth), Value::from("test:f"), Value::from(text)];
+        call_named(&context, "relay-deep", &arguments).await
+    };
+    // As deep as it may go.
+    let (mut fits, mut overflows) = (0_i64, 1 << 20);
+    while fits + 1 < overflows {
+        let depth = fits.midpoint(overflows);
+        match relay(depth, "echo").await {
+            Ok(_) => fits = depth,
+            Err(_) => overflows = depth,
+        }
+    }
+    assert!(fits > 1_000, "{fits}");
+    assert_eq!(relay(fits, "echo").await, Ok(Value::from("echo")));
+    let error = relay(fits, "deep").await.unwrap_err();
+    assert!(
+        error
+            .message()
+            .contains("test:text: the guest trapped: wasm trap: call stack"),
+        "{error}"
+    );
 }

@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use wippy_security::{CallError, Context, Dispatcher, DispatcherConfig, ErrorKind, Handle, Object};
+use wippy_security::{
+    Begun, Call, CallError, Context, Dispatcher, DispatcherConfig, ErrorKind, Handle, Object,
+};
 use wippy_wasm::{PoolConfig, WasmFunction};
 use wippy_wit::{Value, ValueReader, ValueWriter};
 
@@ -45,10 +47,13 @@ pub async fn method(
 ) -> Result<Value, CallError> {
     let (mut reader, mut writer) = (ValueReader::arguments(arguments), ValueWriter::default());
     let object = object(handle);
-    context
-        .dispatcher()
-        .call_object(context, &object, name, &mut reader, &mut writer)?
-        .await?;
+    let call = Call {
+        context,
+        arguments: &mut reader,
+        result: &mut writer,
+    };
+    let begun = context.dispatcher().begin_object(&object, name, call, || None);
+    begun.outcome().await?;
     Ok(writer.finish())
 }
 
@@ -234,9 +239,16 @@ async fn a_method_that_is_given_up_before_it_began_leaves_its_instance() {
     let (context, handle) = slow_counter().await;
     let (object, arguments) = (object(&handle), [Value::Integer(1)]);
     let (mut reader, mut writer) = (ValueReader::arguments(&arguments), ValueWriter::default());
-    let dispatcher = context.dispatcher();
-    let calling = dispatcher.call_object(&context, &object, "increment", &mut reader, &mut writer);
-    drop(calling.unwrap());
+    let call = Call {
+        context: &context,
+        arguments: &mut reader,
+        result: &mut writer,
+    };
+    let begun = context
+        .dispatcher()
+        .begin_object(&object, "increment", call, || None);
+    assert!(matches!(begun, Begun::Running(_)));
+    drop(begun);
     let value = method(&context, &handle, "value", &[]).await;
     assert_eq!(value, Ok(Value::Integer(5)));
 }

@@ -1,11 +1,11 @@
 //! Cursors over a single string: all that the functions of `wippy:runtime/funcs` need that take one and give one.
 
-use std::sync::Arc;
+use std::{cell::Cell, sync::Arc};
 
 use wippy_wit::{Datum, Error, Foreign, Key, Reader, ScopeBody, WriteError, Writer};
 
 /// A list of one argument, which is a string.
-pub(super) struct TextArgument<'a> {
+pub(crate) struct TextArgument<'a> {
     text: &'a [u8],
     /// How deep the cursor is: 0 on the list, 1 on an argument.
     depth: u32,
@@ -14,7 +14,7 @@ pub(super) struct TextArgument<'a> {
 }
 
 impl<'a> TextArgument<'a> {
-    pub(super) fn new(text: &'a [u8]) -> Self {
+    pub(crate) fn new(text: &'a [u8]) -> Self {
         Self {
             text,
             depth: 0,
@@ -68,25 +68,62 @@ impl Reader for TextArgument<'_> {
     }
 }
 
+/// A string of bytes, in memory that is used again and again.
+pub(crate) struct Text(
+    /// Only taken when it is dropped.
+    Option<Box<Memory>>,
+);
+
+/// What a text lies in: boxed, since it is moved more often than it is looked at.
+#[derive(Default)]
+struct Memory(Vec<u8>);
+
+/// So much memory a thread keeps for the next text, in bytes.
+const SPARE_MAX: usize = 64 << 10;
+
+thread_local! {
+    /// Memory for the next text. What is in it does not count.
+    static SPARE: Cell<Option<Box<Memory>>> = const { Cell::new(None) };
+}
+
+impl Text {
+    fn new(bytes: &[u8]) -> Self {
+        let mut memory = SPARE.take().unwrap_or_default();
+        memory.0.clear();
+        memory.0.extend_from_slice(bytes);
+        Self(Some(memory))
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.0.as_deref().map_or(&[], |memory| memory.0.as_slice())
+    }
+}
+
+impl Drop for Text {
+    fn drop(&mut self) {
+        if let Some(memory) = self.0.take_if(|memory| memory.0.capacity() <= SPARE_MAX) {
+            SPARE.set(Some(memory));
+        }
+    }
+}
+
 /// A result that is expected to be a string.
 #[derive(Default)]
-pub(super) struct TextResult {
-    text: Vec<u8>,
+pub(crate) struct TextResult {
     found: Option<Found>,
 }
 
-#[derive(Clone, Copy)]
 enum Found {
-    Text,
+    Text(Text),
     /// The name of another type.
     Other(&'static str),
 }
 
 impl TextResult {
     /// The string, or the type of what was written instead.
-    pub(super) fn finish(self) -> Result<Vec<u8>, &'static str> {
-        match self.found {
-            Some(Found::Text) => Ok(self.text),
+    pub(crate) fn take(&mut self) -> Result<Text, &'static str> {
+        match self.found.take() {
+            Some(Found::Text(text)) => Ok(text),
             Some(Found::Other(name)) => Err(name),
             None => Err("nil"),
         }
@@ -121,8 +158,7 @@ impl Writer for TextResult {
 
     fn string(&mut self, value: &[u8]) {
         if self.found.is_none() {
-            self.text = value.to_vec();
-            self.found = Some(Found::Text);
+            self.found = Some(Found::Text(Text::new(value)));
         }
     }
 
