@@ -3,7 +3,6 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{self, Poll, Waker},
 };
 
@@ -170,7 +169,7 @@ impl<'a> Begun<'a> {
 /// Who is called.
 pub(crate) enum Callee<'a> {
     Function(&'a Function),
-    Object(&'a Arc<dyn Object>),
+    Object(&'a dyn Object),
 }
 
 impl Callee<'_> {

@@ -203,14 +203,14 @@ impl Dispatcher {
     /// asked once how it went, as by [`Binding::begin`](crate::Binding::begin).
     pub fn begin_object<'a, 'w>(
         &self,
-        object: &'a Arc<dyn Object>,
+        object: &'a dyn Object,
         method: &'a str,
         call: Call<'a>,
         waker: impl FnOnce() -> Option<&'w Waker>,
     ) -> Begun<'a> {
         let deadline = call.context.deadline();
-        let future =
-            admit(call.context, object.entry()).map(|permit| Arc::clone(object).invoke(permit, method, call));
+        let permit = admit(call.context, object.entry());
+        let future = permit.map(|permit| object.invoke(permit, method, call));
         Begun::new(future, waker, deadline, Callee::Object(object))
     }
 

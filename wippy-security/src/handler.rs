@@ -17,6 +17,17 @@ pub struct Call<'a> {
     pub result: &'a mut dyn Writer,
 }
 
+impl Call<'_> {
+    /// The same for less long, for whoever lends something to the call.
+    pub fn reborrow(&mut self) -> Call<'_> {
+        Call {
+            context: self.context,
+            arguments: &mut *self.arguments,
+            result: &mut *self.result,
+        }
+    }
+}
+
 /// Something that can be called by name: a Lua function, a WebAssembly export, a test double.
 #[async_trait]
 pub trait Handler: Send + Sync {

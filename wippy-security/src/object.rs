@@ -20,9 +20,14 @@ pub trait Object: Any + Send + Sync + fmt::Debug {
     /// Whether it has a method of that name, in either case convention.
     fn has_method(&self, name: &str) -> bool;
 
+    /// A number that only objects with the same methods have, if there is one: who knows what one has need not ask again.
+    fn class(&self) -> Option<u64> {
+        None
+    }
+
     /// Calls a method. What is returned fails like [`Handler::invoke`](crate::Handler::invoke); also when the object is
     /// closed.
-    fn invoke<'a>(self: Arc<Self>, permit: Permit, method: &'a str, call: Call<'a>) -> CallFuture<'a>;
+    fn invoke<'a>(&'a self, permit: Permit, method: &'a str, call: Call<'a>) -> CallFuture<'a>;
 
     /// Releases what it stands for. Calling it again does nothing.
     ///

@@ -7,7 +7,7 @@
 //!
 //! # Safety
 //!
-//! This is the crate's only module with `unsafe` code. Five things need it, and this is why each is sound:
+//! This is the crate's only module with `unsafe` code. Six things need it, and this is why each is sound:
 //!
 //! * **Implementing `ComponentType`, `Lower` and `Lift`.** `Arguments::Lower` is sixteen core values, the most that
 //!   the ABI ever passes directly, so wasmtime always takes the direct branch and hands over room for all of them;
@@ -25,6 +25,9 @@
 //! * **The guest's memory while it waits.** [`Passed`] arguments of host functions stay where the guest has them. Such a function
 //!   has the store until it returns, and neither keeps them nor runs the guest; what is read of them borrows the store. As
 //!   types they are what the ABI says a string and a list are.
+//! * **Calls that live where they borrow.** A call of a guest's [`Callee`] is in the same room as what it borrows, one that a
+//!   [`Place`] or a [`Guarded`] runs in the same as its instance. Each room has one owner, stays where it is, and drops the call
+//!   before anything that the call borrows changes. A call that is leaked is never polled again, and so never looks at them.
 //!
 //! Everything that a guest controls – pointers, lengths, discriminants, alignment, encodings, return values of its
 //! allocator – is checked before it is used, by slices with checked ranges; there is no unchecked memory access.

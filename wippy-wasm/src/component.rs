@@ -1,6 +1,9 @@
 //! [`Component`]: a compiled binary with its exported functions, shared by every entry that names the same bytes.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
 
 use wasmtime::component::{
     __internal::{ComponentTypes, InterfaceType},
@@ -33,6 +36,8 @@ pub(crate) struct Component {
 
 /// A resource that an interface exports, with its methods.
 pub(crate) struct ResourceType {
+    /// Which no other one ever has.
+    pub(crate) number: u64,
     interface: Option<Arc<str>>,
     name: Arc<str>,
     /// What messages call it: `resource counter`.
@@ -145,7 +150,9 @@ impl Component {
 
 impl ResourceType {
     fn new(interface: Option<Arc<str>>, name: Arc<str>) -> Self {
+        static NUMBERS: AtomicU64 = AtomicU64::new(1);
         Self {
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             title: format!("resource {name}"),
             interface,
             name,

@@ -162,7 +162,7 @@ impl WasmFunction {
 
     /// A call that is given handles runs in their instance; one that is not, in a fresh one, which then belongs to the
     /// handles that it gives away.
-    async fn run_with_resources(&self, call: Call<'_>, deadline: Deadline) -> Result<(), CallError> {
+    async fn run_with_resources(&self, mut call: Call<'_>, deadline: Deadline) -> Result<(), CallError> {
         let keeper = match resource::keeper_of(self.module.method.plan(), call.arguments) {
             Some(keeper) if Arc::ptr_eq(&keeper.module().component, &self.module.component) => keeper,
             Some(_) => {
@@ -174,8 +174,8 @@ impl WasmFunction {
                 Keeper::new(self.module.clone(), instance)
             }
         };
-        let method = Arc::clone(&self.module.method);
-        keeper.call(method, None, call, deadline).await
+        let method = &self.module.method;
+        keeper.call(method, None, call.reborrow(), deadline).await
     }
 }
 

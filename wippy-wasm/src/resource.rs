@@ -6,7 +6,10 @@
 use std::{
     any::Any,
     fmt, mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -22,6 +25,7 @@ use crate::{
     instance::{self, CallFailure, Instance, Invocation, is_good},
     module::Module,
     trap,
+    worker::WorkerClass,
 };
 
 /// An instance that is kept by the handles that it gave away.
@@ -51,25 +55,25 @@ impl Keeper {
     }
 
     /// Starts one call in the instance, after those that run or wait already.
-    pub(crate) fn call(
-        self: Arc<Self>,
-        method: Arc<Method>,
-        receiver: Option<Arc<Resource>>,
-        call: Call<'_>,
+    pub(crate) fn call<'a>(
+        self: &'a Arc<Self>,
+        method: &'a Arc<Method>,
+        receiver: Option<&'a Resource>,
+        call: Call<'a>,
         deadline: Deadline,
-    ) -> CallFuture<'_> {
+    ) -> CallFuture<'a> {
         let subject = Subject {
             keeper: self,
             method,
             receiver,
         };
         // The usual case: nobody else is in the instance, and there is nothing to do before the call.
-        let is_ready = !subject.method.is_concurrent() && subject.keeper.is_clean();
-        if is_ready && subject.method.ends_at_once() {
-            if let Ok(mut held) = subject.keeper.instance.try_lock() {
-                return CallFuture::ended(run_at_once(&mut held, &subject, call, deadline));
+        let is_ready = !method.is_concurrent() && self.is_clean();
+        if is_ready && method.ends_at_once() {
+            if let Ok(mut held) = self.instance.try_lock() {
+                return CallFuture::ended(run_at_once(&mut held, subject, call, deadline));
             }
-        } else if is_ready && let Ok(held) = Arc::clone(&subject.keeper.instance).try_lock_owned() {
+        } else if is_ready && let Ok(held) = Arc::clone(&self.instance).try_lock_owned() {
             return CallFuture::from(Box::pin(Guarded::new(held, subject, call, deadline)));
         }
         CallFuture::from(Box::pin(wait(subject, call, deadline)))
@@ -136,7 +140,7 @@ impl Keeper {
 /// Runs a call that ends at once in an instance that nobody else is in.
 fn run_at_once(
     held: &mut Held,
-    subject: &Subject,
+    subject: Subject<'_>,
     call: Call<'_>,
     deadline: Deadline,
 ) -> Result<(), CallError> {
@@ -150,7 +154,7 @@ fn run_at_once(
     let outcome = match subject.prepare(instance, context, arguments, deadline) {
         Ok(invocation) => {
             let outcome = instance.run_at_once(invocation, arguments, result);
-            instance::finish(&subject.keeper.module, &subject.method, Ok(outcome))
+            instance::finish(&subject.keeper.module, subject.method, Ok(outcome))
         }
         Err(refused) => Err(CallFailure::Refused(refused)),
     };
@@ -159,7 +163,7 @@ fn run_at_once(
 }
 
 /// Runs a call once nobody else is in the instance.
-async fn wait(subject: Subject, call: Call<'_>, deadline: Deadline) -> Result<(), CallError> {
+async fn wait<'a>(subject: Subject<'a>, call: Call<'a>, deadline: Deadline) -> Result<(), CallError> {
     let module = &subject.keeper.module;
     let deadline = deadline.begun();
     let lock = Arc::clone(&subject.keeper.instance).lock_owned();
@@ -178,7 +182,7 @@ async fn wait(subject: Subject, call: Call<'_>, deadline: Deadline) -> Result<()
     subject.admit(call.arguments)?;
     subject.keeper.clean(&mut held, deadline).await?;
     if subject.method.ends_at_once() {
-        return run_at_once(&mut held, &subject, call, deadline);
+        return run_at_once(&mut held, subject, call, deadline);
     }
     if !subject.method.is_concurrent() {
         return Guarded::new(held, subject, call, deadline).await;
@@ -206,27 +210,28 @@ async fn wait(subject: Subject, call: Call<'_>, deadline: Deadline) -> Result<()
     outcome.map_err(CallError::from)
 }
 
-/// What a call in an instance that is kept is about. It refers to this for as long as it runs.
-pub(crate) struct Subject {
-    pub(crate) keeper: Arc<Keeper>,
-    pub(crate) method: Arc<Method>,
+/// What a call in an instance that is kept is about.
+#[derive(Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    pub(crate) keeper: &'a Arc<Keeper>,
+    pub(crate) method: &'a Arc<Method>,
     /// The resource whose method it is, if it is one.
-    receiver: Option<Arc<Resource>>,
+    receiver: Option<&'a Resource>,
 }
 
-impl Subject {
-    pub(crate) fn invocation<'a>(&'a self, trace: Option<&'a Context>) -> Invocation<'a> {
+impl<'a> Subject<'a> {
+    pub(crate) fn invocation(self, trace: Option<&'a Context>) -> Invocation<'a> {
         Invocation {
-            method: &self.method,
-            keeper: Some(&self.keeper),
-            receiver: self.receiver.as_deref(),
+            method: self.method,
+            keeper: Some(self.keeper),
+            receiver: self.receiver,
             trace,
         }
     }
 
     /// Makes everything ready for the call in `instance`.
-    pub(crate) fn prepare<'a>(
-        &'a self,
+    pub(crate) fn prepare(
+        self,
         instance: &mut Instance,
         context: &'a Context,
         arguments: &mut dyn Reader,
@@ -242,14 +247,14 @@ impl Subject {
 
     /// Makes sure that the arguments fit before the instance is entered: an error while they are lowered would cost
     /// the instance, and with it every handle of it.
-    fn admit(&self, arguments: &mut dyn Reader) -> Result<(), CallError> {
+    fn admit(self, arguments: &mut dyn Reader) -> Result<(), CallError> {
         self.fit(arguments)
             .map_err(|error| CallError::invalid(format!("{}: {error}", self.keeper.module.id)))
     }
 
-    fn fit(&self, arguments: &mut dyn Reader) -> Result<(), wippy_wit::Error> {
-        if let Some(receiver) = &self.receiver {
-            receiver.lend(&self.keeper)?;
+    fn fit(self, arguments: &mut dyn Reader) -> Result<(), wippy_wit::Error> {
+        if let Some(receiver) = self.receiver {
+            receiver.lend(self.keeper)?;
         }
         let given = arguments.len();
         let params = self.method.plan().params.iter();
@@ -307,9 +312,12 @@ pub(crate) fn closed_by_trap() -> CallError {
 
 /// A resource that a caller holds.
 pub(crate) struct Resource {
+    /// Itself.
+    this: Weak<Self>,
     keeper: Arc<Keeper>,
-    /// None once it was closed or given back to the guest.
-    handle: Mutex<Option<ResourceAny>>,
+    handle: ResourceAny,
+    /// Whether the handle was closed or given back to the guest.
+    is_gone: AtomicBool,
     ty: Arc<ResourceType>,
 }
 
@@ -322,9 +330,11 @@ impl Resource {
         name: &Arc<str>,
     ) -> Handle {
         let component = &keeper.module.component;
-        Handle::new(Arc::new(Self {
+        Handle::new(Arc::new_cyclic(|this| Self {
+            this: Weak::clone(this),
             keeper: keeper.clone(),
-            handle: Mutex::new(Some(handle)),
+            handle,
+            is_gone: AtomicBool::new(false),
             ty: component.resource(method.function.interface.as_deref(), name),
         }))
     }
@@ -350,11 +360,11 @@ impl Resource {
     }
 
     fn held(&self) -> Option<ResourceAny> {
-        *self.handle.lock().unwrap_or_else(PoisonError::into_inner)
+        (!self.is_gone.load(Ordering::Acquire)).then_some(self.handle)
     }
 
     fn take(&self) -> Option<ResourceAny> {
-        self.handle.lock().unwrap_or_else(PoisonError::into_inner).take()
+        (!self.is_gone.swap(true, Ordering::AcqRel)).then_some(self.handle)
     }
 
     fn same_instance(&self, keeper: &Arc<Keeper>) -> Result<(), wippy_wit::Error> {
@@ -394,10 +404,23 @@ impl fmt::Debug for Resource {
 
 impl Resource {
     /// Starts one of its methods.
-    fn start(self: Arc<Self>, method: Arc<Method>, call: Call<'_>) -> CallFuture<'_> {
-        let keeper = Arc::clone(&self.keeper);
-        let deadline = Deadline::of(call.context, &keeper.module.limits);
-        keeper.call(method, Some(self), call, deadline)
+    fn start<'a>(&'a self, method: &'a Arc<Method>, call: Call<'a>) -> CallFuture<'a> {
+        let deadline = Deadline::of(call.context, &self.keeper.module.limits);
+        self.keeper.call(method, Some(self), call, deadline)
+    }
+
+    /// The same on the threads of `class`.
+    async fn start_on(
+        self: Arc<Self>,
+        class: Arc<WorkerClass>,
+        method: Arc<Method>,
+        call: Call<'_>,
+    ) -> Result<(), CallError> {
+        class
+            .call(call, move |mut call| {
+                Box::pin(async move { self.start(&method, call.reborrow()).await }).into()
+            })
+            .await
     }
 }
 
@@ -415,18 +438,23 @@ impl Object for Resource {
         self.ty.method(name).is_some()
     }
 
-    fn invoke<'a>(self: Arc<Self>, _permit: Permit, method: &'a str, call: Call<'a>) -> CallFuture<'a> {
-        let Some(method) = self.ty.method(method).cloned() else {
+    fn class(&self) -> Option<u64> {
+        Some(self.ty.number)
+    }
+
+    fn invoke<'a>(&'a self, _permit: Permit, method: &'a str, call: Call<'a>) -> CallFuture<'a> {
+        let Some(method) = self.ty.method(method) else {
             return CallFuture::refused(CallError::invalid(format!(
                 "the {} has no method `{method}`",
                 self.ty.title
             )));
         };
-        match self.keeper.module.class.clone() {
-            None => self.start(method, call),
-            Some(class) => CallFuture::from(Box::pin(async move {
-                class.call(call, move |call| self.start(method, call)).await
-            })),
+        let Some(class) = &self.keeper.module.class else {
+            return self.start(method, call);
+        };
+        match self.this.upgrade() {
+            Some(this) => CallFuture::from(Box::pin(this.start_on(class.clone(), method.clone(), call))),
+            None => CallFuture::refused(self.closed().into()),
         }
     }
 

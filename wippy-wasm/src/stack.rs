@@ -5,9 +5,8 @@
 
 use std::{
     cell::Cell,
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
-    task::{Context, Poll},
 };
 
 thread_local! {
@@ -19,20 +18,12 @@ pub(crate) fn is_threads() -> bool {
     !IS_GUESTS.get()
 }
 
-/// What is polled while a guest waits for it, on that guest's stack.
-pub(crate) fn on_guests<F: Future + Unpin>(future: F) -> impl Future<Output = F::Output> {
-    OnGuests(future)
-}
-
-struct OnGuests<F>(F);
-
-impl<F: Future + Unpin> Future for OnGuests<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+/// `future`, which a guest waits for and so is polled on that guest's stack.
+pub(crate) fn on_guests<F: Future + Unpin>(mut future: F) -> impl Future<Output = F::Output> {
+    poll_fn(move |cx| {
         let _mark = Mark::new();
-        Pin::new(&mut self.0).poll(cx)
-    }
+        Pin::new(&mut future).poll(cx)
+    })
 }
 
 /// Says that this is a guest's stack, until it is dropped.

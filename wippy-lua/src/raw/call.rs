@@ -48,8 +48,8 @@ struct Frame {
 enum Target {
     /// A function: its place among the callees, and what the invocation keeps for calling it.
     Function(usize, Binding),
-    /// A method of an object, while a call of it runs.
-    Method(Option<(Arc<dyn Object>, Arc<str>)>),
+    /// A method of an object, while a call of it runs: the name is one of the core's, which keeps them.
+    Method(Option<(Arc<dyn Object>, NonNull<str>)>),
 }
 
 /// The only owner of a frame. A raw pointer rather than a box, because a call borrows from its own frame.
@@ -347,7 +347,8 @@ fn start(l: *mut lua_State, core: &Core, pointer: FramePointer) -> Progress {
             match &mut (*frame).target {
                 Target::Function(_, binding) => binding.begin(call, waker),
                 Target::Method(Some((object, method))) => {
-                    context.dispatcher().begin_object(object, method, call, waker)
+                    let method = method.as_ref();
+                    context.dispatcher().begin_object(&**object, method, call, waker)
                 }
                 Target::Method(None) => Begun::Ended(Err(no_context())),
             }
@@ -546,9 +547,12 @@ unsafe fn handle<'a>(l: *mut lua_State, core: &Core) -> Option<&'a Arc<dyn Objec
 }
 
 fn begin_method(l: *mut lua_State, core: &Core, object: &Arc<dyn Object>, number: i64) -> Progress {
-    let name = usize::try_from(number)
-        .ok()
-        .and_then(|number| core.methods.borrow().get(number).cloned());
+    let name = usize::try_from(number).ok().and_then(|number| {
+        core.methods
+            .borrow()
+            .get(number)
+            .map(|name| NonNull::from(&**name))
+    });
     let target = name.map(|name| (Arc::clone(object), name));
     let pointer = match core.method_frames.borrow_mut().pop() {
         Some(pointer) => pointer,
@@ -576,9 +580,12 @@ pub(crate) fn index_function(
 unsafe extern "C-unwind" fn index(l: *mut lua_State) -> c_int {
     // SAFETY: as for `call`.
     unsafe {
-        if ffi::lua_type(l, 2) == ffi::LUA_TSTRING && caught(|| has_method(l)) == Some(true) {
+        if ffi::lua_type(l, 2) == ffi::LUA_TSTRING
+            && let Some(Some(class)) = caught(|| class_with_method(l))
+        {
             ffi::lua_pushvalue(l, 2);
             if ffi::lua_rawget(l, ffi::lua_upvalueindex(1)) == ffi::LUA_TFUNCTION {
+                note_method(l, class);
                 return 1;
             }
         }
@@ -590,16 +597,36 @@ unsafe extern "C-unwind" fn index(l: *mut lua_State) -> c_int {
     }
 }
 
-/// Whether the first argument is an object with a method of the name that is the second.
-fn has_method(l: *mut lua_State) -> bool {
+/// The class of the first argument, or 0 if it has none, if it is an object with a method of the name that is the second.
+fn class_with_method(l: *mut lua_State) -> Option<u64> {
     // SAFETY: the second argument is a string; both stay where they are.
+    unsafe {
+        let core = core(l);
+        let object = handle(l, core)?;
+        let class = object.class().unwrap_or_default();
+        let mut len = 0;
+        let name = ffi::lua_tolstring(l, 2, &raw mut len);
+        if class != 0 && core.recent_method.get() == (class, name.cast()) {
+            return Some(class);
+        }
+        let name = str::from_utf8(slice::from_raw_parts(name.cast(), len)).ok()?;
+        object.has_method(name).then_some(class)
+    }
+}
+
+/// Remembers that objects of `class` have the method whose name is the second argument, and which the table of methods has.
+///
+/// # Safety
+/// `l` runs [`index`], whose second argument is a string.
+unsafe fn note_method(l: *mut lua_State, class: u64) {
+    /// Strings up to this long, equal ones are the same in Lua 5.4, so the table keeps the very one that is asked for.
+    const SAME_MAX: usize = 40;
+    // SAFETY: by the caller.
     unsafe {
         let mut len = 0;
         let name = ffi::lua_tolstring(l, 2, &raw mut len);
-        let name = str::from_utf8(slice::from_raw_parts(name.cast(), len));
-        match (handle(l, core(l)), name) {
-            (Some(object), Ok(name)) => object.has_method(name),
-            _ => false,
+        if class != 0 && len <= SAME_MAX {
+            core(l).recent_method.set((class, name));
         }
     }
 }

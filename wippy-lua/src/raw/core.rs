@@ -109,7 +109,10 @@ pub(super) struct Core {
     /// Frames for calls of methods.
     pub method_frames: RefCell<Vec<FramePointer>>,
     /// The names of methods that were called before, by the number that their functions have.
-    pub methods: RefCell<Vec<Arc<str>>>,
+    pub methods: RefCell<Vec<Box<str>>>,
+    /// The [class](wippy_security::Object::class) of an object that was last asked for a method, and where the state has the
+    /// name of that.
+    pub recent_method: Cell<(u64, *const c_char)>,
     /// The callees that were called last.
     pub recent: Recent,
     /// A string on its way to Lua. It is in an idle frame, and made into a Lua string before anything else happens.
@@ -161,6 +164,7 @@ impl Core {
             callees: RefCell::default(),
             method_frames: RefCell::default(),
             methods: RefCell::default(),
+            recent_method: Cell::new((0, ptr::null())),
             recent: Recent::default(),
             text: Cell::new((ptr::null(), 0)),
             context: RefCell::default(),

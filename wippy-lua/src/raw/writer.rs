@@ -137,6 +137,13 @@ impl LuaWriter {
     /// `l` is a thread of the state with a free slot.
     pub(super) unsafe fn finish(&mut self, l: *mut lua_State) -> Result<(), Error> {
         match &mut self.state {
+            // The usual case, in which nothing but this is looked at.
+            State::Scalar(scalar) => {
+                // SAFETY: by the caller.
+                unsafe { push_scalar(l, *scalar) };
+                self.state = State::Empty;
+                return Ok(());
+            }
             State::Detached(writer) => {
                 let value = writer.take();
                 self.state = State::Empty;
@@ -147,7 +154,7 @@ impl LuaWriter {
                 // SAFETY: by the caller.
                 return unsafe { push_text(l, &*self.core, &self.text) };
             }
-            State::Empty | State::Scalar(_) | State::Scoped | State::Written | State::Failed => {}
+            State::Empty | State::Scoped | State::Written | State::Failed => {}
         }
         // SAFETY: as said by the caller; what was written is at the top of the workbench.
         unsafe {
@@ -179,7 +186,11 @@ impl LuaWriter {
     }
 
     /// Keeps a scalar, or pushes it where a value is being built.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "each kind of scalar has a copy of this: through memory, it would wait there for its parts to be written"
+    )]
+    #[inline(always)]
     fn scalar(&mut self, scalar: Scalar) {
         match &mut self.state {
             // SAFETY: within a scope `table` keeps slots free.

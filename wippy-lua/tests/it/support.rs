@@ -322,7 +322,7 @@ impl Object for Counter {
         name == "increment"
     }
 
-    fn invoke<'a>(self: Arc<Self>, _permit: Permit, _method: &'a str, call: Call<'a>) -> CallFuture<'a> {
+    fn invoke<'a>(&'a self, _permit: Permit, _method: &'a str, call: Call<'a>) -> CallFuture<'a> {
         CallFuture::from(Box::pin(async move {
             call.arguments.enter_index(0)?;
             let Datum::Integer(by) = call.arguments.datum() else {

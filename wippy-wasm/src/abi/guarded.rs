@@ -2,7 +2,6 @@
 
 use std::{
     future::Future,
-    marker::PhantomPinned,
     pin::Pin,
     task::{self, Poll, ready},
 };
@@ -22,18 +21,16 @@ use crate::{
 /// instance as it was. An instance whose call fails, or is dropped before its end, is dropped.
 pub(crate) struct Guarded<'a> {
     held: OwnedMutexGuard<Held>,
-    subject: Subject,
+    subject: Subject<'a>,
     /// What the call begins with, until it does.
     beginning: Option<(Call<'a>, Deadline)>,
-    /// The call in the place refers to the subject, so that must not move.
-    _pinned: PhantomPinned,
 }
 
 impl<'a> Guarded<'a> {
     /// A call in the instance that `held` holds.
     pub(crate) fn new(
         held: OwnedMutexGuard<Held>,
-        subject: Subject,
+        subject: Subject<'a>,
         call: Call<'a>,
         deadline: Deadline,
     ) -> Self {
@@ -41,7 +38,6 @@ impl<'a> Guarded<'a> {
             held,
             subject,
             beginning: Some((call, deadline)),
-            _pinned: PhantomPinned,
         }
     }
 }
@@ -50,8 +46,7 @@ impl Future for Guarded<'_> {
     type Output = Result<(), CallError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
-        // SAFETY: the subject is not moved.
-        let this = unsafe { self.get_unchecked_mut() };
+        let this = self.get_mut();
         let Some(place) = &mut *this.held else {
             return Poll::Ready(Err(closed_by_trap()));
         };
@@ -60,12 +55,12 @@ impl Future for Guarded<'_> {
             let invocation = this
                 .subject
                 .prepare(instance, call.context, call.arguments, deadline)?;
-            // SAFETY: the subject is pinned, and goes away after the call, which only this can poll. The cursors and the
-            // context are borrowed for as long as this lives. If this is leaked, nobody polls the call again.
+            // SAFETY: what the subject refers to, the cursors and the context are borrowed for as long as this lives, and only
+            // this can poll the call. If this is leaked, nobody does so again.
             unsafe { place.fill(invocation, deadline, call.arguments, call.result) };
         }
         let outcome = ready!(place.poll(cx));
-        let outcome = instance::finish(this.subject.keeper.module(), &this.subject.method, outcome);
+        let outcome = instance::finish(this.subject.keeper.module(), this.subject.method, outcome);
         if is_good(&outcome) {
             place.parts().0.release_callees();
         } else {

@@ -52,7 +52,7 @@ pub async fn method(
         arguments: &mut reader,
         result: &mut writer,
     };
-    let begun = context.dispatcher().begin_object(&object, name, call, || None);
+    let begun = context.dispatcher().begin_object(&*object, name, call, || None);
     begun.outcome().await?;
     Ok(writer.finish())
 }
@@ -246,7 +246,7 @@ async fn a_method_that_is_given_up_before_it_began_leaves_its_instance() {
     };
     let begun = context
         .dispatcher()
-        .begin_object(&object, "increment", call, || None);
+        .begin_object(&*object, "increment", call, || None);
     assert!(matches!(begun, Begun::Running(_)));
     drop(begun);
     let value = method(&context, &handle, "value", &[]).await;
