@@ -5,10 +5,8 @@ use std::{
     task::Waker,
 };
 
-use wippy_wit::{Reader, Writer};
-
 use crate::{
-    Begun, Call, CallError, CallFuture, Calling, Context, Handler, Permit,
+    Begun, Call, CallError, CallFuture, Handler, Permit,
     calling::Callee,
     dispatcher::{Function, admit},
 };
@@ -57,30 +55,8 @@ impl Binding {
         self.callee = None;
     }
 
-    /// Calls the function for `context`, which is that of the execution.
-    ///
-    /// # Errors
-    /// As [`Dispatcher::call`](crate::Dispatcher::call).
-    pub fn call<'a>(
-        &'a mut self,
-        context: &'a Context,
-        arguments: &'a mut dyn Reader,
-        result: &'a mut dyn Writer,
-    ) -> Result<Calling<'a>, CallError> {
-        let call = Call {
-            context,
-            arguments,
-            result,
-        };
-        let (function, future) = self.future(call);
-        Ok(Calling::new(
-            future?,
-            context.deadline(),
-            Callee::Function(function),
-        ))
-    }
-
-    /// The same, and asks the call once how it went, unless it ended at once or `waker` gives nobody to be woken.
+    /// Calls the function for a context that is that of the execution, and asks the call once how it went, unless it ended at
+    /// once or `waker` gives nobody to be woken. What [`Dispatcher::call`](crate::Dispatcher::call) refuses has ended, too.
     #[inline]
     pub fn begin<'a, 'w>(
         &'a mut self,

@@ -6,7 +6,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering, fence},
     },
     time::Duration,
 };
@@ -255,7 +255,12 @@ impl Context {
 
     /// Whether nobody else has it now, and nobody ever asked for its execution, so that there is nothing that ends with it.
     pub fn is_spent(this: &Arc<Self>) -> bool {
-        Arc::strong_count(this) == 1 && this.execution.0.get().is_none()
+        if Arc::strong_count(this) != 1 {
+            return false;
+        }
+        // What others did with it before they let go of it is known from here on.
+        fence(Ordering::Acquire);
+        this.execution.0.get().is_none()
     }
 
     /// For what a call that runs in `pool` calls: it waits for that, and keeps its place meanwhile.

@@ -31,6 +31,7 @@ mod pool;
 mod process;
 mod scope;
 mod shards;
+pub mod stack;
 mod store;
 mod stream;
 mod token;

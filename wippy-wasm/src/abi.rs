@@ -23,8 +23,8 @@
 //! * **The guest's memory while arguments are lowered.** Its address is looked up once and kept until the guest next runs,
 //!   which in lowering is when its allocator is called; nothing else can make a memory move or grow.
 //! * **The guest's memory while it waits.** [`Passed`] arguments of host functions stay where the guest has them. Such a function
-//!   has the store until it returns, and neither keeps them nor runs the guest; what is read of them borrows the store. As
-//!   types they are what the ABI says a string and a list are.
+//!   has the store until it returns, and neither keeps them nor runs the guest; what is read of them borrows the store, or is
+//!   read by a [`Callee`], which is through with it before. As types they are what the ABI says a string and a list are.
 //! * **Calls that live where they borrow.** A call of a guest's [`Callee`] is in the same room as what it borrows, one that a
 //!   [`Place`] or a [`Guarded`] runs in the same as its instance. Each room has one owner, stays where it is, and drops the call
 //!   before anything that the call borrows changes. A call that is leaked is never polled again, and so never looks at them.
@@ -142,9 +142,9 @@ pub(crate) fn call_at_once(
     let job = Job::new(invocation, None, erase_writer(result));
     // The job stays where it is until the thread forgets it again.
     let _entered = Entered::new(&job);
-    store.data_mut().ends_at_once = true;
+    store.data_mut().at_once = Some(invocation.method.ticks_max());
     let lifted = export.0.call(&mut *store, arguments);
-    store.data_mut().ends_at_once = false;
+    store.data_mut().at_once = None;
     job.tell(lifted.is_err());
     lifted.map(|Lifted| job.returned())
 }

@@ -8,8 +8,9 @@
 //!
 //! A call with a trap behind it is a dead end, such as that of a panic: whatever it leads to, the call that came into it fails,
 //! and its instance is gone. That may take as long as it likes as far as the proof goes, since it can be cut short at any
-//! time. What it must not do is wait for something or take a stack that is not its own; the first needs a host function, which
-//! these components do not import, and the second is for whoever calls it to see to.
+//! time. What it must not do is wait for something or take a stack that is not its own. The first needs a host function, which
+//! these components do not import, or an asynchronous one of a component within, which only engines have that are made for
+//! those; that, and whose stack it is, is for whoever calls to see to.
 //!
 //! The arguments that are in memory of their own belong to a call: the guest's allocator makes room for each of them.
 //!

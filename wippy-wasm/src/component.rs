@@ -9,6 +9,7 @@ use wasmtime::component::{
     __internal::{ComponentTypes, InterfaceType},
     ComponentExportIndex,
 };
+use wippy_security::stack;
 use wippy_wit::{Kind, MAX_FLAT_PARAMS, Node, Plan};
 
 use crate::{
@@ -19,7 +20,6 @@ use crate::{
     facts::Facts,
     hosts::Grants,
     reserve::Reserve,
-    stack,
     template::{Template, Templates},
 };
 
@@ -60,7 +60,7 @@ pub(crate) struct Method {
     pub(crate) index: ComponentExportIndex,
     plan: OnceLock<Plan>,
     has_resources: OnceLock<bool>,
-    /// What it runs in the guest, if that is bounded.
+    /// What it runs in the guest, if that is bounded and may run on a thread.
     cost: Option<Cost>,
     at_once: OnceLock<AtOnce>,
     is_concurrent: bool,
@@ -68,12 +68,18 @@ pub(crate) struct Method {
     pub(crate) result_handles: HandleTypes,
 }
 
+/// So many bytes of stack all threads have to spare that call guests.
+const THREAD_STACK_SPARE: usize = 512 << 10;
+
+/// So many ticks of the engine's clock a guest has in a dead end.
+const DEAD_END_TICKS: u32 = 4;
+
 /// Whether calls of a method end within a few thousand instructions.
 #[derive(Debug, Clone, Copy)]
 enum AtOnce {
     Never,
-    /// It may come into a [dead end](crate::bounded).
-    UnlessItFails,
+    /// It may come into a [dead end](crate::bounded), and is stopped if the engine's clock has ticked so often.
+    UnlessItFails(u32),
     Always,
 }
 
@@ -86,13 +92,18 @@ impl Component {
         compiled: wasmtime::component::Component,
         facts: Facts,
         purpose: Purpose,
+        stack_bytes: usize,
     ) -> Result<Self, Error> {
         let Facts { surface, bounded } = facts;
+        // Only on a plain engine there is nothing that a guest could wait for in a dead end, and only a small stack is also to
+        // spare on threads.
+        let may_fail_on_threads = purpose == Purpose::Plain && stack_bytes <= THREAD_STACK_SPARE;
         let method = |function: &ExportedFunction| {
             let interface = function.interface.as_deref().map(str::to_owned);
             Ok(Arc::new(Method {
                 cost: bounded
                     .get(&(interface, function.signature.name.to_string()))
+                    .filter(|cost| !cost.has_dead_ends || may_fail_on_threads)
                     .copied(),
                 at_once: OnceLock::new(),
                 index: export_index(&compiled, function)?,
@@ -205,12 +216,24 @@ impl Method {
     /// go from one of the engine's tables to another, or are lent by a mark there: destructors run when somebody drops a
     /// resource, which is not bounded in the guest and not a part of the call in the host.
     pub(crate) fn ends_at_once(&self) -> bool {
-        match self.at_once.get_or_init(|| self.find_at_once()) {
+        match self.at_once() {
             AtOnce::Never => false,
             // What it does then takes as much stack as a guest may.
-            AtOnce::UnlessItFails => stack::is_threads(),
+            AtOnce::UnlessItFails(_) => stack::is_threads(),
             AtOnce::Always => true,
         }
+    }
+
+    /// How often the engine's clock may tick during a call that ends at once.
+    pub(crate) fn ticks_max(&self) -> u32 {
+        match self.at_once() {
+            AtOnce::UnlessItFails(ticks) => ticks,
+            AtOnce::Never | AtOnce::Always => u32::MAX,
+        }
+    }
+
+    fn at_once(&self) -> AtOnce {
+        *self.at_once.get_or_init(|| self.find_at_once())
     }
 
     fn find_at_once(&self) -> AtOnce {
@@ -220,11 +243,18 @@ impl Method {
         };
         let mut params = plan.params.iter();
         let sequences = params.try_fold(0_u32, |sum, param| sum.checked_add(param.node.sequences()?));
-        let is_small = sequences.is_some_and(|sequences| cost.is_small(sequences));
-        match is_small && !self.is_concurrent && plan.params_flat <= MAX_FLAT_PARAMS {
-            false => AtOnce::Never,
-            true if cost.has_dead_ends => AtOnce::UnlessItFails,
-            true => AtOnce::Always,
+        let Some(sequences) = sequences.filter(|sequences| cost.is_small(*sequences)) else {
+            return AtOnce::Never;
+        };
+        if self.is_concurrent || plan.params_flat > MAX_FLAT_PARAMS {
+            return AtOnce::Never;
+        }
+        if cost.has_dead_ends {
+            // However long the host takes between two entries into the guest, that is one tick there: to make room for each
+            // argument, to run, and to clean up.
+            AtOnce::UnlessItFails(DEAD_END_TICKS + sequences + 2)
+        } else {
+            AtOnce::Always
         }
     }
 

@@ -41,8 +41,8 @@ pub struct EngineConfig {
     pub memory_max_bytes: usize,
     /// The most elements that one table may have.
     pub table_max_elements: usize,
-    /// The most bytes of stack that a guest takes, mostly of its own. A function that ends at once, unless it fails, runs on
-    /// the thread that calls it, which has to have as much to spare.
+    /// Bytes of a guest's own stack. With up to 512 KiB, functions that end at once unless they fail do without one: threads
+    /// that call them have to have as much to spare.
     pub stack_bytes: usize,
     /// Certificates (DER) of authorities that guests' HTTPS requests trust, beside those that browsers trust.
     pub extra_roots: Vec<Vec<u8>>,
@@ -244,7 +244,8 @@ impl Engine {
         if let Some((cache, name)) = kept {
             cache.store(&name, &facts, &code);
         }
-        Ok((Component::new(code, facts, purpose)?, Origin::Compiled))
+        let component = Component::new(code, facts, purpose, self.config.stack_bytes)?;
+        Ok((component, Origin::Compiled))
     }
 
     fn load(&self, cache: &Cache, name: &Name, counting: Counting) -> Option<Component> {
@@ -255,7 +256,7 @@ impl Engine {
             purpose = wanted;
             Some(engine)
         })?;
-        Component::new(code, facts, purpose).ok()
+        Component::new(code, facts, purpose, self.config.stack_bytes).ok()
     }
 
     /// The engine for a component, and what it is built for.
@@ -364,6 +365,10 @@ pub(crate) fn build(
     }
 }
 
+/// What the host may take of a guest's stack when the guest has taken all of its own. A script that the guest called may have
+/// functions in C call each other there, of which Lua allows two hundred.
+const HOST_STACK_BYTES: usize = 1 << 20;
+
 fn engine_config(config: &EngineConfig, instances: u32, purpose: Purpose) -> Config {
     let asynchronous = purpose != Purpose::Plain;
     let mut engine = Config::new();
@@ -371,7 +376,7 @@ fn engine_config(config: &EngineConfig, instances: u32, purpose: Purpose) -> Con
         .epoch_interruption(true)
         .consume_fuel(purpose == Purpose::Counting)
         .max_wasm_stack(config.stack_bytes)
-        .async_stack_size(config.stack_bytes + (512 << 10))
+        .async_stack_size(config.stack_bytes + HOST_STACK_BYTES)
         .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Disable)
         // Traces name functions, not places in them, and stacks are walked by frame pointers, but on Windows: what is not
         // in the compiled code need not be read and registered at every start.

@@ -15,7 +15,7 @@ use crate::{
 pub(crate) struct Facts {
     /// What it exports and imports.
     pub(crate) surface: Surface,
-    /// The functions that it exports and that end by themselves within a few thousand instructions.
+    /// The functions that it exports and that end by themselves within a few thousand instructions, unless they fail.
     pub(crate) bounded: Names,
 }
 

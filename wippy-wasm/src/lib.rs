@@ -39,7 +39,6 @@ mod process;
 mod reserve;
 mod resource;
 mod slots;
-mod stack;
 mod state;
 mod template;
 mod text;

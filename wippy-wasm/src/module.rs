@@ -160,8 +160,8 @@ impl Module {
         self
     }
 
-    /// Whether a call of its method provably ends within a few thousand instructions: then it needs no stack of its own
-    /// to be interrupted on.
+    /// Whether a call of its method that is made from here provably ends within a few thousand instructions, unless it fails:
+    /// then it needs no stack of its own to be interrupted on.
     pub fn ends_at_once(&self) -> bool {
         self.method.ends_at_once()
     }

@@ -12,14 +12,10 @@ use crate::{
     http::Http, limits::Meter, module::Module, output::Journal,
 };
 
-/// So many ticks of its clock the engine grants a call that ends at once: it is only interrupted as often if it is in a
-/// dead end (see [`bounded`](crate::bounded)), or if its thread was stopped for a tick as often within a few thousand instructions.
-const DEAD_END_TICKS: u32 = 4;
-
-/// A guest that failed was not done with that in time.
+/// A guest that failed was not done with that after so many ticks of its engine's clock.
 #[derive(Debug, thiserror::Error)]
-#[error("the guest failed, was not done with that after {} ms, and was stopped", EPOCH_TICK.as_millis() * u128::from(DEAD_END_TICKS))]
-pub(crate) struct Lingered;
+#[error("the guest failed, was not done with that within {} ms, and was stopped", EPOCH_TICK.as_millis() * u128::from(*.0))]
+pub(crate) struct Lingered(u32);
 
 /// What the host keeps for one instance. Nothing in it outlives the instance.
 pub(crate) struct GuestState {
@@ -32,8 +28,9 @@ pub(crate) struct GuestState {
     pub(crate) mailbox: Option<Mailbox>,
     /// When the running call must be over, and which limit says so.
     pub(crate) deadline: Deadline,
-    /// Whether the running call ends by itself and has no stack of its own, so that it cannot be interrupted.
-    pub(crate) ends_at_once: bool,
+    /// If the running call ends by itself, and has no stack of its own on which it could give its thread up: how often it may
+    /// be interrupted before it must have failed.
+    pub(crate) at_once: Option<u32>,
     /// How often the engine's clock has interrupted the running call.
     ticks: u32,
     /// How deep calls may be nested below this entry.
@@ -76,7 +73,7 @@ impl GuestState {
             callees: Vec::new(),
             mailbox: None,
             deadline: Deadline::default(),
-            ends_at_once: false,
+            at_once: None,
             ticks: 0,
             call_depth: limits.call_depth,
             pool: None,
@@ -105,11 +102,14 @@ impl GuestState {
             let state = store.data_mut();
             let ticks = state.ticks;
             state.ticks = ticks.saturating_add(1);
-            match state.deadline.passed() {
-                Some(exceeded) => Err(exceeded.into()),
-                None if state.ends_at_once && ticks >= DEAD_END_TICKS => Err(Lingered.into()),
+            if let Some(exceeded) = state.deadline.passed() {
+                return Err(exceeded.into());
+            }
+            match state.at_once {
+                Some(max) if ticks >= max => Err(Lingered(max).into()),
+                Some(_) => Ok(UpdateDeadline::Continue(1)),
                 // The first tick may come right after the call began, which is no reason to interrupt it.
-                None if ticks == 0 || state.ends_at_once => Ok(UpdateDeadline::Continue(1)),
+                None if ticks == 0 => Ok(UpdateDeadline::Continue(1)),
                 None => Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))),
             }
         });

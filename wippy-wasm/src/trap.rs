@@ -39,7 +39,7 @@ pub(crate) fn classify(error: &wasmtime::Error, module: &Module, method: &str) -
         return no_slot(id);
     }
     if let Some(lingered) = error.downcast_ref::<Lingered>() {
-        let details = details(method, error, [("trap", Value::string("unreachable"))]);
+        let details = details(method, error, [("trap", Value::string("stopped"))]);
         return CallError::internal(format!("{id}: {lingered}")).with_details(details);
     }
     let reason = crate::engine::first_line(error);

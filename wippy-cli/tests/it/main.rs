@@ -25,6 +25,7 @@ mod mediation;
 mod members;
 mod metrics;
 mod misbehaving;
+mod nesting;
 mod orders;
 #[cfg(feature = "otel-test")]
 mod otel;

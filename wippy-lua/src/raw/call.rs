@@ -5,7 +5,6 @@
 //! frame that its callee has ready.
 
 use std::{
-    cell::Cell,
     ffi::{c_int, c_void},
     mem,
     pin::Pin,
@@ -20,7 +19,9 @@ use mlua::{
     ffi::{self, lua_State},
 };
 use wippy_registry::EntryId;
-use wippy_security::{Begun, Binding, Call, CallError, Calling, Context, Function, Handle, Object};
+use wippy_security::{
+    Begun, Binding, Call, CallError, Calling, Context, ErrorKind, Function, Handle, Object, stack,
+};
 use wippy_wit::Foreign;
 
 use super::{
@@ -370,21 +371,24 @@ fn failed(core: &Core, error: CallError) -> Progress {
     Progress::Error
 }
 
-/// Who is to be woken when a call that begins now can go on; nobody if the driver polls it first.
+/// Who is to be woken when a call that begins now can go on; nobody if it is not polled here.
 ///
 /// # Safety
 /// `l` is a running thread of the state. What is returned is used before Lua goes on.
 unsafe fn waker<'a>(l: *mut lua_State, core: &Core) -> Option<&'a Waker> {
     // SAFETY: the driver set the waker for as long as Lua runs.
     let waker = unsafe { core.waker.get().as_ref()? };
+    if !stack::is_deep() {
+        return Some(waker);
+    }
+    // Calls that answer at once nest on the native stack. Before that becomes deep, the driver polls instead, after
+    // everything here has returned to it.
     // SAFETY: by the caller.
-    if stack::is_deep() && unsafe { core.can_suspend(l) } {
-        // Calls that answer at once nest on the native stack. Before that becomes deep, the driver polls instead,
-        // after everything here has returned to it.
+    if unsafe { core.can_suspend(l) } {
         waker.wake_by_ref();
         return None;
     }
-    Some(waker)
+    (!stack::is_too_deep()).then_some(waker)
 }
 
 /// Hands a frame whose call has to wait to the driver.
@@ -392,8 +396,7 @@ fn park(l: *mut lua_State, core: &Core, pointer: FramePointer) -> Progress {
     // SAFETY: `l` runs.
     if unsafe { !core.can_suspend(l) } {
         recycle(core, pointer);
-        let message = "a call cannot wait here: a function written in C is on the stack";
-        return failed(core, CallError::invalid(message));
+        return failed(core, cannot_wait());
     }
     // SAFETY: the call does not run, so nobody else uses the writer now; `l` has its minimum of free slots.
     unsafe {
@@ -405,6 +408,15 @@ fn park(l: *mut lua_State, core: &Core, pointer: FramePointer) -> Progress {
     }
     *core.handoff.borrow_mut() = Some(Parked::Call(pointer));
     Progress::Pending
+}
+
+#[cold]
+fn cannot_wait() -> CallError {
+    if stack::is_too_deep() {
+        let message = "calls are nested too deeply here, where a function written in C is on the stack";
+        return CallError::new(ErrorKind::Unavailable, message).with_retryable(false);
+    }
+    CallError::invalid("a call cannot wait here: a function written in C is on the stack")
 }
 
 /// A call that had to wait has been answered.
@@ -627,51 +639,6 @@ unsafe fn note_method(l: *mut lua_State, class: u64) {
         let name = ffi::lua_tolstring(l, 2, &raw mut len);
         if class != 0 && len <= SAME_MAX {
             core(l).recent_method.set((class, name));
-        }
-    }
-}
-
-/// How deep the native stack is, counted from the outermost driver on this thread.
-pub(super) mod stack {
-    use super::Cell;
-
-    /// Nesting beyond this many bytes goes through the driver.
-    const DEEP: usize = 256 << 10;
-
-    thread_local! {
-        static BOTTOM: Cell<usize> = const { Cell::new(0) };
-    }
-
-    #[inline(never)]
-    fn here() -> usize {
-        let marker = 0_u8;
-        std::hint::black_box(&raw const marker) as usize
-    }
-
-    /// Whether much of the native stack is taken.
-    pub(crate) fn is_deep() -> bool {
-        let bottom = BOTTOM.get();
-        bottom != 0 && bottom.saturating_sub(here()) > DEEP
-    }
-
-    /// Marks the bottom while the outermost driver polls.
-    pub(crate) struct Mark(bool);
-
-    impl Mark {
-        pub(crate) fn new() -> Self {
-            let outermost = BOTTOM.get() == 0;
-            if outermost {
-                BOTTOM.set(here());
-            }
-            Self(outermost)
-        }
-    }
-
-    impl Drop for Mark {
-        fn drop(&mut self) {
-            if self.0 {
-                BOTTOM.set(0);
-            }
         }
     }
 }

@@ -14,6 +14,8 @@ use mlua::{
     ffi::{self, lua_State},
 };
 
+use wippy_security::stack;
+
 use super::{
     bridge::push_bridge,
     core::{Core, Parked, caught, core, raise},
@@ -84,6 +86,8 @@ enum Begun {
     Ready,
     Pending,
     Refused,
+    /// Refused, since the native stack is deep, too.
+    TooDeep,
 }
 
 /// The C function: calls start, polls once, and either finishes or yields.
@@ -104,6 +108,10 @@ unsafe extern "C-unwind" fn run(l: *mut lua_State) -> c_int {
                 l,
                 "a blocking function cannot wait here: a function written in C is on the stack",
             ),
+            Some(Begun::TooDeep) => raise(
+                l,
+                "calls are nested too deeply here, where a function written in C is on the stack",
+            ),
             None => raise(l, "internal error: a blocking function panicked"),
         }
     }
@@ -119,14 +127,25 @@ fn begin(l: *mut lua_State, core: &Core) -> Begun {
         return Begun::Refused;
     }
     // SAFETY: the driver set the waker for as long as Lua runs.
-    let mut context = Context::from_waker(unsafe { &*waker });
+    let waker = unsafe { &*waker };
+    // SAFETY: `l` runs.
+    let can_suspend = unsafe { core.can_suspend(l) };
+    // What it waits for may be a call, which goes on on this stack; see `call`.
+    if stack::is_deep() && can_suspend {
+        waker.wake_by_ref();
+        *core.handoff.borrow_mut() = Some(Parked::Future(suspension));
+        return Begun::Pending;
+    }
+    if stack::is_too_deep() {
+        return Begun::TooDeep;
+    }
+    let mut context = Context::from_waker(waker);
     match suspension.as_mut().poll(&mut context) {
         Poll::Ready(outcome) => {
             core.exchange.complete(outcome);
             Begun::Ready
         }
-        // SAFETY: `l` runs.
-        Poll::Pending if unsafe { core.can_suspend(l) } => {
+        Poll::Pending if can_suspend => {
             *core.handoff.borrow_mut() = Some(Parked::Future(suspension));
             Begun::Pending
         }

@@ -14,14 +14,14 @@ use mlua::{
     ffi::{self, lua_State},
 };
 use tokio::time::Instant;
-use wippy_security::{CallError, Context};
+use wippy_security::{CallError, Context, stack::StackMark};
 use wippy_wit::{DEPTH_MAX, Datum, Error, Reader, Value, WriteError, Writer, accept::CHANNEL, copy};
 
 use crate::local::Local;
 
 use super::{
     bridge,
-    call::{names_address, stack},
+    call::names_address,
     channel::{close_pumps, fail_deadlocked, turn_pump},
     core::{Core, Parked, Spawned, core, deadline_error, park_error, raise},
     lazy,
@@ -263,7 +263,7 @@ impl Vm {
 
     /// Runs the invocation as far as it goes.
     pub(crate) fn poll(&mut self, waking: &mut Waking<'_>) -> Poll<End> {
-        let _mark = stack::Mark::new();
+        let _nesting = StackMark::nesting();
         let is_alone = self.is_alone();
         if !is_alone {
             self.core.queue.begin(waking.waker(), &mut self.due);

@@ -1,6 +1,12 @@
 //! Calls by a binding that are asked once how they went when they begin.
 
-use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use wippy_security::{
@@ -63,8 +69,11 @@ async fn call(context: &Context, binding: &mut Binding, millis: i64) -> (bool, R
             }
         })
     };
+    // What wakes it late is this.
+    let since = Instant::now();
     let begun = tokio::time::timeout(Duration::from_secs(20), begun);
-    let (at_once, outcome) = begun.await.expect("the call woke nobody");
+    let (at_once, outcome) = begun.await.unwrap();
+    assert!(since.elapsed() < Duration::from_secs(10), "the call woke nobody");
     (at_once, outcome.map(|()| writer.finish()))
 }
 

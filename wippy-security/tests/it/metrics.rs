@@ -105,8 +105,13 @@ async fn calls_through_a_binding_count_too() {
     for argument in ["answer", "missing", "answer"] {
         let arguments = [Value::from(argument)];
         let (mut reader, mut writer) = (ValueReader::arguments(&arguments), ValueWriter::default());
-        let calling = binding.call(&counted.context, &mut reader, &mut writer).unwrap();
-        assert_eq!(calling.await.is_err(), argument == "missing");
+        let call = Call {
+            context: &counted.context,
+            arguments: &mut reader,
+            result: &mut writer,
+        };
+        let outcome = binding.begin(call, || None).outcome().await;
+        assert_eq!(outcome.is_err(), argument == "missing");
     }
     assert_eq!(counted.metrics.durations().count(), 3);
     assert_eq!(counted.errors(), [("NOT_FOUND", 1)]);

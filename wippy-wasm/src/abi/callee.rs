@@ -12,14 +12,13 @@ use std::{
 };
 
 use wasmtime::StoreContextMut;
-use wippy_security::{Begun, Binding, Call, CallError, Calling, Function};
+use wippy_security::{Begun, Binding, Call, CallError, Calling, Function, stack::StackMark};
 
 use super::{
     JOB,
     passed::{Bytes, Passed},
 };
 use crate::{
-    stack,
     state::GuestState,
     text::{Text, TextArgument, TextResult},
 };
@@ -31,6 +30,8 @@ pub(crate) struct Callee(NonNull<Room>);
 struct Room {
     /// Borrows the other parts, so it is dropped before they change.
     calling: Option<Calling<'static>>,
+    /// For whom it was polled when it began, until it is polled again.
+    begun_for: Option<Waker>,
     /// The name that the guest has for the function.
     name: Box<str>,
     binding: Binding,
@@ -48,6 +49,7 @@ impl Callee {
     pub(crate) fn new(name: Box<str>, function: Arc<Function>) -> Self {
         let room = Room {
             calling: None,
+            begun_for: None,
             name,
             binding: Binding::new(function),
             input: Bytes::none(),
@@ -85,7 +87,7 @@ impl Callee {
         };
         let context = NonNull::from(context);
         let room = self.0.as_ptr();
-        let _on_its_stack = stack::Mark::new();
+        let _on_its_stack = StackMark::guest();
         // SAFETY: it is owned, so nobody else looks at it. The call that is made borrows parts which only change once it is
         // dropped, and never move. The guest waits until the call has ended, as for `Passed`: what the host keeps for it stays
         // as it is, and where it is.
@@ -98,10 +100,12 @@ impl Callee {
                 arguments: &mut (*room).argument,
                 result: &mut (*room).result,
             };
-            match (*room).binding.begin(call, waker) {
+            let waker = waker();
+            match (*room).binding.begin(call, || waker) {
                 Begun::Ended(outcome) => Some(outcome),
                 Begun::Running(calling) => {
                     (*room).calling = Some(calling);
+                    (*room).begun_for = waker.cloned();
                     None
                 }
             }
@@ -114,7 +118,13 @@ impl Callee {
     }
 
     fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<(), CallError>> {
-        let _on_its_stack = stack::Mark::new();
+        // SAFETY: it is owned, and nothing borrows this.
+        let begun_for = unsafe { (*self.0.as_ptr()).begun_for.take() };
+        if begun_for.is_some_and(|waker| waker.will_wake(cx.waker())) {
+            // It has just been polled, and whoever runs gives others a turn before they go on.
+            return Poll::Pending;
+        }
+        let _on_its_stack = StackMark::guest();
         // SAFETY: it is owned. The call borrows other parts of the room, which are not touched while it lives.
         let calling = unsafe { &mut (*self.0.as_ptr()).calling };
         let Some(call) = calling else {

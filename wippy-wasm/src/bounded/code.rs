@@ -48,9 +48,9 @@ pub(super) enum CoreInstance<'a> {
 /// What bounds a function that is bounded.
 #[derive(Clone, Copy)]
 pub(super) struct Bound {
-    /// The most instructions that it runs before it returns, or fails.
+    /// The most instructions that it runs before it returns, fails, or comes into a dead end.
     pub(super) cost: u32,
-    /// Whether it may call what does not return: it is not bounded from then on.
+    /// Whether it may come into one: it is not bounded from then on.
     pub(super) has_dead_ends: bool,
 }
 

@@ -1,16 +1,19 @@
 //! `wippy:runtime/funcs`: guests call other functions, under the context of their own call.
 
-use std::future::{Future, ready};
+use std::{
+    future::{Future, poll_fn, ready},
+    pin::Pin,
+    task,
+};
 
 use wasmtime::{StoreContextMut, component::Linker};
 use wippy_registry::EntryId;
-use wippy_security::{CallError, Context, ErrorKind};
+use wippy_security::{CallError, Context, ErrorKind, stack::StackMark};
 use wippy_wit::{Value, ValueReader, ValueWriter, json};
 
 use crate::{
     abi::{Callee, Givable, Given, Passed},
     limits::Exceeded,
-    stack,
     state::GuestState,
 };
 
@@ -189,8 +192,14 @@ async fn call(
     let dispatcher = context.dispatcher();
     let function = dispatcher.resolve_for(&context, &id)?;
     let (mut reader, mut writer) = (ValueReader::arguments(arguments), ValueWriter::default());
-    let calling = dispatcher.call(&context, &function, &mut reader, &mut writer)?;
-    stack::on_guests(calling).await?;
+    {
+        let mut calling = dispatcher.call(&context, &function, &mut reader, &mut writer)?;
+        let on_its_stack = |cx: &mut task::Context<'_>| {
+            let _mark = StackMark::guest();
+            Pin::new(&mut calling).poll(cx)
+        };
+        poll_fn(on_its_stack).await?;
+    }
     Ok(writer.finish())
 }
 

@@ -1,12 +1,8 @@
 //! A function as one execution holds it: calls one after the other in the instance that it keeps.
 
-use std::{
-    future::Future as _,
-    pin::pin,
-    task::{Context as Waking, Poll, Waker},
-};
+use std::task::Waker;
 
-use wippy_security::{Binding, CallError, Context};
+use wippy_security::{Begun, Binding, Call, CallError, Context};
 use wippy_wit::{Value, ValueReader, ValueWriter};
 
 use crate::support::{context, id, prepare_text};
@@ -30,7 +26,12 @@ fn guest() -> (Context, Binding) {
 async fn call(context: &Context, binding: &mut Binding, argument: i64) -> Result<Value, CallError> {
     let arguments = [Value::Integer(argument)];
     let (mut reader, mut writer) = (ValueReader::arguments(&arguments), ValueWriter::default());
-    binding.call(context, &mut reader, &mut writer)?.await?;
+    let call = Call {
+        context,
+        arguments: &mut reader,
+        result: &mut writer,
+    };
+    binding.begin(call, || None).outcome().await?;
     Ok(writer.finish())
 }
 
@@ -61,9 +62,14 @@ enum Then {
 fn interrupted(context: &Context, binding: &mut Binding, then: Then) {
     let arguments = [Value::Integer(0)];
     let (mut reader, mut writer) = (ValueReader::arguments(&arguments), ValueWriter::default());
-    let mut calling = binding.call(context, &mut reader, &mut writer).unwrap();
-    let polled = pin!(&mut calling).poll(&mut Waking::from_waker(Waker::noop()));
-    assert!(matches!(polled, Poll::Pending));
+    let call = Call {
+        context,
+        arguments: &mut reader,
+        result: &mut writer,
+    };
+    let Begun::Running(calling) = binding.begin(call, || Some(Waker::noop())) else {
+        panic!("a loop came to its end");
+    };
     match then {
         Then::Drop => drop(calling),
         Then::Forget => std::mem::forget(calling),
