@@ -1,6 +1,6 @@
 //! Every row of the mapping's table, in the accepted forms and in the refused ones with their messages.
 
-use wippy_wit::{Value, json};
+use wippy_wit::{Value, accept, json};
 
 use crate::{conform, dynamic, ty, ty_with};
 
@@ -430,4 +430,22 @@ fn long_keys_are_shortened() {
         place(&wide),
         format!("[\"{}…\"]: expected u8, got boolean", &wide[..44])
     );
+}
+
+/// Bytes are looked at many in one step, and some of them twice.
+#[test]
+fn strings_of_all_lengths_are_told_from_other_bytes() {
+    for length in 0..=200 {
+        let plain = vec![b'a'; length];
+        assert!(accept::is_utf8(&plain), "{length}");
+        for place in 0..length {
+            let mut wild = plain.clone();
+            wild[place] = 0x80;
+            assert!(!accept::is_utf8(&wild), "{length} {place}");
+            if let Some(pair) = wild.get_mut(place..place + 2) {
+                pair.copy_from_slice("é".as_bytes());
+                assert!(accept::is_utf8(&wild), "{length} {place}");
+            }
+        }
+    }
 }
