@@ -1,7 +1,10 @@
 //! Calls that nest from within functions in C, which take native stack that nobody can give back: they are refused before it is used
 //! up, on a thread's stack and on a guest's.
 
-use crate::shell::{FILES, guest, project, transcript, write};
+use crate::{
+    conversions::calls_json,
+    shell::{FILES, guest, project, transcript, write},
+};
 
 /// `down` calls itself so often, each time from so many calls of `gsub` within each other; `through` does so by way of a guest that
 /// is so deep in calls of its own. `executor` takes the way that may run as somebody else. `floor` is a sort within a sort, and so on.
@@ -99,4 +102,39 @@ fn so_are_they_on_the_stack_of_a_guest() {
             );
         }
     }
+}
+
+/// A function that would end at once if it did not fail, and then go on for ever.
+const FAILING: &str = r#"
+  - name: f
+    kind: function.wat
+    source: |
+      (module
+        (func $for_ever (loop $again (br $again)))
+        (func (export "f") (param i32) (result i32)
+          (if (local.get 0) (then (call $for_ever) (unreachable)))
+          (local.get 0)))
+    wit: "f: func(fails: u32) -> u32;"
+    method: f
+    limits: { max_execution_ms: 200 }
+"#;
+
+/// What a guest calls by `call-json` fails on a stack of its own, too, where it is interrupted until its limit. What ends at
+/// once would be stopped before.
+#[test]
+fn what_a_guest_calls_by_json_fails_on_a_stack_of_its_own() {
+    let folder = project("");
+    let bytes = calls_json();
+    std::fs::write(folder.path().join("relay.wasm"), &bytes).unwrap();
+    let hash = wippy_wasm::sha256(&bytes);
+    let relay = format!(
+        "  - name: relay\n    kind: function.wasm\n    fs: files\n    path: relay.wasm\n    hash: {hash}\n    method: relay\n    imports: [funcs]\n"
+    );
+    let index = format!("namespace: app\nentries:{FAILING}{FILES}{relay}");
+    write(folder.path(), "src/_index.yaml", &index);
+    let said = transcript(folder.path(), &["call", "app:relay", "app:f", "[1]"]);
+    assert!(
+        said.contains("the limit `max_execution_ms` of 200 was exceeded"),
+        "{said}"
+    );
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use wippy_security::{Call, CallError, Context, Dispatcher, DispatcherConfig, Handler, Permit};
+use wippy_security::{Call, CallError, Context, Dispatcher, DispatcherConfig, ErrorKind, Handler, Permit};
 use wippy_wasm::{Limits, Module, PoolConfig, WasmFunction};
 use wippy_wit::Value;
 
@@ -482,7 +482,7 @@ async fn both_ways(context: &Context, text: &str) -> [Result<Value, String>; 2] 
 
 fn relayed() -> Context {
     assert!(endings().ends_at_once());
-    functions(&["f", "relay", "relay-deep"], |name| match name {
+    functions(&["f", "relay"], |name| match name {
         "f" => endings(),
         relay => prepare("calls-funcs", relay, Wants::imports(&["funcs"])).unwrap(),
     })
@@ -529,37 +529,19 @@ async fn a_failure_that_goes_deep_ends_at_the_limit_of_the_stack() {
     }
 }
 
-/// The deepest that `fits`.
-async fn deepest(fits: impl AsyncFn(i64) -> bool) -> i64 {
-    let (mut most, mut least) = (0_i64, 1 << 20);
-    while most + 1 < least {
-        let depth = most.midpoint(least);
-        if fits(depth).await {
-            most = depth;
-        } else {
-            least = depth;
-        }
-    }
-    assert!(most > 1_000, "{most}");
-    most
+/// Makes a guest call `target`, which fails and goes on for ever. On the stack of a guest that waits nothing may run that takes
+/// as much as it likes when it fails, so it has its own, and is interrupted like any other until the deadline. What ends at once
+/// would be stopped before.
+async fn fails_on_a_stack_of_its_own(context: &Context, target: &str) {
+    let hurried = context.with_timeout(Duration::from_millis(300));
+    let arguments = [Value::from(target), Value::from("loop")];
+    let error = call_named(&hurried, "relay", &arguments).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
 }
 
-/// Makes a guest call `target` from as deep in its own stack as it can, which goes deep itself.
-async fn overflow(context: &Context, target: &str) {
-    let relay = async |depth: i64, text: &str| {
-        let arguments = [Value::Integer(depth), Value::from(target), Value::from(text)];
-        call_named(context, "relay-deep", &arguments).await
-    };
-    let depth = deepest(async |depth| relay(depth, "echo").await.is_ok()).await;
-    let error = relay(depth, "deep").await.unwrap_err();
-    let expected = "test:text: the guest trapped: wasm trap: call stack exhausted";
-    assert!(error.message().contains(expected), "{error}");
-}
-
-/// A guest may have taken all of its stack when it calls another: nothing else may run there then.
 #[tokio::test]
-async fn a_failure_that_goes_deep_does_so_on_no_others_stack() {
-    overflow(&relayed(), "test:f").await;
+async fn what_a_guest_calls_fails_on_a_stack_of_its_own() {
+    fails_on_a_stack_of_its_own(&relayed(), "test:f").await;
 }
 
 /// Calls `test:f` after a while.
@@ -577,13 +559,12 @@ impl Handler for Hesitant {
     }
 }
 
-/// The same for what had to wait first: it goes on on the stack of the guest that waits for it.
 #[tokio::test]
-async fn a_failure_that_comes_late_goes_deep_on_no_others_stack_either() {
+async fn so_does_what_had_to_wait_before() {
     let context = relayed();
     let hesitant = Arc::new(Hesitant);
     context.dispatcher().insert(id("hesitant"), hesitant);
-    overflow(&context, "test:hesitant").await;
+    fails_on_a_stack_of_its_own(&context, "test:hesitant").await;
 }
 
 /// What the host takes for the arguments of a call is not counted as what the guest takes.
