@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use wasmtime::ResourceLimiter;
 
-use crate::census::Resident;
+use crate::{census::Resident, engine::EPOCH_TICK};
 
 /// What one instance may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +115,11 @@ impl std::error::Error for Exceeded {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the result is larger than one call may return")]
 pub(crate) struct TooMuch;
+
+/// A guest that failed was not done with that after so many ticks of its engine's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the guest failed, was not done with that within {} ms, and was stopped", EPOCH_TICK.as_millis() * u128::from(*.0))]
+pub(crate) struct Lingered(pub(crate) u32);
 
 /// Counts what an instance holds and stops it at its limits.
 #[derive(Debug)]

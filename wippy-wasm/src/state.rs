@@ -8,14 +8,15 @@ use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 use wippy_security::{CallError, Context, Mailbox};
 
 use crate::{
-    abi::Callee, census::Census, deadline::Deadline, engine::EPOCH_TICK, error_contexts::ErrorContexts,
-    http::Http, limits::Meter, module::Module, output::Journal,
+    abi::Callee,
+    census::Census,
+    deadline::Deadline,
+    error_contexts::ErrorContexts,
+    http::Http,
+    limits::{Lingered, Meter},
+    module::Module,
+    output::Journal,
 };
-
-/// A guest that failed was not done with that after so many ticks of its engine's clock.
-#[derive(Debug, thiserror::Error)]
-#[error("the guest failed, was not done with that within {} ms, and was stopped", EPOCH_TICK.as_millis() * u128::from(*.0))]
-pub(crate) struct Lingered(u32);
 
 /// What the host keeps for one instance. Nothing in it outlives the instance.
 pub(crate) struct GuestState {

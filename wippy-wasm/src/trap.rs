@@ -6,9 +6,8 @@ use wippy_security::{CallError, ErrorKind};
 use wippy_wit::Value;
 
 use crate::{
-    limits::{Exceeded, Limits, TooMuch},
+    limits::{Exceeded, Limits, Lingered, TooMuch},
     module::Module,
-    state::Lingered,
 };
 
 /// The error for what stopped a call of `method` of `module`.

@@ -25,7 +25,7 @@ use wippy_security::{
 use wippy_wit::Foreign;
 
 use super::{
-    core::{Callee, Core, Parked, caught, core, park_error, raise},
+    core::{Callee, Core, Parked, TOO_DEEP, caught, core, park_error, raise},
     object,
     reader::LuaReader,
     writer::{LuaWriter, push_keys},
@@ -413,8 +413,7 @@ fn park(l: *mut lua_State, core: &Core, pointer: FramePointer) -> Progress {
 #[cold]
 fn cannot_wait() -> CallError {
     if stack::is_too_deep() {
-        let message = "calls are nested too deeply here, where a function written in C is on the stack";
-        return CallError::new(ErrorKind::Unavailable, message).with_retryable(false);
+        return CallError::new(ErrorKind::Unavailable, TOO_DEEP).with_retryable(false);
     }
     CallError::invalid("a call cannot wait here: a function written in C is on the stack")
 }

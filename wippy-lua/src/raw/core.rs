@@ -239,6 +239,10 @@ pub(super) unsafe fn raise_parked(l: *mut lua_State, core: &Core) -> c_int {
     }
 }
 
+/// Why something that may wait is refused where the native stack is deep and cannot be left.
+pub(super) const TOO_DEEP: &str =
+    "calls are nested too deeply here, where a function written in C is on the stack";
+
 /// Parks `error` in the core, for [`push_object`](super::object::push_parked) to find.
 pub(super) fn park_error(core: &Core, error: CallError) {
     *core.object.borrow_mut() = Some(Arc::new(error));

@@ -18,7 +18,7 @@ use wippy_security::stack;
 
 use super::{
     bridge::push_bridge,
-    core::{Core, Parked, caught, core, raise},
+    core::{Core, Parked, TOO_DEEP, caught, core, raise},
 };
 
 /// Makes Lua values of a future's outcome.
@@ -108,10 +108,7 @@ unsafe extern "C-unwind" fn run(l: *mut lua_State) -> c_int {
                 l,
                 "a blocking function cannot wait here: a function written in C is on the stack",
             ),
-            Some(Begun::TooDeep) => raise(
-                l,
-                "calls are nested too deeply here, where a function written in C is on the stack",
-            ),
+            Some(Begun::TooDeep) => raise(l, TOO_DEEP),
             None => raise(l, "internal error: a blocking function panicked"),
         }
     }
